@@ -1,0 +1,1 @@
+"""The kernel ABI as ctypes structures, request numbers and flags: no logic."""

@@ -1,0 +1,1 @@
+"""The user-mode driver: devices, buffers, queues, semaphores, programs."""

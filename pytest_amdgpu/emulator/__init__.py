@@ -1,0 +1,1 @@
+"""Software GPUs behind the kernel ABI."""

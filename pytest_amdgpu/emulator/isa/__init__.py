@@ -1,0 +1,1 @@
+"""Instruction sets: decoding, semantics, and the numpy back end."""

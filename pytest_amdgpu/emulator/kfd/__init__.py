@@ -1,0 +1,1 @@
+"""The emulated /dev/kfd: one module per area of ioctls."""

@@ -1,0 +1,1 @@
+"""What differs between GPU families, as rows of tables."""
