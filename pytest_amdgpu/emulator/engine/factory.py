@@ -1,0 +1,59 @@
+"""Make the engine half of a queue: the one entry from the kernel side into the engines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from pytest_amdgpu.abi.kfd import QueueType
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.emulator.engine.context import QueueContext
+
+
+class EngineQueue(Protocol):
+    """A queue that runs in a thread of its own. Every method may be called from any thread."""
+
+    def ring_doorbell(self, value: int) -> None:
+        """Take a 64-bit store to the queue's doorbell (units: see `QueueContext`) and return at once."""
+
+    def evict(self) -> None:
+        """Take the queue off the hardware; it keeps its state.
+
+        Returns when the queue touches memory no more. A packet that waits or a dispatch that runs is
+        interrupted and continued by `restore`. Called from an engine's own thread (as `QueueHost.vm_fault`
+        is) it does not wait, so that two queues that fault at once cannot wait for each other. Harmless when
+        evicted already.
+        """
+
+    def restore(self) -> None:
+        """Continue an evicted queue; harmless when it is not evicted, without effect when it has halted."""
+
+    def update(self, ring_address: int, ring_size: int, *, priority: int = 7, active: bool = True) -> None:
+        """Give the queue another ring, priority or activity (AMDKFD_IOC_UPDATE_QUEUE); preempts it meanwhile."""
+
+    def stop(self) -> None:
+        """Destroy the queue: what runs is abandoned, and the thread is joined.
+
+        Raises `EngineStuckError` when the thread does not end within `STOP_TIMEOUT` seconds.
+        """
+
+    def state(self) -> str:
+        """Describe for diagnosis what the queue is doing: pointers, doorbell, the packet it waits in."""
+
+
+def create_queue(context: QueueContext) -> EngineQueue:
+    """Start the engine of a new queue; ValueError for a queue type that has none."""
+    kind = QueueType(context.queue_type)
+    if kind in (QueueType.SDMA, QueueType.SDMA_XGMI, QueueType.SDMA_BY_ENG_ID):
+        from pytest_amdgpu.emulator.engine.sdma import SdmaQueue
+
+        return SdmaQueue(context)
+    if kind is QueueType.COMPUTE:
+        from pytest_amdgpu.emulator.engine.pm4 import Pm4Queue
+
+        return Pm4Queue(context)
+    if kind is QueueType.COMPUTE_AQL:
+        from pytest_amdgpu.emulator.engine.aql import AqlQueue
+
+        return AqlQueue(context)
+    raise ValueError(f"no engine serves queues of type {kind!r}")
