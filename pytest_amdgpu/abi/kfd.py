@@ -2,8 +2,8 @@
 
 Source: the kernel's `include/uapi/linux/kfd_ioctl.h` up to interface version 1.23, and for numbers
 from 0x80 on the header of AMD's out-of-tree driver (amdgpu-dkms 6.12). A structure `kfd_ioctl_x_args`
-is called `XArgs` here; members have the kernel's names. The payloads of DBG_TRAP are in `kfd_debug`. unit_tests/abi compares every offset, size and number with the C
-compiler's.
+is called `XArgs` here; members have the kernel's names. The payloads of DBG_TRAP are in `kfd_debug`.
+unit_tests/abi compares every offset, size and number with the C compiler's.
 """
 
 from __future__ import annotations
