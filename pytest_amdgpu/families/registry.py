@@ -1,0 +1,233 @@
+"""What differs between gfx targets, one row each.
+
+Sources: target features, ELF machine numbers and granules from LLVM's AMDGPU usage manual; SDMA
+versions from amdgpu's IP discovery (amdgpu_discovery.c); the limit of a copy from ROCr
+(amd_blit_sdma.cpp); units of scratch from the COMPUTE_TMPRING_SIZE register of each generation.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+
+class UnknownFamilyError(ValueError):
+    """No row for a gfx target; the message lists the known ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One gfx target.
+
+    Sizes are in bytes. `vgpr_granule` maps a wave size to the registers that one unit of the VGPR
+    count in COMPUTE_PGM_RSRC1 stands for; `lds_granule` is the unit of the LDS size in RSRC2.
+    `sdma_copy_limit` is the most that one copy or fill packet moves.
+    """
+
+    name: str
+    gfx_version: tuple[int, int, int]
+    architecture: str
+    pm4: str
+    sdma: str
+    registers: str
+    wave_sizes: tuple[int, ...]
+    vgpr_granule: Mapping[int, int]
+    sdma_copy_limit: int
+    elf_mach: int
+    xnack: bool = False
+    sramecc: bool = False
+    architected_flat_scratch: bool = False
+    packed_work_item_ids: bool = False
+    kernarg_preload: bool = False
+    lds_bytes: int = 65536
+    lds_granule: int = 512
+    scratch_wave_granule: int = 1024
+
+    @property
+    def wave_size(self) -> int:
+        """The wave size that compilers use unless told otherwise."""
+        return self.wave_sizes[0]
+
+    @property
+    def gfx_target_version(self) -> int:
+        """The number in sysfs: 90402 is gfx942."""
+        major, minor, stepping = self.gfx_version
+        return major * 10000 + minor * 100 + stepping
+
+    def __str__(self) -> str:
+        return self.name
+
+
+_COPY_22_BITS = 1 << 22
+_COPY_30_BITS = 1 << 30
+_WAVE64 = (64,)
+_WAVE32 = (32, 64)
+_RDNA_VGPRS = MappingProxyType({32: 8, 64: 4})
+
+_GFX908 = Family(
+    name="gfx908",
+    gfx_version=(9, 0, 8),
+    architecture="CDNA1",
+    pm4="gfx9",
+    sdma="4.2",
+    registers="gfx908",
+    wave_sizes=_WAVE64,
+    vgpr_granule=MappingProxyType({64: 4}),
+    sdma_copy_limit=_COPY_22_BITS,
+    elf_mach=0x30,
+    xnack=True,
+    sramecc=True,
+)
+_GFX90A = replace(
+    _GFX908,
+    name="gfx90a",
+    gfx_version=(9, 0, 10),
+    architecture="CDNA2",
+    sdma="4.4.0",
+    registers="gfx90a",
+    # One file holds ordinary and accumulation registers since this generation.
+    vgpr_granule=MappingProxyType({64: 8}),
+    sdma_copy_limit=_COPY_30_BITS,
+    elf_mach=0x3F,
+    packed_work_item_ids=True,
+    kernarg_preload=True,
+)
+_GFX942 = replace(
+    _GFX90A,
+    name="gfx942",
+    gfx_version=(9, 4, 2),
+    architecture="CDNA3",
+    pm4="gfx940",
+    sdma="4.4",
+    registers="gfx942",
+    sdma_copy_limit=_COPY_22_BITS,
+    elf_mach=0x4C,
+    architected_flat_scratch=True,
+)
+_GFX950 = replace(
+    _GFX942,
+    name="gfx950",
+    gfx_version=(9, 5, 0),
+    architecture="CDNA4",
+    elf_mach=0x4F,
+    lds_bytes=163840,
+    lds_granule=1280,
+)
+_GFX1010 = Family(
+    name="gfx1010",
+    gfx_version=(10, 1, 0),
+    architecture="RDNA1",
+    pm4="gfx10",
+    sdma="5.0",
+    registers="gfx10.1",
+    wave_sizes=_WAVE32,
+    vgpr_granule=_RDNA_VGPRS,
+    sdma_copy_limit=_COPY_22_BITS,
+    elf_mach=0x33,
+    xnack=True,
+)
+_GFX1030 = replace(
+    _GFX1010,
+    name="gfx1030",
+    gfx_version=(10, 3, 0),
+    architecture="RDNA2",
+    sdma="5.2",
+    registers="gfx10.3",
+    sdma_copy_limit=_COPY_30_BITS,
+    elf_mach=0x36,
+    xnack=False,
+)
+_GFX1100 = Family(
+    name="gfx1100",
+    gfx_version=(11, 0, 0),
+    architecture="RDNA3",
+    pm4="gfx11",
+    sdma="6.0",
+    registers="gfx11",
+    wave_sizes=_WAVE32,
+    vgpr_granule=_RDNA_VGPRS,
+    sdma_copy_limit=_COPY_30_BITS,
+    elf_mach=0x41,
+    architected_flat_scratch=True,
+    packed_work_item_ids=True,
+    scratch_wave_granule=256,
+)
+_GFX1150 = replace(
+    _GFX1100,
+    name="gfx1150",
+    gfx_version=(11, 5, 0),
+    architecture="RDNA3.5",
+    sdma="6.1",
+    registers="gfx11.5",
+    elf_mach=0x43,
+)
+_GFX1200 = replace(
+    _GFX1100,
+    name="gfx1200",
+    gfx_version=(12, 0, 0),
+    architecture="RDNA4",
+    pm4="gfx12",
+    sdma="7.0",
+    registers="gfx12",
+    elf_mach=0x48,
+)
+
+
+def _stepping(row: Family, stepping: int, elf_mach: int) -> Family:
+    """Return the row of a target that differs from another only in its stepping."""
+    version = (*row.gfx_version[:2], stepping)
+    return replace(row, name=f"{row.name[:-1]}{stepping:x}", gfx_version=version, elf_mach=elf_mach)
+
+
+FAMILIES: tuple[Family, ...] = (
+    _GFX908,
+    _GFX90A,
+    _GFX942,
+    _GFX950,
+    _GFX1010,
+    _stepping(_GFX1010, 1, 0x34),
+    _stepping(_GFX1010, 2, 0x35),
+    _GFX1030,
+    _stepping(_GFX1030, 1, 0x37),
+    _stepping(_GFX1030, 2, 0x38),
+    _stepping(_GFX1030, 3, 0x39),
+    _stepping(_GFX1030, 4, 0x3E),
+    _stepping(_GFX1030, 5, 0x3D),
+    _stepping(_GFX1030, 6, 0x45),
+    _GFX1100,
+    _stepping(_GFX1100, 1, 0x46),
+    _stepping(_GFX1100, 2, 0x47),
+    _stepping(_GFX1100, 3, 0x44),
+    _GFX1150,
+    _stepping(_GFX1150, 1, 0x4A),
+    _stepping(_GFX1150, 2, 0x55),
+    _stepping(_GFX1150, 3, 0x58),
+    _GFX1200,
+    _stepping(_GFX1200, 1, 0x4E),
+)
+
+
+@functools.cache
+def _by_name() -> dict[str, Family]:
+    return {row.name: row for row in FAMILIES}
+
+
+def family(name: str) -> Family:
+    """Return the row of a target such as `gfx942`; raises `UnknownFamilyError`."""
+    try:
+        return _by_name()[name]
+    except KeyError:
+        raise UnknownFamilyError(f"unknown gfx target {name!r}; known: {', '.join(_by_name())}") from None
+
+
+def family_by_version(gfx_target_version: int) -> Family:
+    """Return the row for sysfs' `gfx_target_version`; raises `UnknownFamilyError`."""
+    for row in FAMILIES:
+        if row.gfx_target_version == gfx_target_version:
+            return row
+    raise UnknownFamilyError(
+        f"unknown gfx_target_version {gfx_target_version};"
+        f" known: {', '.join(f'{row.gfx_target_version} ({row.name})' for row in FAMILIES)}"
+    )
