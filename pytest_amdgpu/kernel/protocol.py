@@ -11,13 +11,16 @@ import ctypes
 import errno as errno_module
 import os
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
+
+Argument: TypeAlias = ctypes.Structure | ctypes.Union | ctypes.Array[ctypes.c_char]
+"""The argument of an ioctl, read and written in place."""
 
 
 class KernelError(OSError):
     """A call at the kernel boundary failed.
 
-    Carries `errno`, the name of the call (for an ioctl the name of its request, such as
+    Carries `errno` and its name, the name of the call (for an ioctl the name of its request, such as
     `AMDKFD_IOC_CREATE_QUEUE`) and its arguments, decoded to text. The message holds all three.
     """
 
@@ -25,6 +28,7 @@ class KernelError(OSError):
         name = errno_module.errorcode.get(errno, "ENOTSUPP" if errno == 524 else str(errno))
         text = "operation not supported" if errno == 524 else os.strerror(errno)
         super().__init__(errno, f"{call}({arguments}) failed: {name} ({text})")
+        self.errno_name = name
         self.call = call
         self.arguments = arguments
 
@@ -44,7 +48,7 @@ class Kernel(Protocol):
     def close(self, fd: int) -> None:
         """Close a descriptor."""
 
-    def ioctl(self, fd: int, request: int, argument: ctypes.Structure | ctypes.Array[ctypes.c_char]) -> int:
+    def ioctl(self, fd: int, request: int, argument: Argument) -> int:
         """Do an ioctl; `argument` is read and written in place, also when the call fails."""
 
     def mmap(self, address: int, length: int, protection: int, flags: int, fd: int, offset: int) -> int:
