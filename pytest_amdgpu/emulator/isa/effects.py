@@ -16,11 +16,13 @@ from typing import Any
 from pytest_amdgpu.emulator.isa.ir import I1, I32, I64, Value
 from pytest_amdgpu.emulator.isa.registers import RegisterFile
 
+_INTEGER_ATOMICS = ("add", "sub", "rsub", "smin", "umin", "smax", "umax", "and", "or", "xor", "inc", "dec")
 ATOMIC_OPS = frozenset(
-    ("swap", "cmpswap", "add", "sub", "rsub", "smin", "umin", "smax", "umax", "and", "or", "xor", "inc",
-    "dec") + ("fadd", "fmin", "fmax", "pk_add_f16", "pk_add_bf16") ) """Names of atomic operations. inc: old
-    >= value ? 0 : old + 1. dec: old == 0 or old > value ? value : old - 1. rsub: value - old. pk_add: two
-    halves in an I32."""
+    ("swap", "cmpswap", *_INTEGER_ATOMICS, "fadd", "fmin", "fmax", "pk_add_f16", "pk_add_bf16")
+)
+"""Names of atomic operations. inc: old >= value ? 0 : old + 1. dec: old == 0 or old > value ? value : old - 1.
+rsub: value - old. pk_add: two halves in an I32.
+"""
 
 _ADDRESS_TYPES = {"global": I64, "flat": I64, "lds": I32, "scratch": I32}
 
