@@ -231,3 +231,14 @@ def family_by_version(gfx_target_version: int) -> Family:
         f"unknown gfx_target_version {gfx_target_version};"
         f" known: {', '.join(f'{row.gfx_target_version} ({row.name})' for row in FAMILIES)}"
     )
+
+
+def family_by_elf_mach(elf_mach: int) -> Family:
+    """Return the row for EF_AMDGPU_MACH of a code object's ELF header; raises `UnknownFamilyError`."""
+    for row in FAMILIES:
+        if row.elf_mach == elf_mach:
+            return row
+    raise UnknownFamilyError(
+        f"unknown EF_AMDGPU_MACH {elf_mach:#x};"
+        f" known: {', '.join(f'{row.elf_mach:#x} ({row.name})' for row in FAMILIES)}"
+    )
