@@ -92,7 +92,7 @@ class LinuxKernel:
 
         Raises `KernelError` with EINTR when a signal came first.
         """
-        table = (_PollFd * len(fds))(*fds)
+        table = (_PollFd * len(fds))(*(_PollFd(fd, events) for fd, events in fds))
         # Rounded up: a wait of less than a millisecond must not become a look.
         milliseconds = -1 if timeout is None else math.ceil(timeout * 1000)
         if self._libc.poll(ctypes.byref(table), len(fds), milliseconds) < 0:

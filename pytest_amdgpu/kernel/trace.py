@@ -39,8 +39,8 @@ class TracingKernel:
         name, before = describe_fields(request, argument)
         arguments = "".join(f", {member}={value}" for member, value in before)
 
-        def changes() -> str:
-            after = describe_fields(request, argument, result=True)[1]
+        def changes(succeeded: bool) -> str:
+            after = describe_fields(request, argument, result=succeeded)[1]
             changed = [f"{member}={value}" for member, value in after if (member, value) not in before]
             return f" -> {', '.join(changed)}" if changed else ""
 
@@ -90,15 +90,15 @@ class TracingKernel:
         call: str,
         function: Callable[[], _T],
         show: Callable[[_T], str],
-        changes: Callable[[], str] = lambda: "",
+        changes: Callable[[bool], str] = lambda _succeeded: "",
     ) -> _T:
         start = time.monotonic()
         try:
             result = function()
         except KernelError as error:
-            self._write(start, call, f"-1 {error.errno_name}{changes()}")
+            self._write(start, call, f"-1 {error.errno_name}{changes(False)}")
             raise
-        self._write(start, call, show(result) + changes())
+        self._write(start, call, show(result) + changes(True))
         return result
 
     def _write(self, start: float, call: str, result: str) -> None:
