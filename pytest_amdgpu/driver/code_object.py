@@ -16,6 +16,7 @@ import msgpack
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
+from elftools.elf.sections import NoteSection, SymbolTableSection
 
 from pytest_amdgpu.driver.kernel_metadata import KernelInfo, parse_kernels
 from pytest_amdgpu.families.registry import Family, UnknownFamilyError, family_by_elf_mach
@@ -32,6 +33,9 @@ EF_GENERIC_VERSION_SHIFT = 24
 
 NT_AMDGPU_METADATA = 32
 PT_LOAD = "PT_LOAD"
+
+MALFORMED = (ELFError, struct.error, KeyError, IndexError, AttributeError, AssertionError, ValueError)
+"""What pyelftools raises for a file whose headers make no sense."""
 
 
 class CodeObjectError(ValueError):
@@ -99,14 +103,14 @@ def parse(data: bytes, name: str = "code object") -> CodeObject:
         raise CodeObjectError(f"{name}: not an ELF file (it starts with {data[:4].hex() or 'nothing'})")
     try:
         elf = ELFFile(io.BytesIO(data))
-        family, version, xnack, sramecc = _target(elf, name)
+        family, version, xnack, sramecc = _target(elf, data[7], name)
         segments, image_size = _segments(elf, data, name)
         symbols = _symbols(elf)
         relocations = _relocations(elf, name)
         metadata = _metadata(elf, name)
     except CodeObjectError:
         raise
-    except (ELFError, struct.error, KeyError, IndexError, AttributeError, UnicodeDecodeError, ValueError) as error:
+    except MALFORMED as error:
         raise CodeObjectError(f"{name}: corrupt ELF file: {error}") from error
     declared = str(metadata.get("amdhsa.target", "")).rpartition("--")[2].partition(":")[0]
     if declared and declared != family.name:
@@ -123,7 +127,7 @@ def parse(data: bytes, name: str = "code object") -> CodeObject:
     )
 
 
-def _target(elf: ELFFile, name: str) -> tuple[Family, int, str, str]:
+def _target(elf: ELFFile, osabi: int, name: str) -> tuple[Family, int, str, str]:
     """Read architecture, ABI version and target features from the ELF header."""
     header = elf.header
     machine = header["e_machine"]
@@ -131,7 +135,6 @@ def _target(elf: ELFFile, name: str) -> tuple[Family, int, str, str]:
         raise CodeObjectError(f"{name}: an ELF file for {machine}, not for an AMD GPU")
     if header["e_type"] != "ET_DYN":
         raise CodeObjectError(f"{name}: {header['e_type']} is not linked; link it with ld.lld -shared")
-    osabi = elf.stream.getbuffer()[7]
     if osabi != ELFOSABI_AMDGPU_HSA:
         raise CodeObjectError(f"{name}: OS ABI {osabi} is not amdhsa ({ELFOSABI_AMDGPU_HSA})")
     abi_version = header["e_ident"]["EI_ABIVERSION"]
@@ -178,7 +181,7 @@ def _symbols(elf: ELFFile) -> dict[str, int]:
     symbols: dict[str, int] = {}
     for section_name in (".symtab", ".dynsym"):
         section = elf.get_section_by_name(section_name)
-        if section is None:
+        if not isinstance(section, SymbolTableSection):
             continue
         for symbol in section.iter_symbols():
             if symbol.name and symbol["st_shndx"] not in ("SHN_UNDEF", "SHN_ABS"):
@@ -193,6 +196,7 @@ def _relocations(elf: ELFFile, name: str) -> tuple[Relocation, ...]:
         if not isinstance(section, RelocationSection):
             continue
         table = elf.get_section(section["sh_link"])
+        assert isinstance(table, SymbolTableSection), f"{table.name} is no symbol table"
         for entry in section.iter_relocations():
             addend = entry["r_addend"]
             if entry["r_info_sym"]:
@@ -207,7 +211,7 @@ def _relocations(elf: ELFFile, name: str) -> tuple[Relocation, ...]:
 def _metadata(elf: ELFFile, name: str) -> Mapping[str, Any]:
     """Read the metadata note, a msgpack map."""
     for section in elf.iter_sections():
-        if section["sh_type"] != "SHT_NOTE":
+        if not isinstance(section, NoteSection):
             continue
         for note in section.iter_notes():
             if note["n_name"] == "AMDGPU" and note["n_type"] in (NT_AMDGPU_METADATA, "NT_AMDGPU_METADATA"):

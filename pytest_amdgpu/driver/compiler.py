@@ -17,7 +17,7 @@ LANGUAGES: Mapping[str, tuple[str, ...]] = {
     "cl": ("-x", "cl", "-cl-std=CL2.0", "-cl-no-stdinc"),
     "asm": ("-x", "assembler"),
 }
-"""Source languages and the flags that choose them. OpenCL C comes without its header of built-in functions."""
+"""Source languages and the flags that choose them. OpenCL C comes without its built-in functions."""
 
 TIMEOUT = 120.0
 """Seconds that one run of the compiler may take."""
@@ -58,15 +58,18 @@ def find_compiler(option: str | None = None, environment: Mapping[str, str] | No
             if (Path(rocm) / part / "clang").exists():
                 return _from_directory_or_file(Path(rocm) / part, "$ROCM_PATH")
     path = environment.get("PATH", "")
-    clang, lld = shutil.which("amdclang", path=path) or shutil.which("clang", path=path), shutil.which("ld.lld", path=path)
+    clang, lld = (
+        shutil.which("amdclang", path=path) or shutil.which("clang", path=path),
+        shutil.which("ld.lld", path=path),
+    )
     if clang and lld and _has_amdgpu(clang):
         return Compiler((clang,), (lld,), "PATH")
     zig = _zig_binary()
     if zig:
         return Compiler((zig, "clang"), (zig, "ld.lld"), "ziglang")
     raise CompilerError(
-        "no compiler with the AMDGPU target: install one with `pip install pytest-amdgpu[compiler]` (ziglang), "
-        "or set ROCM_PATH, or put clang and ld.lld on PATH, or give --amdgpu-compiler=PATH"
+        "no compiler with the AMDGPU target: install one with `pip install pytest-amdgpu[compiler]` "
+        "(ziglang), or set ROCM_PATH, or put clang and ld.lld on PATH, or give --amdgpu-compiler=PATH"
     )
 
 
@@ -84,7 +87,9 @@ def _from_directory_or_file(path: Path, origin: str) -> Compiler:
 
 
 def _has_amdgpu(clang: str) -> bool:
-    run = subprocess.run([clang, "--print-targets"], capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    run = subprocess.run(
+        [clang, "--print-targets"], capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
     return "amdgcn" in run.stdout
 
 
@@ -191,5 +196,6 @@ def _call(command: list[str], text: str, compiler: Compiler) -> None:
         raise CompilerError(f"{command[0]} did not end within {TIMEOUT} seconds") from error
     if run.returncode:
         raise CompilerError(
-            f"{' '.join(command[:2])} (found by {compiler.origin}) failed with {run.returncode}:\n{run.stderr}"
+            f"{' '.join(command[:2])} (found by {compiler.origin}) failed with "
+            f"{run.returncode}:\n{run.stderr}"
         )

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from pytest_amdgpu.driver.kernel_metadata import KernelArgument, KernelInfo
 
 Grid = tuple[int, int, int]
+Converter = Callable[[Any], object]
 
 POINTER_KINDS = ("global_buffer", "dynamic_shared_pointer")
 _FLOAT_CODES = {2: "e", 4: "f", 8: "d"}
@@ -66,7 +67,7 @@ class KernargLayout:
             "hidden_private_base": private_base >> 32,
         }
         self._hidden_start = min((argument.offset for argument in self._hidden), default=info.kernarg_size)
-        self._plans: dict[tuple[type, ...], tuple[struct.Struct, tuple[Callable[[Argument], object], ...]]] = {}
+        self._plans: dict[tuple[type, ...], tuple[struct.Struct, tuple[Converter, ...]]] = {}
         self._launches: dict[tuple[Grid, Grid, int], bytes] = {}
         for argument in self._explicit:
             if argument.kind not in POINTER_KINDS and argument.kind != "by_value":
@@ -76,7 +77,7 @@ class KernargLayout:
 
     def pack_into(
         self,
-        view: memoryview | np.ndarray,
+        view: memoryview,
         args: Sequence[Argument],
         grid: Grid,
         block: Grid,
@@ -92,7 +93,9 @@ class KernargLayout:
             plan = self._plans[key] = self._plan(args)
         layout, converters = plan
         try:
-            layout.pack_into(view, 0, *[convert(value) for convert, value in zip(converters, args, strict=True)])
+            layout.pack_into(
+                view, 0, *[convert(value) for convert, value in zip(converters, args, strict=True)]
+            )
         except (struct.error, OverflowError) as error:
             raise KernelArgumentError(f"{self._info.signature}: {error}") from error
         if self._hidden:
@@ -101,7 +104,7 @@ class KernargLayout:
                 launch = self._pack_hidden(grid, block, dynamic_lds)
             struct.pack_into(f"{len(launch)}s", view, self._hidden_start, launch)
 
-    def _plan(self, args: Sequence[Argument]) -> tuple[struct.Struct, tuple[Callable[[Argument], object], ...]]:
+    def _plan(self, args: Sequence[Argument]) -> tuple[struct.Struct, tuple[Converter, ...]]:
         """Make the struct and the converters for arguments of these types."""
         if len(args) != len(self._explicit):
             raise KernelArgumentError(
@@ -115,13 +118,13 @@ class KernargLayout:
             end = argument.offset + argument.size
         return struct.Struct("".join(codes)), tuple(converters)
 
-    def _converter(self, argument: KernelArgument, value: Argument) -> tuple[str, Callable[[Argument], object]]:
+    def _converter(self, argument: KernelArgument, value: Argument) -> tuple[str, Converter]:
         """Choose how a value of this type becomes the bytes of this argument."""
         size = argument.size
         if isinstance(value, np.generic):
             if value.dtype.itemsize != size:
                 raise self._wrong(argument, f"{value.dtype} has {value.dtype.itemsize} bytes")
-            return f"{size}s", lambda scalar: scalar.tobytes()  # type: ignore[union-attr]
+            return f"{size}s", lambda scalar: scalar.tobytes()
         if isinstance(value, bytes):
             if argument.kind != "by_value":
                 raise self._wrong(argument, "bytes are not a pointer")
@@ -131,22 +134,21 @@ class KernargLayout:
         if isinstance(value, float) and argument.kind == "by_value" and size in _FLOAT_CODES:
             return _FLOAT_CODES[size], lambda number: number
         if hasattr(value, "address") and size == 8:
-            return "Q", lambda buffer: buffer.address  # type: ignore[union-attr]
+            return "Q", lambda buffer: buffer.address
         raise self._wrong(argument, f"{type(value).__name__} does not fit")
 
-    def _exact_int(self, argument: KernelArgument) -> Callable[[Argument], object]:
+    def _exact_int(self, argument: KernelArgument) -> Converter:
         mask, lowest = _MASKS[argument.size], -(_MASKS[argument.size] >> 1) - 1
 
-        def convert(value: Argument) -> int:
-            if not lowest <= value <= mask:  # type: ignore[operator]
+        def convert(value: int) -> int:
+            if not lowest <= value <= mask:
                 raise self._wrong(argument, f"{value} is out of range")
-            return value & mask  # type: ignore[operator, no-any-return]
+            return value & mask
 
         return convert
 
-    def _exact_bytes(self, argument: KernelArgument) -> Callable[[Argument], object]:
-        def convert(value: Argument) -> bytes:
-            assert isinstance(value, bytes)
+    def _exact_bytes(self, argument: KernelArgument) -> Converter:
+        def convert(value: bytes) -> bytes:
             if len(value) != argument.size:
                 raise self._wrong(argument, f"{len(value)} bytes given")
             return value

@@ -114,7 +114,10 @@ def _parse_kernel(entry: Mapping[str, Any], symbols: Mapping[str, int], image: b
         raise ValueError(f"kernel {name}: no code can lie at {entry_address:#x} of {len(image):#x} bytes")
     arguments = tuple(
         KernelArgument(
-            argument.get(".name", f"arg{index}"), argument[".offset"], argument[".size"], argument[".value_kind"]
+            argument.get(".name", f"arg{index}"),
+            argument[".offset"],
+            argument[".size"],
+            argument[".value_kind"],
         )
         for index, argument in enumerate(entry.get(".args", ()))
     )

@@ -1,0 +1,1 @@
+"""Keep the checkout's own package importable for every test below, installed or not."""

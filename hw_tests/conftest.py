@@ -1,0 +1,53 @@
+"""What the hardware suite shares: its compiled kernels, and buffers filled with known data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+KERNELS = Path(__file__).parent / "kernels"
+
+
+@pytest.fixture
+def suite_kernel(amdgpu_device: Any, load_kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that loads a kernel of `hw_tests/kernels` by its source's name, and its own."""
+
+    def load(source: str, name: str | None = None) -> Any:
+        path = KERNELS / "objects" / amdgpu_device.family.name / f"{source}.co"
+        if not path.exists():
+            pytest.fail(
+                f"no code object of {source} for {amdgpu_device.family.name}: "
+                "add the target to hw_tests/kernels/build.py and run it"
+            )
+        return load_kernel(path, name or source)
+
+    return load
+
+
+@pytest.fixture
+def random_words(rng: np.random.Generator) -> Callable[[int], npt.NDArray[np.uint32]]:
+    """Return a function that makes an array of random 32-bit words."""
+    return lambda count: rng.integers(0, 1 << 32, count, dtype=np.uint32)
+
+
+@pytest.fixture
+def input_words(gtt_buffer: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that puts an array into a new GTT buffer."""
+
+    def make(array: npt.NDArray[Any]) -> Any:
+        buffer = gtt_buffer(max(array.nbytes, 1))
+        buffer.array[: array.nbytes] = array.view(np.uint8).ravel()
+        return buffer
+
+    return make
+
+
+@pytest.fixture(params=["pm4", "aql"])
+def any_compute_queue(request: pytest.FixtureRequest, amdgpu_device: Any) -> Any:
+    """A compute queue of each kind in turn."""
+    return amdgpu_device.compute_queue(request.param)

@@ -1,0 +1,41 @@
+"""SDMA fills: values, widths, sizes and alignment."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+KIB, MIB = 1 << 10, 1 << 20
+GUARD = 64
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 255, 4096, 4097, MIB, 4 * MIB + 1, 16 * MIB + 2])
+@pytest.mark.parametrize("value", [0x00, 0xFF, 0xA5])
+def test_a_byte_fills_any_size(size, value, vram_buffer, sdma_queue, timeline_semaphore):
+    target = vram_buffer(size + 2 * GUARD)
+    target.array[:] = 0x5A
+    sdma_queue.fill(target[GUARD : GUARD + size], value).signal(timeline_semaphore, 1).submit()
+    timeline_semaphore.wait(1, timeout=10)
+    assert (target.array[:GUARD] == 0x5A).all()
+    assert (target.array[GUARD : GUARD + size] == value).all()
+    assert (target.array[GUARD + size :] == 0x5A).all()
+
+
+@pytest.mark.parametrize("offset", [0, 1, 2, 3])
+def test_a_byte_fills_at_any_alignment(offset, gtt_buffer, sdma_queue, timeline_semaphore):
+    target = gtt_buffer(4096)
+    target.array[:] = 0
+    sdma_queue.fill(target[offset : offset + 1021], 0x3C).signal(timeline_semaphore, 1).submit()
+    timeline_semaphore.wait(1, timeout=10)
+    assert np.flatnonzero(target.array).tolist() == list(range(offset, offset + 1021))
+
+
+@pytest.mark.parametrize("words", [1, 3, 1024, 1 * MIB + 1, 5 * MIB])
+def test_a_word_fills_words(words, vram_buffer, sdma_queue, timeline_semaphore):
+    target = vram_buffer(words * 4 + 4)
+    target.array[:] = 0
+    sdma_queue.fill(target[: words * 4], 0xDEADBEEF, width=4).signal(timeline_semaphore, 1).submit()
+    timeline_semaphore.wait(1, timeout=10)
+    filled = target.view(np.uint32)
+    assert (filled[:-1] == 0xDEADBEEF).all()
+    assert filled[-1] == 0
