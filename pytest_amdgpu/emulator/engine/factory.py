@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_amdgpu.abi.kfd import QueueType
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.engine.context import QueueContext
+    from pytest_amdgpu.emulator.engine.queue import QueueThread
 
 
 class EngineQueue(Protocol):
-    """A queue that runs in a thread of its own. Every method may be called from any thread."""
+    """A queue that runs in a thread of its own. Every method may be called from any thread.
+
+    `evict`, `update` and `stop` wait for that thread, which may be inside a `QueueHost` method: call them
+    without holding a lock that those methods take.
+    """
 
     def ring_doorbell(self, value: int) -> None:
         """Take a 64-bit store to the queue's doorbell (units: see `QueueContext`) and return at once."""
@@ -29,7 +35,7 @@ class EngineQueue(Protocol):
         """Continue an evicted queue; harmless when it is not evicted, without effect when it has halted."""
 
     def update(self, ring_address: int, ring_size: int, *, priority: int = 7, active: bool = True) -> None:
-        """Give the queue another ring, priority or activity (AMDKFD_IOC_UPDATE_QUEUE); preempts it meanwhile."""
+        """Give the queue another ring, priority or activity (UPDATE_QUEUE); preempts it meanwhile."""
 
     def stop(self) -> None:
         """Destroy the queue: what runs is abandoned, and the thread is joined.
@@ -43,17 +49,22 @@ class EngineQueue(Protocol):
 
 def create_queue(context: QueueContext) -> EngineQueue:
     """Start the engine of a new queue; ValueError for a queue type that has none."""
-    kind = QueueType(context.queue_type)
+    queue = _queue_class(QueueType(context.queue_type))(context)
+    queue.start()
+    return queue
+
+
+def _queue_class(kind: QueueType) -> Callable[[QueueContext], QueueThread]:
     if kind in (QueueType.SDMA, QueueType.SDMA_XGMI, QueueType.SDMA_BY_ENG_ID):
         from pytest_amdgpu.emulator.engine.sdma import SdmaQueue
 
-        return SdmaQueue(context)
+        return SdmaQueue
     if kind is QueueType.COMPUTE:
         from pytest_amdgpu.emulator.engine.pm4 import Pm4Queue
 
-        return Pm4Queue(context)
+        return Pm4Queue
     if kind is QueueType.COMPUTE_AQL:
         from pytest_amdgpu.emulator.engine.aql import AqlQueue
 
-        return AqlQueue(context)
+        return AqlQueue
     raise ValueError(f"no engine serves queues of type {kind!r}")
