@@ -205,7 +205,7 @@ def _scalar(struct: type, name: str, value: int) -> str:
     kind = _ENUMS.get((struct, name))
     if kind is not None:
         return _enum_text(kind, value)
-    return str(value) if -1 <= value < 0x10000 and not name.endswith("id") else f"{value:#x}"
+    return str(value) if -1 <= value < 0x10000 and name not in ("gpu_id", "gpuid") else f"{value:#x}"
 
 
 def _enum_text(kind: type[enum.IntEnum] | type[enum.IntFlag], value: int) -> str:
