@@ -39,7 +39,7 @@ def module_name(path: Path) -> str:
 
 
 def imports(source: str, package: str) -> Iterator[tuple[int, str]]:
-    """Yield line and full name of everything that a module imports, at any depth and under TYPE_CHECKING too."""
+    """Yield line and full name of each import of a module, in functions and under TYPE_CHECKING too."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
