@@ -1,6 +1,6 @@
 """The caches between shaders and memory: what has been invalidated and written back, and by whom.
 
-Every place where hardware acquires or releases calls here: ACQUIRE_MEM, RELEASE_MEM and GCR_REQ, the
+Every place where hardware acquires or releases calls here: ACQUIRE_MEM and RELEASE_MEM, the
 scopes in the headers of AQL packets, and the flush before a completion signal. SDMA does not look into the
 shaders' caches.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
+from collections.abc import Mapping
 
 
 class Level(enum.Flag):
@@ -29,34 +30,59 @@ class Caches:
     """The caches that one queue's shaders use."""
 
     def __init__(self) -> None:
-        self.acquired: Counter[Level] = Counter()
-        self.released: Counter[Level] = Counter()
+        self.invalidated: Counter[Level] = Counter()
+        self.written_back: Counter[Level] = Counter()
 
-    def acquire(self, levels: Level) -> None:
-        """Invalidate: what is read from now on comes from memory."""
-        for level in levels:
-            self.acquired[level] += 1
+    def apply(self, invalidate: Level, write_back: Level) -> None:
+        """Write back, then invalidate.
 
-    def release(self, levels: Level) -> None:
-        """Write back: what shaders have written so far is in memory when this returns."""
-        for level in levels:
-            self.released[level] += 1
+        When this returns, what shaders wrote is in memory as far as `write_back` goes, and what they
+        read from now on comes from memory as far as `invalidate` goes.
+        """
+        self.written_back.update(write_back)
+        self.invalidated.update(invalidate)
 
 
-def gcr_levels(control: int) -> tuple[Level, Level]:
-    """Return what a GCR_CNTL value (gfx10 and up, 19 bits) invalidates and what it writes back.
+def acquire_levels(fields: Mapping[str, int]) -> tuple[Level, Level]:
+    """Return what the fields of an ACQUIRE_MEM invalidate and what they write back.
 
-    Bits as in the kernel's nvd.h: GLI_INV [1:0], GLM_WB 4, GLM_INV 5, GLK_WB 6, GLK_INV 7, GLV_INV 8,
-    GL1_INV 9, GL2_INV 14, GL2_WB 15.
+    Fields of CP_COHER_CNTL on gfx9 (soc15d.h), of GCR_CNTL from gfx10 on (nvd.h).
     """
-    invalidated = {0x3: Level.INSTRUCTION, 1 << 7: Level.SCALAR, 1 << 8: Level.VECTOR, 1 << 14: Level.L2}
-    written = {1 << 6: Level.SCALAR, 1 << 15: Level.L2}
-    return _levels(control, invalidated), _levels(control, written)
+    return _levels(fields, _ACQUIRE_INVALIDATES), _levels(fields, _WRITES_BACK)
 
 
-def _levels(control: int, table: dict[int, Level]) -> Level:
+def release_levels(fields: Mapping[str, int]) -> tuple[Level, Level]:
+    """Return what the fields of a RELEASE_MEM invalidate and what they write back."""
+    return _levels(fields, _RELEASE_INVALIDATES), _levels(fields, _WRITES_BACK)
+
+
+_ACQUIRE_INVALIDATES = {
+    "sh_icache": Level.INSTRUCTION,
+    "sh_kcache": Level.SCALAR,
+    "tcl1": Level.VECTOR,
+    "tc": Level.L2,
+    "gli_inv": Level.INSTRUCTION,
+    "glk_inv": Level.SCALAR,
+    "glv_inv": Level.VECTOR,
+    "gl2_inv": Level.L2,
+}
+_RELEASE_INVALIDATES = {
+    "tcl1": Level.VECTOR,
+    "tc": Level.L2,
+    "glv_inv": Level.VECTOR,
+    "gl2_inv": Level.L2,
+}
+_WRITES_BACK = {
+    "tc_wb": Level.L2,
+    "sh_kcache_wb": Level.SCALAR,
+    "glk_wb": Level.SCALAR,
+    "gl2_wb": Level.L2,
+}
+
+
+def _levels(fields: Mapping[str, int], table: Mapping[str, Level]) -> Level:
     levels = Level.NONE
-    for mask, level in table.items():
-        if control & mask:
+    for name, level in table.items():
+        if fields.get(name):
             levels |= level
     return levels

@@ -6,16 +6,12 @@ engine reads and writes memory, past the caches of the shaders.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pytest_amdgpu.emulator.engine import atomics, transfer
-from pytest_amdgpu.emulator.engine.caches import Caches, gcr_levels
 from pytest_amdgpu.emulator.engine.compare import comparison
 from pytest_amdgpu.emulator.engine.errors import BadPacketError
-from pytest_amdgpu.emulator.engine.stream import DwordQueue, read_dwords
+from pytest_amdgpu.emulator.engine.stream import DwordQueue, Interpreter
 from pytest_amdgpu.emulator.engine.sub_window import copy_sub_window
 from pytest_amdgpu.packets.layout import Packet
 from pytest_amdgpu.packets.sdma import sdma_packets
@@ -28,7 +24,7 @@ _INDIRECT_ALIGNMENT = 32
 _INDIRECT_END = 8
 """An INDIRECT packet must end at a multiple of 8 dwords of the ring (every SDMA ring's emit_ib in amdgpu)."""
 
-_UNSUPPORTED = (
+_NOT_EMULATED = (
     "tmz",
     "encrypt",
     "backwards",
@@ -39,6 +35,10 @@ _UNSUPPORTED = (
     "sw",
     "compress",
     "vmid",
+    "priv",
+    "csa_addr",
+    "data_format",
+    "max_compressed",
 )
 """Fields that change what a packet does and that this engine does not have; they must be 0."""
 
@@ -47,14 +47,22 @@ class SdmaQueue(DwordQueue):
     """A queue on an SDMA engine. Pointers and doorbell count bytes."""
 
     def __init__(self, context: QueueContext) -> None:
-        family = context.gpu.family
-        super().__init__(
-            context, f"SDMA {family.sdma} engine {context.sdma_engine}", 1, sdma_packets(family.sdma)
-        )
-        self._caches = Caches()
+        super().__init__(context, f"SDMA {context.gpu.family.sdma} engine {context.sdma_engine}", 1)
+        self.interpreter = SdmaInterpreter(self)
+
+    def write_rptr(self) -> None:
+        """Report bytes, 64-bit and never wrapping."""
+        self.memory.write_u64(self.context.rptr_address, self.rptr)
+
+
+class SdmaInterpreter(Interpreter):
+    """Executes SDMA packets."""
+
+    def __init__(self, queue: SdmaQueue) -> None:
+        super().__init__(queue, sdma_packets(queue.context.gpu.family.sdma))
+        self._ring = queue
         self._clock_offset = 0
-        self._in_indirect = False
-        self._handlers: dict[str, Callable[[Packet], None]] = {
+        self.handlers = {
             "NOP": lambda packet: None,
             "COPY_LINEAR": self._copy,
             "COPY_LINEAR_DCC": self._copy,
@@ -67,76 +75,69 @@ class SdmaQueue(DwordQueue):
             "POLL_MEM": self._poll,
             "ATOMIC": self._atomic,
             "TIMESTAMP_SET": self._timestamp_set,
-            "TIMESTAMP_GET": self._timestamp_get,
-            "TIMESTAMP_GET_GLOBAL": self._timestamp_get_global,
+            "TIMESTAMP_GET": lambda packet: self._write_clock(packet, self._clock_offset),
+            "TIMESTAMP_GET_GLOBAL": lambda packet: self._write_clock(packet, 0),
             "COND_EXE": self._cond_exe,
             "INDIRECT": self._indirect,
-            "GCR_REQ": self._gcr_req,
+            # The engine has no cache in front of memory, and the request concerns no other engine's.
+            "GCR_REQ": lambda packet: None,
         }
 
-    def write_rptr(self) -> None:
-        """Report bytes, 64-bit and never wrapping."""
-        self.memory.write_u64(self.context.rptr_address, self.rptr)
-
-    def execute(self, packet: Packet) -> None:
-        """Execute one packet; BadPacketError for what the engine does not have."""
-        handler = self._handlers.get(packet.name)
-        if handler is None:
-            raise BadPacketError(f"the emulated SDMA engine does not execute {packet.name}")
-        for name in _UNSUPPORTED:
-            if packet.fields.get(name):
-                raise BadPacketError(f"{packet.name}: {name} = {packet[name]} is not emulated")
-        handler(packet)
-        self.memory.notify()
+    def before(self, packet: Packet) -> None:
+        """Refuse modes that are not emulated."""
+        self.require_zero(packet, *_NOT_EMULATED)
 
     def _bytes_of(self, packet: Packet) -> int:
         size = packet["count"] + 1
         limit = self.context.gpu.family.sdma_copy_limit
         if size > limit:
-            raise BadPacketError(
-                f"{packet.name} of {size:#x} bytes: this engine's limit is {limit:#x} per packet"
-            )
+            raise BadPacketError(f"{packet.name} of {size:#x} bytes: the limit is {limit:#x} per packet")
         return size
 
     def _copy(self, packet: Packet) -> None:
         size = self._bytes_of(packet)
-        transfer.copy(self.memory, packet["src_addr"], packet["dst_addr"], size, self.checkpoint)
+        transfer.copy(self.memory, packet["src_addr"], packet["dst_addr"], size, self.queue.checkpoint)
+        self.memory.notify()
 
     def _copy_broadcast(self, packet: Packet) -> None:
         size = self._bytes_of(packet)
         for target in (packet["dst1_addr"], packet["dst2_addr"]):
-            transfer.copy(self.memory, packet["src_addr"], target, size, self.checkpoint)
+            transfer.copy(self.memory, packet["src_addr"], target, size, self.queue.checkpoint)
+        self.memory.notify()
 
     def _copy_sub_window(self, packet: Packet) -> None:
-        copy_sub_window(self.memory, packet.fields, self.checkpoint)
+        copy_sub_window(self.memory, packet.fields, self.queue.checkpoint)
+        self.memory.notify()
 
     def _write(self, packet: Packet) -> None:
-        address = self._aligned(packet, "dst_addr", 4)
-        for offset, piece in transfer.pieces(self.memory, address, 4 * len(packet.data)):
-            piece.view(np.uint32)[:] = packet.data[offset // 4 : (offset + piece.size) // 4]
+        address = self.require_aligned(packet, "dst_addr", 4)
+        transfer.write_dwords(self.memory, address, packet.data)
+        self.memory.notify()
 
     def _fill(self, packet: Packet) -> None:
         width = {0: 1, 1: 2, 2: 4}.get(packet["fillsize"])
         if width is None:
             raise BadPacketError(f"CONSTANT_FILL: reserved fillsize {packet['fillsize']}")
-        address = self._aligned(packet, "dst_addr", width)
+        address = self.require_aligned(packet, "dst_addr", width)
         # amdgpu counts a fill of dwords in bytes - 1, ROCr in bytes - 4: the low bits carry nothing.
         items = (self._bytes_of(packet) - 1) // width + 1
-        transfer.fill(self.memory, address, packet["value"], width, items, self.checkpoint)
+        transfer.fill(self.memory, address, packet["value"], width, items, self.queue.checkpoint)
+        self.memory.notify()
 
     def _fence(self, packet: Packet) -> None:
-        self.memory.write_u32(self._aligned(packet, "addr", 4), packet["data"])
+        self.memory.write_u32(self.require_aligned(packet, "addr", 4), packet["data"])
+        self.memory.notify()
 
     def _trap(self, packet: Packet) -> None:
         self.context.host.interrupt(packet["int_context"], "sdma")
 
     def _poll(self, packet: Packet) -> None:
-        address = self._aligned(packet, "addr", 4)
+        address = self.require_aligned(packet, "addr", 4)
         sign, holds = comparison(packet["func"])
         mask, value = packet["mask"], packet["value"]
         tries = None if packet["retry_count"] == _RETRY_FOREVER else packet["retry_count"] + 1
         what = f"polling {address:#x} for value & {mask:#x} {sign} {value:#x}"
-        if not self.wait_until(lambda: holds(self.memory.read_u32(address) & mask, value), what, tries):
+        if not self.queue.wait_until(lambda: holds(self.memory.read_u32(address) & mask, value), what, tries):
             raise BadPacketError(f"gave up {what} after {packet['retry_count']} retries")
 
     def _atomic(self, packet: Packet) -> None:
@@ -146,46 +147,29 @@ class SdmaQueue(DwordQueue):
             old = atomics.atomic(self.memory, address, op, packet["src_data"], compare)
             return not packet["loop"] or atomics.compare_succeeds(op, old, compare)
 
-        self.wait_until(attempt, f"repeating a compare-and-swap of {address:#x} until it is {compare:#x}")
+        self.queue.wait_until(
+            attempt, f"repeating a compare-and-swap of {address:#x} until it is {compare:#x}"
+        )
+        self.memory.notify()
 
     def _timestamp_set(self, packet: Packet) -> None:
         self._clock_offset = packet["value"] - self.context.gpu.clock()
 
-    def _timestamp_get(self, packet: Packet) -> None:
-        self._write_clock(packet, self._clock_offset)
-
-    def _timestamp_get_global(self, packet: Packet) -> None:
-        self._write_clock(packet, 0)
-
     def _write_clock(self, packet: Packet, offset: int) -> None:
         self.memory.write_u64(packet["addr"], self.context.gpu.clock() + offset & (1 << 64) - 1)
+        self.memory.notify()
 
     def _cond_exe(self, packet: Packet) -> None:
-        if self.memory.read_u32(self._aligned(packet, "addr", 4)) != packet["reference"]:
+        if self.memory.read_u32(self.require_aligned(packet, "addr", 4)) != packet["reference"]:
             self.skip(packet["exec_count"])
 
     def _indirect(self, packet: Packet) -> None:
-        base, size = self._aligned(packet, "base", _INDIRECT_ALIGNMENT), packet["size"]
-        if self._in_indirect:
+        base = self.require_aligned(packet, "base", _INDIRECT_ALIGNMENT)
+        if self.where:
             raise BadPacketError("INDIRECT inside an indirect buffer")
-        end = self.position + packet.words
+        end = self._ring.position + packet.words
         if end % _INDIRECT_END:
             raise BadPacketError(
                 f"INDIRECT ends at dword {end:#x} of the ring, not at a multiple of {_INDIRECT_END}"
             )
-        if packet["csa_addr"] or packet.fields.get("priv"):
-            raise BadPacketError("INDIRECT: a context save area and privilege are the kernel's")
-        self._in_indirect = True
-        self.run_indirect(read_dwords(self.memory, base, size), f"the indirect buffer at {base:#x}")
-        self._in_indirect = False
-
-    def _gcr_req(self, packet: Packet) -> None:
-        invalidate, write_back = gcr_levels(packet["gcr_control"])
-        self._caches.release(write_back)
-        self._caches.acquire(invalidate)
-
-    def _aligned(self, packet: Packet, name: str, alignment: int) -> int:
-        address = packet[name]
-        if address % alignment:
-            raise BadPacketError(f"{packet.name}: {name} {address:#x} is not a multiple of {alignment}")
-        return address
+        self.enter(base, packet["size"])

@@ -1,9 +1,9 @@
-"""Queues whose ring is a stream of dwords (SDMA, PM4): fetching, decoding, skipping, indirect buffers."""
+"""Streams of dwords (rings and indirect buffers of SDMA and PM4): fetching, decoding, skipping."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from pytest_amdgpu.emulator.engine.errors import BadPacketError
 from pytest_amdgpu.emulator.engine.queue import QueueThread
 from pytest_amdgpu.emulator.memory import Access, AddressSpace
-from pytest_amdgpu.packets.layout import Codec, Packet, PacketError, TruncatedPacketError
+from pytest_amdgpu.packets.layout import Codec, Packet, TruncatedPacketError, UnknownPacketError
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.engine.context import QueueContext
@@ -26,44 +26,146 @@ def read_dwords(memory: AddressSpace, address: int, count: int) -> list[int]:
     return words
 
 
-def refuse_reserved(packet: Packet) -> None:
-    """Raise BadPacketError if a packet has bits set that its generation does not define.
-
-    Hardware ignores most of them, but a value that spills out of its field (a copy count above the limit of
-    the family, say) does something other than was meant.
-    """
-    stray = packet.reserved()
-    if stray:
-        bits = ", ".join(f"{mask:#x} of dword {index}" for index, mask in stray)
-        raise BadPacketError(f"{packet}: {bits} are reserved in this generation")
-
-
 def show_dwords(words: Sequence[int], limit: int = 16) -> str:
     """Format the first dwords of a packet for a message."""
     shown = " ".join(f"{word:08x}" for word in words[:limit])
     return shown + (f" ... ({len(words)} dwords)" if len(words) > limit else "")
 
 
-class DwordQueue(QueueThread):
-    """A queue of packets that are dwords.
+class Interpreter(ABC):
+    """Executes packets of one generation on behalf of a queue.
 
-    `rptr` counts units of `unit` bytes. A subclass executes packets in `execute`.
+    A subclass fills `handlers`, by packet name. Handlers may call `skip`, `enter` and `chain` to change what
+    is read next.
     """
 
-    def __init__(self, context: QueueContext, kind: str, unit: int, codec: Codec) -> None:
-        super().__init__(context, kind, unit)
+    def __init__(self, queue: QueueThread, codec: Codec) -> None:
+        self.queue = queue
+        self.memory = queue.memory
+        self.context = queue.context
+        self.handlers: dict[str, Callable[[Packet], None]] = {}
+        self.current: Packet | None = None
+        self.where = ""
+        """The indirect buffer that is executed, or nothing for the ring."""
+        self.depth = 0
+        """How deep indirect buffers are nested."""
         self._codec = codec
         self._skip = 0
-        self._current: Packet | None = None
-        self._where = ""
+        self._next: tuple[list[int], str] | None = None
 
     @abstractmethod
-    def execute(self, packet: Packet) -> None:
-        """Do what a packet says. `skip` and `run_indirect` change what is read next."""
+    def before(self, packet: Packet) -> None:
+        """Look at a packet before its handler does; BadPacketError for what none of them may ask."""
+
+    def ignored_bits(self, packet: Packet, dword: int) -> int:
+        """Return the bits that no field owns and that may be set nevertheless."""
+        return 0
 
     def skip(self, count: int) -> None:
         """Pass over the next `count` dwords of the stream that the current packet is in."""
         self._skip = count
+
+    def chain(self, base: int, size: int) -> None:
+        """Continue with another indirect buffer in place of the rest of this one."""
+        self._next = (read_dwords(self.memory, base, size), f"the indirect buffer at {base:#x}")
+
+    def enter(self, base: int, size: int) -> None:
+        """Execute an indirect buffer of `size` dwords, then go on behind the current packet."""
+        outer = self.where
+        self.depth += 1
+        self.chain(base, size)
+        while self._next is not None:
+            (words, self.where), self._next = self._next, None
+            self._run_whole(words)
+        self.where = outer
+        self.depth -= 1
+
+    def run(self, words: list[int], moved: Callable[[int], None]) -> None:
+        """Execute the whole packets at the start of `words`; `moved` is told the dwords of each when done."""
+        index = 0
+        while index < len(words):
+            self.queue.checkpoint()
+            if self._skip:
+                step = min(self._skip, len(words) - index)
+                self._skip -= step
+            else:
+                try:
+                    packet = self._decode(words, index)
+                except TruncatedPacketError:
+                    return
+                self._execute(packet)
+                step = packet.words
+            index += step
+            moved(step)
+
+    def require_aligned(self, packet: Packet, name: str, alignment: int) -> int:
+        """Return a field that holds an address; BadPacketError if it is not aligned."""
+        address = packet[name]
+        if address % alignment:
+            raise BadPacketError(f"{packet.name}: {name} {address:#x} is not a multiple of {alignment}")
+        return address
+
+    def require_zero(self, packet: Packet, *names: str) -> None:
+        """Refuse fields that change what a packet does and that the engine does not have."""
+        for name in names:
+            if packet.fields.get(name):
+                raise BadPacketError(f"{packet.name}: {name} = {packet[name]} is not emulated")
+
+    def describe(self) -> str:
+        """Show the packet that executes, decoded and as dwords."""
+        place = f" (in {self.where})" if self.where else ""
+        if self.current is None:
+            return place
+        return f"{place}: {self.current} [{show_dwords(self.current.raw)}]"
+
+    def _run_whole(self, words: list[int]) -> None:
+        index = 0
+        while index < len(words) and self._next is None:
+            self.queue.checkpoint()
+            try:
+                packet = self._decode(words, index)
+            except TruncatedPacketError:
+                raise BadPacketError(f"{self.where} ends inside a packet") from None
+            self._execute(packet)
+            index += packet.words + self._skip
+            self._skip = 0
+        if index > len(words):
+            raise BadPacketError(f"{self.current} skips beyond the end of {self.where}")
+
+    def _execute(self, packet: Packet) -> None:
+        self.before(packet)
+        handler = self.handlers.get(packet.name)
+        if handler is None:
+            raise BadPacketError(f"the emulated engine does not execute {packet.name}")
+        handler(packet)
+
+    def _decode(self, words: list[int], index: int) -> Packet:
+        self.current = None
+        try:
+            packet = self._codec.decode(words, index)
+        except UnknownPacketError as error:
+            shown = show_dwords(words[index : index + 16])
+            raise BadPacketError(f"unknown packet [{shown}]: {error}") from None
+        self.current = packet
+        self._refuse_reserved(packet)
+        return packet
+
+    def _refuse_reserved(self, packet: Packet) -> None:
+        # Hardware ignores most of these bits, but a value that spills out of its field (a copy count above
+        # the limit of the family, say) does something other than was meant.
+        stray = [(dword, bits & ~self.ignored_bits(packet, dword)) for dword, bits in packet.reserved()]
+        shown = ", ".join(f"{bits:#x} of dword {dword}" for dword, bits in stray if bits)
+        if shown:
+            raise BadPacketError(f"{packet.name}: bits {shown} are reserved in this generation")
+
+
+class DwordQueue(QueueThread):
+    """A queue whose ring is a stream of dwords; `rptr` counts units of `unit` bytes."""
+
+    interpreter: Interpreter
+
+    def __init__(self, context: QueueContext, kind: str, unit: int) -> None:
+        super().__init__(context, kind, unit)
 
     @property
     def position(self) -> int:
@@ -74,84 +176,30 @@ class DwordQueue(QueueThread):
         """Execute the packets up to the write pointer; return early at one that is not whole yet."""
         wanted = _FETCH
         while self.rptr < limit:
+            before = self.rptr
             words = self._fetch(limit, wanted)
-            used = self._run_words(words)
-            if used == 0:
-                if len(words) * 4 >= (limit - self.rptr) * self.unit:
-                    return
-                wanted *= 2
-                continue
-            wanted = _FETCH
-            self.publish_rptr()
-
-    def run_indirect(self, words: list[int], where: str) -> None:
-        """Execute an indirect buffer: a stream of whole packets of its own."""
-        outer, self._skip = (self._skip, self._where), 0
-        self._where = where
-        index = 0
-        while index < len(words):
-            self.checkpoint()
-            packet = self._decode(words, index)
-            self._current = packet
-            self.execute(packet)
-            index += packet.words + self._take_skip(len(words) - index - packet.words)
-        self._skip, self._where = outer
+            self.interpreter.run(words, self._moved)
+            if self.rptr != before:
+                wanted = _FETCH
+                self.publish_rptr()
+            elif len(words) * 4 >= (limit - self.rptr) * self.unit:
+                return
+            else:
+                wanted *= 4
 
     def describe_position(self) -> str:
-        """Show the packet at the read pointer, decoded and as dwords, and where it is."""
-        place = self._where or "the ring"
+        """Show the packet at the read pointer and where it is."""
         offset = self.rptr * self.unit % max(self.context.ring_size, 1)
-        current = self._current
-        what = f"{current} [{show_dwords(current.raw)}]" if current is not None else ""
-        return f"; at ring offset {offset:#x} in {place}: {what}"
+        return f"; at ring offset {offset:#x}{self.interpreter.describe()}"
 
-    def _run_words(self, words: list[int]) -> int:
-        """Execute the whole packets at the start of `words`; return how many dwords they are."""
-        index = 0
-        while index < len(words):
-            self.checkpoint()
-            if self._skip:
-                step = min(self._skip, len(words) - index)
-                self._skip -= step
-            else:
-                try:
-                    packet = self._decode(words, index)
-                except TruncatedPacketError:
-                    break
-                self._current = packet
-                self.execute(packet)
-                step = packet.words
-            index += step
-            self.rptr += step * 4 // self.unit
-        return index
-
-    def _decode(self, words: list[int], index: int) -> Packet:
-        try:
-            packet = self._codec.decode(words, index)
-        except TruncatedPacketError:
-            if self._where:
-                raise BadPacketError(f"{self._where} ends inside a packet") from None
-            raise
-        except PacketError:
-            self._current = None
-            raise BadPacketError(f"unknown packet [{show_dwords(words[index : index + 16])}]") from None
-        refuse_reserved(packet)
-        return packet
-
-    def _take_skip(self, available: int) -> int:
-        skip, self._skip = self._skip, 0
-        if skip > available:
-            raise BadPacketError(
-                f"{self._current}: skips {skip} dwords, {available} are left in {self._where}"
-            )
-        return skip
+    def _moved(self, dwords: int) -> None:
+        self.rptr += dwords * 4 // self.unit
 
     def _fetch(self, limit: int, wanted: int) -> list[int]:
         """Read up to `wanted` dwords at the read pointer, around the end of the ring."""
         size = self.context.ring_size // 4
-        position = self.position
         count = min((limit - self.rptr) * self.unit // 4, wanted)
-        start = position % size
+        start = self.position % size
         ring = self.memory.view(self.context.ring_address, 4 * size, Access.READ).view(np.uint32)
         words: list[int] = ring[start : start + count].tolist()
         if start + count > size:

@@ -6,7 +6,7 @@ Ranges that overlap give what copying byte by byte in ascending order gives.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -69,10 +69,11 @@ def fill(
         checkpoint()
 
 
-def pieces(memory: AddressSpace, target: int, size: int) -> Iterator[tuple[int, Bytes]]:
-    """Yield bytes to be written as (offset, view), one mapping after the other; VmFault where they end."""
+def write_dwords(memory: AddressSpace, target: int, words: Sequence[int]) -> None:
+    """Store dwords at an aligned address; VmFault with those before it stored."""
     done = 0
-    while done < size:
-        place = _window(memory, target + done, size - done, Access.WRITE)
-        yield done, place
-        done += place.size
+    while done < len(words):
+        place = _window(memory, target + 4 * done, 4 * (len(words) - done), Access.WRITE)
+        count = place.size // 4
+        place.view(np.uint32)[:] = words[done : done + count]
+        done += count

@@ -202,3 +202,45 @@ def bench() -> Iterator[Bench]:
     yield bench
     bench.close()
     assert not bench.host.misuses
+
+
+@dataclass
+class FakeShader:
+    """What stands for the waves of one dispatch: runs `work` once, after `slices` calls of `run`."""
+
+    state: object
+    slices: int = 1
+    work: Callable[[object], None] = lambda state: None
+    budgets: list[int] = field(default_factory=list)
+
+    def run(self, budget: int) -> bool:
+        self.budgets.append(budget)
+        if len(self.budgets) < self.slices:
+            return False
+        self.work(self.state)
+        return True
+
+
+class FakeShaders:
+    """Takes the place of the instruction-set emulator and remembers every dispatch."""
+
+    def __init__(self) -> None:
+        self.started: list[FakeShader] = []
+        self.slices = 1
+        self.work: Callable[[object], None] = lambda state: None
+
+    def start(self, state: object) -> FakeShader:
+        self.started.append(FakeShader(state, self.slices, lambda state: self.work(state)))
+        return self.started[-1]
+
+    @property
+    def states(self) -> list[object]:
+        return [shader.state for shader in self.started]
+
+
+@pytest.fixture
+def fake_shaders(monkeypatch) -> FakeShaders:
+    """Dispatches that do what the test says (`work`) in place of running code."""
+    fake = FakeShaders()
+    monkeypatch.setattr("pytest_amdgpu.emulator.engine.shaders._start", fake.start)
+    return fake
