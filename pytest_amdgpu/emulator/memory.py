@@ -1,4 +1,4 @@
-"""GPU memory as an engine or a wave sees it: buffer objects, mappings, and an address space per process and GPU.
+"""GPU memory as an engine or wave sees it: buffer objects, mappings, an address space per process and GPU.
 
 A GPU address means nothing to the host. Every access goes through `AddressSpace`, which plays the page
 table: an access outside a mapping, or without permission, raises `VmFault`.
@@ -10,9 +10,13 @@ import enum
 import threading
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.emulator.arena import HostMemory
 
 PAGE_SIZE = 4096
 ADDRESS_LIMIT = 1 << 48
@@ -76,6 +80,9 @@ class BufferObject:
     executable: bool = True
     uncached: bool = False
     mmap_offset: int = 0
+    memory: HostMemory | None = None
+    """What backs `data`, for the client's mappings; None for memory that is the client's own."""
+    cpu_visible: bool = True
     mappings: dict[int, Mapping] = field(default_factory=dict)
     """The mapping on each GPU, by gpu_id."""
 

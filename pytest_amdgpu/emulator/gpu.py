@@ -1,0 +1,159 @@
+"""A software GPU as a device: identity, clock, and what all its users share."""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pytest_amdgpu.abi.kfd import QueueType
+from pytest_amdgpu.emulator.links import NodeLinks, has_large_bar, hive_ids, machine_links
+from pytest_amdgpu.emulator.refusal import Refusal
+from pytest_amdgpu.families.queue_sizes import QueueSizes, queue_sizes
+from pytest_amdgpu.families.registry import Family
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.abi.drm_info import AmdgpuInfoGpuvmFault
+    from pytest_amdgpu.emulator.memory import BufferObject
+    from pytest_amdgpu.families.models import Model
+
+FIRST_RENDER_MINOR = 128
+MAX_QUEUES_PER_DEVICE = 4096
+"""amdkfd's module parameter max_num_of_queues_per_device, default."""
+_PAGE_TABLE_SHARE = 14
+_MIN_PAGE_TABLE_RESERVE = 8 << 20
+_FIRST_DRM_OFFSET = 1 << 32
+_FIRST_BUS = 3
+_FIRST_SIMD_ID = 0x80001000
+
+
+def make_gpus(models: Sequence[Model]) -> list[SoftwareGpu]:
+    """Put GPUs of the given models into one machine."""
+    gpus: list[SoftwareGpu] = []
+    links, hives = machine_links(models), hive_ids(models)
+    simd_id_base = _FIRST_SIMD_ID
+    for index, model in enumerate(models):
+        gpu = SoftwareGpu(
+            model, index, simd_id_base=simd_id_base, hive_id=hives[index], links=links[index + 1]
+        )
+        while any(gpu.gpu_id == other.gpu_id for other in gpus):
+            gpu.gpu_id = gpu.gpu_id % 0xFFFF + 1
+        gpus.append(gpu)
+        simd_id_base += model.properties["simd_count"] // model.properties["simd_per_cu"]
+    return gpus
+
+
+class SoftwareGpu:
+    """One GPU of the machine; `index` counts from 0 over all GPUs of one emulated kernel.
+
+    `properties` are the model's with what belongs to this instance filled in, in the kernel's order.
+    """
+
+    def __init__(
+        self, model: Model, index: int, *, simd_id_base: int, hive_id: int, links: NodeLinks
+    ) -> None:
+        self.model = model
+        self.index = index
+        self.node = index + 1
+        self.family: Family = model.family
+        self.render_minor = FIRST_RENDER_MINOR + index
+        self.bus = _FIRST_BUS + index
+        self.pci_address = f"0000:{self.bus:02x}:00.0"
+        # A hash of place and device like the kernel's, so that an id never equals an index.
+        self.gpu_id = (zlib.crc32(f"{self.pci_address} {model.name}".encode()) & 0x7FFF) << 1 | 1
+        self.unique_id = zlib.crc32(model.name.encode()) << 32 | zlib.crc32(self.pci_address.encode())
+        self.properties: Mapping[str, int] = {
+            **model.properties,
+            "io_links_count": len(links.io),
+            "p2p_links_count": len(links.p2p),
+            "simd_id_base": simd_id_base,
+            "hive_id": hive_id,
+            "location_id": self.bus << 8,
+            "domain": 0,
+            "drm_render_minor": self.render_minor,
+            "unique_id": self.unique_id,
+        }
+        self.num_xcc = self.properties["num_xcc"]
+        self.queue_sizes: QueueSizes = queue_sizes(self.properties)
+        self.vram_size = sum(bank["size_in_bytes"] for bank in model.mem_banks)
+        self.large_bar = has_large_bar(model)
+        self.vram_used = 0
+        self.queue_count = 0
+        self.last_fault: AmdgpuInfoGpuvmFault | None = None
+        self.mmap_objects: dict[int, BufferObject] = {}
+        """Buffer objects by the offset at which the render node maps them."""
+        self._next_drm_offset = _FIRST_DRM_OFFSET
+        self._sdma_queues: set[tuple[int, int]] = set()
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<SoftwareGpu {self.index} {self.model.name} {self.pci_address} gpu_id {self.gpu_id}>"
+
+    def clock(self) -> int:
+        """Return the constant-frequency counter, which runs at `counter_khz`."""
+        return time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW) * self.counter_khz // 1_000_000
+
+    @property
+    def counter_khz(self) -> int:
+        """Frequency of the counter, in kHz."""
+        return self.model.gpu_counter_freq
+
+    @property
+    def vram_reserve(self) -> int:
+        """Return what the kernel keeps for page tables: 1/16384 of VRAM, at least 8 MiB."""
+        return max(self.vram_size >> _PAGE_TABLE_SHARE, _MIN_PAGE_TABLE_RESERVE)
+
+    @property
+    def vram_free(self) -> int:
+        """Bytes of VRAM that can still be allocated."""
+        return self.vram_size - self.vram_reserve - self.vram_used
+
+    @property
+    def sdma_engines(self) -> tuple[int, int]:
+        """How many SDMA engines serve PCIe and how many serve XGMI."""
+        return self.properties["num_sdma_engines"], self.properties["num_sdma_xgmi_engines"]
+
+    @property
+    def uses_mes(self) -> bool:
+        """Whether the scheduler is MES (from gfx11) rather than HWS."""
+        return self.family.gfx_version[0] >= 11
+
+    @property
+    def max_queues_per_process(self) -> int:
+        """255 on GC 9.4.3, 9.4.4 and 9.5.0 (gfx942, gfx950), else 127."""
+        return 255 if self.family.gfx_version in ((9, 4, 2), (9, 5, 0)) else 127
+
+    def next_drm_offset(self, size: int) -> int:
+        """Return a fake offset for mmap on the render node that no other buffer object has."""
+        with self._lock:
+            offset = self._next_drm_offset
+            self._next_drm_offset += size
+            return offset
+
+    def take_sdma_queue(self, queue_type: QueueType, engine: int) -> tuple[int, int]:
+        """Reserve an SDMA queue and return engine and queue number; ENOMEM when there is none.
+
+        Types SDMA and SDMA_XGMI are dealt round robin over the engines of their class, SDMA_BY_ENG_ID takes
+        the first free queue of `engine`.
+        """
+        pcie, xgmi = self.sdma_engines
+        engines = {
+            QueueType.SDMA: range(pcie),
+            QueueType.SDMA_XGMI: range(pcie, pcie + xgmi),
+            QueueType.SDMA_BY_ENG_ID: range(engine, engine + 1),
+        }[queue_type]
+        with self._lock:
+            for queue in range(self.properties["num_sdma_queues_per_engine"]):
+                for candidate in engines:
+                    if (candidate, queue) not in self._sdma_queues:
+                        self._sdma_queues.add((candidate, queue))
+                        return candidate, queue
+        raise Refusal(errno.ENOMEM, f"no free SDMA queue of type {queue_type.name} on {self!r}")
+
+    def give_sdma_queue(self, place: tuple[int, int]) -> None:
+        """Return a reserved SDMA queue."""
+        with self._lock:
+            self._sdma_queues.remove(place)

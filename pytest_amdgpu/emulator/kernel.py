@@ -1,0 +1,299 @@
+"""The kernel boundary on software GPUs: device nodes, mappings, sysfs and doorbells of `/dev/kfd`.
+
+Descriptors and mappings are real ones of this process, so their numbers and addresses mean what they mean
+everywhere; what they lead to is emulated. Strictness and behaviour are those of amdgpu-dkms 6.12.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import threading
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from pytest_amdgpu.emulator import host
+from pytest_amdgpu.emulator.arena import Arena
+from pytest_amdgpu.emulator.client_maps import ClientMap, ClientMaps
+from pytest_amdgpu.emulator.doorbells import Doorbells
+from pytest_amdgpu.emulator.drm import RenderFile
+from pytest_amdgpu.emulator.gpu import make_gpus
+from pytest_amdgpu.emulator.kfd.dispatch import kfd_ioctl
+from pytest_amdgpu.emulator.kfd.mmap import kfd_mmap
+from pytest_amdgpu.emulator.memory import PAGE_SIZE, BufferObject, Location
+from pytest_amdgpu.emulator.process import Machine, Process
+from pytest_amdgpu.emulator.refusal import KfdMisuse, Refusal
+from pytest_amdgpu.emulator.sysfs import Sysfs
+from pytest_amdgpu.kernel.protocol import KernelError
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.emulator.arena import HostMemory
+    from pytest_amdgpu.families.models import Model
+    from pytest_amdgpu.kernel.protocol import Argument
+
+_KERNEL_RESERVE = 3 << 29
+"""System memory that KFD leaves to others, besides 1/64 of it (amdgpu_amdkfd_gpuvm_init_mem_limits)."""
+_OFFSET_MASK = (1 << 64) - 1
+
+
+class KfdFile:
+    """An open `/dev/kfd`. All descriptors of one process share its process object."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+
+    def ioctl(self, request: int, argument: Argument) -> None:
+        """Do an ioctl; raises Refusal."""
+        kfd_ioctl(self.process, request, argument)
+
+    def mmap(self, length: int, offset: int) -> tuple[HostMemory, object]:
+        """Return the memory to map and whose it is; raises Refusal."""
+        return kfd_mmap(self.process, length, offset)
+
+
+class EmulatedKernel:
+    """A machine with software GPUs of the given models, which may repeat.
+
+    `host_memory` bounds the bytes of host memory that all buffers may occupy (default: half of what the
+    host has); pages count when they are first touched. `log` has lines as dmesg would.
+
+    Refusals are raised as `KernelError` with a note that says why. Bugs of the driver that a real kernel
+    would not notice are warned about as `KfdMisuse`; those that an engine's thread finds are warned about
+    at the client's next call.
+    """
+
+    name = "software"
+
+    def __init__(self, models: Sequence[Model], *, host_memory: int | None = None) -> None:
+        self.log: list[str] = []
+        self.gpus = make_gpus(models)
+        self._misuses: list[str] = []
+        self._maps_lock = threading.Lock()
+        total = _host_memory_size()
+        self._maps = ClientMaps()
+        self._machine = Machine(
+            self.gpus,
+            Arena(),
+            self._maps,
+            self.log.append,
+            self._misuse,
+            self._misuses.append,
+            total // 2 if host_memory is None else host_memory,
+            total - total // 64 - _KERNEL_RESERVE,
+        )
+        self._sysfs = Sysfs(self._machine)
+        self._process: Process | None = None
+        self._files: dict[int, KfdFile | RenderFile] = {}
+        self._machine.files = self._files
+        self._doorbell_pages: dict[int, tuple[Doorbells, int]] = {}
+
+    def open(self, path: str, flags: int) -> int:
+        """Open `/dev/kfd` or a render node."""
+        file: KfdFile | RenderFile
+        if path == "/dev/kfd":
+            if self._process is None:
+                self._process = Process(self._machine)
+            file = KfdFile(self._process)
+        else:
+            gpu = next((gpu for gpu in self.gpus if path == f"/dev/dri/renderD{gpu.render_minor}"), None)
+            if gpu is None:
+                self._fail(errno.ENOENT, "open", f"{path!r}, flags={flags:#x}", "no such device node")
+            file = RenderFile(self._machine, gpu)
+        # A placeholder, so that the number is unique among the descriptors of the process.
+        fd = os.memfd_create(f"software{path}", os.MFD_CLOEXEC if flags & os.O_CLOEXEC else 0)
+        self._files[fd] = file
+        return fd
+
+    def close(self, fd: int) -> None:
+        """Close a descriptor. The process object and its memory stay: see `shutdown`."""
+        if self._files.pop(fd, None) is None:
+            self._fail(errno.EBADF, "close", str(fd), "not open")
+        os.close(fd)
+
+    def ioctl(self, fd: int, request: int, argument: Argument) -> int:
+        """Do an ioctl; `argument` is read and written in place, also when the call fails."""
+        if self._misuses:
+            self._warn()
+        file = self._files.get(fd)
+        try:
+            if file is None:
+                raise Refusal(errno.EBADF, "not open")
+            file.ioctl(request, argument)
+        except Refusal as refusal:
+            from pytest_amdgpu.kernel.describe import describe
+
+            name, text = describe(request, argument)
+            self._fail(refusal.errno, name, f"fd={fd}, {text}" if text else f"fd={fd}", refusal.why)
+        return 0
+
+    def mmap(self, address: int, length: int, protection: int, flags: int, fd: int, offset: int) -> int:
+        """Map anonymous memory, or what a device node shows, and return the CPU address."""
+        offset &= _OFFSET_MASK
+        pages = -(-length // PAGE_SIZE) * PAGE_SIZE
+        try:
+            if fd == -1:
+                if flags & host.MAP_FIXED:
+                    self._forget(address, pages)
+                return host.mmap(address, length, protection, flags, -1, 0)
+            file = self._files.get(fd)
+            if file is None:
+                raise Refusal(errno.EBADF, "not open")
+            if offset % PAGE_SIZE or not pages:
+                raise Refusal(errno.EINVAL, f"offset {offset:#x} or length {length} are not whole pages")
+            if protection & host.PROT_WRITE and not flags & host.MAP_SHARED:
+                raise Refusal(errno.EINVAL, "device memory cannot be mapped copy-on-write")
+            memory, owner = file.mmap(pages, offset)
+            if flags & host.MAP_FIXED:
+                self._forget(address, pages)
+            if isinstance(owner, BufferObject) and protection and not owner.cpu_visible:
+                self._misuse(f"VRAM {owner.handle:#x} is mapped for the CPU but was not allocated PUBLIC")
+            result = host.mmap(address, length, protection, flags, self._machine.arena.fd, memory.offset)
+        except (OSError, Refusal) as error:
+            self._fail_mmap(error, address, length, protection, flags, fd, offset)
+        if not isinstance(owner, BufferObject):
+            host.madvise(result, pages, host.MADV_DONTFORK)
+        with self._maps_lock:
+            self._maps.add(ClientMap(result, result + pages, memory, 0, owner))
+            self._doorbell_pages.clear()
+        return result
+
+    def _fail_mmap(
+        self,
+        error: OSError | Refusal,
+        address: int,
+        length: int,
+        protection: int,
+        flags: int,
+        fd: int,
+        offset: int,
+    ) -> NoReturn:
+        from pytest_amdgpu.kernel.describe import describe_mmap
+
+        text = describe_mmap(address, length, protection, flags, fd, offset)
+        self._fail(error.errno or errno.EIO, "mmap", text, str(error))
+
+    def munmap(self, address: int, length: int) -> None:
+        """Unmap memory."""
+        self._forget(address, -(-length // PAGE_SIZE) * PAGE_SIZE)
+        try:
+            host.munmap(address, length)
+        except OSError as error:
+            text = f"address={address:#x}, length={length:#x}"
+            self._fail(error.errno or errno.EIO, "munmap", text, str(error))
+
+    def _forget(self, address: int, length: int) -> None:
+        """Prepare for [address, address+length) to be replaced or unmapped."""
+        with self._maps_lock:
+            self._maps.remove(address, address + length)
+            self._doorbell_pages.clear()
+        if self._process is not None:
+            self._invalidate_user_pointers(self._process, address, address + length)
+
+    def _invalidate_user_pointers(self, process: Process, start: int, end: int) -> None:
+        # The kernel evicts the queues and cannot restore them, because the pages are gone.
+        for device in process.devices.values():
+            for mapping in device.space.mappings:
+                if mapping.bo.location is not Location.USERPTR:
+                    continue
+                first = mapping.data.ctypes.data
+                if first < end and start < first + mapping.data.size:
+                    self._misuse(
+                        f"user pointer {first:#x} is unmapped by the CPU but still mapped as {mapping!r}"
+                    )
+                    device.evict()
+
+    def poll(self, fds: Sequence[tuple[int, int]], timeout: float | None) -> list[tuple[int, int]]:
+        """Wait for events on descriptors: neither device node ever has to be waited for."""
+        poller = select.poll()
+        for fd, events in fds:
+            poller.register(fd, events)
+        return poller.poll(None if timeout is None else timeout * 1000)
+
+    def listdir(self, path: str) -> list[str]:
+        """List a directory of sysfs."""
+        try:
+            return self._sysfs.listdir(path)
+        except Refusal as refusal:
+            self._fail(refusal.errno, "listdir", repr(path), refusal.why)
+
+    def read_text(self, path: str) -> str:
+        """Read a file of sysfs."""
+        try:
+            return self._sysfs.read_text(path)
+        except Refusal as refusal:
+            self._fail(refusal.errno, "read", repr(path), refusal.why)
+
+    def store_doorbell(self, address: int, value: int) -> None:
+        """Store 64 bits to a mapped doorbell and ring the queue that it belongs to.
+
+        EFAULT stands for the SIGSEGV of a store to where no doorbells are mapped.
+        """
+        if self._misuses:
+            self._warn()
+        page = self._doorbell_pages.get(address // PAGE_SIZE)
+        if page is None:
+            shown = self._maps.find(address)
+            if shown is None or not isinstance(shown.owner, Doorbells):
+                self._fail(
+                    errno.EFAULT, "store_doorbell", f"{address:#x}, {value:#x}", "no doorbell is mapped here"
+                )
+            start = address & -PAGE_SIZE
+            page = self._doorbell_pages[address // PAGE_SIZE] = (
+                shown.owner,
+                start - shown.start + shown.offset,
+            )
+        doorbells, base = page
+        if address % 8:
+            self._misuse(f"store of {value:#x} to unaligned doorbell {address:#x}")
+            return
+        queue = doorbells.store(base + address % PAGE_SIZE, value)
+        if queue is None:
+            self._misuse(f"store of {value:#x} to doorbell {address:#x}, which no queue has")
+        else:
+            queue.engine.ring_doorbell(value)
+
+    def shutdown(self) -> None:
+        """Play the exit of the client: stop its queues, free its memory, close its descriptors.
+
+        Closing `/dev/kfd` does none of this, on hardware neither. What the client still has mapped stays
+        readable until it unmaps it. Afterwards the same GPUs can be opened anew. Raises RuntimeError when
+        an engine did not stop.
+        """
+        process, self._process = self._process, None
+        problems = process.teardown() if process is not None else []
+        for fd in list(self._files):
+            self.close(fd)
+        self._maps.clear()
+        self._doorbell_pages.clear()
+        self._machine.arena.close()
+        self._warn()
+        if problems:
+            raise RuntimeError("software GPU did not shut down cleanly: " + "; ".join(problems))
+
+    def _misuse(self, text: str) -> None:
+        self.log.append(f"driver bug: {text}")
+        warnings.warn(text, KfdMisuse, stacklevel=2)
+
+    def _warn(self) -> None:
+        """Warn about what the threads of engines have found since the last call."""
+        while self._misuses:
+            self._misuse(self._misuses.pop(0))
+
+    def _fail(self, number: int, call: str, arguments: str, why: str) -> NoReturn:
+        error = KernelError(number, call, arguments)
+        error.add_note(f"software kernel: {why}")
+        self.log.append(f"{call}: {error.errno_name}: {why}")
+        raise error from None
+
+
+def _host_memory_size() -> int:
+    """Return how much memory the host lets this process have, in bytes."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+            limit = file.read().strip()
+    except OSError:
+        return total  # no second version of control groups here, so no limit to be found
+    return min(total, int(limit)) if limit.isdigit() else total

@@ -1,0 +1,226 @@
+"""Ioctls about memory: allocate, free, map, unmap, and how much there is."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import TYPE_CHECKING
+
+from pytest_amdgpu.abi.kfd import (
+    DOORBELL_SLICE,
+    MMAP_GPU_ID_SHIFT,
+    MMAP_TYPE_SHIFT,
+    AllocFlag,
+    AllocMemoryOfGpuArgs,
+    FreeMemoryOfGpuArgs,
+    GetAvailableMemoryArgs,
+    KfdIoctl,
+    MapMemoryToGpuArgs,
+    MmapType,
+    UnmapMemoryFromGpuArgs,
+)
+from pytest_amdgpu.emulator import client
+from pytest_amdgpu.emulator.arena import borrow
+from pytest_amdgpu.emulator.doorbells import Doorbells
+from pytest_amdgpu.emulator.kfd.device_calls import GPUVM_BASE, GPUVM_LIMIT
+from pytest_amdgpu.emulator.memory import ADDRESS_LIMIT, PAGE_SIZE, BufferObject, Location
+from pytest_amdgpu.emulator.refusal import Refusal
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.emulator.arena import HostMemory
+    from pytest_amdgpu.emulator.memory import Bytes
+    from pytest_amdgpu.emulator.process import Handler, Process, ProcessDevice
+
+KERNEL_RESERVE = (2 << 20) + (2 << 20) + (8 << 10)
+"""What the kernel itself maps at the top of each address space: CSA, SEQ64, trap handler."""
+_AVAILABLE_GRANULE = 2 << 20
+_MAX_LISTED_DEVICES = 1 << 16
+_KINDS = AllocFlag.VRAM | AllocFlag.GTT | AllocFlag.USERPTR | AllocFlag.DOORBELL | AllocFlag.MMIO_REMAP
+_KNOWN_FLAGS = int(~AllocFlag(0))
+
+
+def alloc_memory(process: Process, args: AllocMemoryOfGpuArgs) -> None:
+    """Make a buffer object. Its address is recorded and not looked at; MAP judges it."""
+    flags, size, user_address = args.flags, args.size, args.mmap_offset
+    if not size:
+        raise Refusal(errno.EINVAL, "size is 0")
+    device = process.device(args.gpu_id)
+    if flags & AllocFlag.PUBLIC and flags & AllocFlag.VRAM and not device.gpu.large_bar:
+        raise Refusal(errno.EINVAL, f"public VRAM, but the BAR of {device.gpu!r} does not show all of it")
+    device = process.bound_device(args.gpu_id, errno.ENODEV)
+    if flags & AllocFlag.USERPTR:
+        shown = process.machine.maps.find(user_address)
+        if shown is not None and isinstance(shown.owner, Doorbells):
+            flags = flags & ~AllocFlag.USERPTR | AllocFlag.DOORBELL
+        elif user_address % PAGE_SIZE:
+            raise Refusal(errno.EINVAL, f"user pointer {user_address:#x} is not page aligned")
+    if flags & AllocFlag.DOORBELL and size != DOORBELL_SLICE:
+        raise Refusal(errno.EINVAL, f"doorbells are {DOORBELL_SLICE} bytes, not {size}")
+    if flags & AllocFlag.MMIO_REMAP and not flags & AllocFlag.DOORBELL and size != PAGE_SIZE:
+        raise Refusal(errno.EINVAL, f"the MMIO remap page is {PAGE_SIZE} bytes, not {size}")
+    location = _location(flags)
+    if location is None or (location is Location.USERPTR and not user_address):
+        raise Refusal(errno.EINVAL, f"flags {flags:#x} with user address {user_address:#x} name no memory")
+    pages_size = -(-size // PAGE_SIZE) * PAGE_SIZE
+    _require_room(device, location, pages_size)
+    if (flags & _KINDS).bit_count() > 1:
+        process.machine.misuse(
+            f"ALLOC_MEMORY_OF_GPU with several kinds of memory: {AllocFlag(flags & _KINDS)!r}"
+        )
+    if flags & ~_KNOWN_FLAGS:
+        process.machine.misuse(f"ALLOC_MEMORY_OF_GPU with unknown flags {flags & ~_KNOWN_FLAGS:#x}")
+    data, memory = _back(device, location, pages_size, user_address)
+    bo = BufferObject(
+        data,
+        location,
+        gpu_id=args.gpu_id,
+        va=args.va_addr,
+        writable=bool(flags & AllocFlag.WRITABLE),
+        executable=bool(flags & AllocFlag.EXECUTABLE),
+        uncached=bool(flags & AllocFlag.UNCACHED),
+        memory=memory,
+        cpu_visible=location is not Location.VRAM or bool(flags & AllocFlag.PUBLIC),
+    )
+    device.add_object(bo)
+    if location is Location.VRAM:
+        device.gpu.vram_used += pages_size
+    elif location in (Location.GTT, Location.USERPTR):
+        process.machine.system_memory_used += pages_size
+    if location is Location.MMIO:
+        bo.mmap_offset = MmapType.MMIO << MMAP_TYPE_SHIFT | args.gpu_id << MMAP_GPU_ID_SHIFT
+    else:
+        bo.mmap_offset = device.gpu.next_drm_offset(pages_size)
+        device.gpu.mmap_objects[bo.mmap_offset] = bo
+    args.handle, args.mmap_offset = bo.handle, bo.mmap_offset
+
+
+def _location(flags: int) -> Location | None:
+    """Return the kind of memory; of several, the first one counts."""
+    kinds = (
+        (AllocFlag.VRAM, Location.VRAM),
+        (AllocFlag.GTT, Location.GTT),
+        (AllocFlag.USERPTR, Location.USERPTR),
+        (AllocFlag.DOORBELL, Location.DOORBELL),
+        (AllocFlag.MMIO_REMAP, Location.MMIO),
+    )
+    return next((location for flag, location in kinds if flags & flag), None)
+
+
+def _require_room(device: ProcessDevice, location: Location, size: int) -> None:
+    machine = device.process.machine
+    if location is Location.VRAM and size > device.gpu.vram_free:
+        raise Refusal(errno.ENOMEM, f"{size} bytes of VRAM, {device.gpu.vram_free} are free")
+    if location in (Location.GTT, Location.USERPTR):
+        room = machine.system_memory - machine.system_memory_used
+        if size > room:
+            raise Refusal(errno.ENOMEM, f"{size} bytes of system memory, the kernel's limit leaves {room}")
+    if location in (Location.VRAM, Location.GTT):
+        room = machine.host_memory_free()
+        if size > room:
+            machine.log(f"amdgpu {device.gpu.pci_address}: the host lets buffers have {room} more bytes")
+            raise Refusal(
+                errno.ENOMEM, f"{size} bytes, but the host of the software GPU has only {room} for it"
+            )
+
+
+def _back(
+    device: ProcessDevice, location: Location, size: int, user_address: int
+) -> tuple[Bytes, HostMemory | None]:
+    if location is Location.USERPTR:
+        client.require_mapped(user_address, size)
+        return borrow(user_address, size), None
+    try:
+        memory = (
+            device.doorbells.memory
+            if location is Location.DOORBELL
+            else device.mmio_page
+            if location is Location.MMIO
+            else device.process.machine.arena.allocate(size)
+        )
+    except OSError as error:
+        raise Refusal(errno.ENOMEM, f"the host refuses {size} bytes: {error}") from None
+    return memory.view(), memory
+
+
+def free_memory(process: Process, args: FreeMemoryOfGpuArgs) -> None:
+    """Free a buffer object; memory that the client has mapped stays until it is unmapped."""
+    if args.handle and args.handle == process.event_page_handle:
+        raise Refusal(errno.EPERM, "this is the events page")
+    bo = process.object(args.handle, errno.EINVAL)
+    if bo.mappings:
+        raise Refusal(errno.EBUSY, f"mapped on gpu_id {', '.join(map(str, bo.mappings))}")
+    process.devices[bo.gpu_id].remove_object(bo)
+
+
+def _listed_devices(args: MapMemoryToGpuArgs | UnmapMemoryFromGpuArgs) -> tuple[int, ...]:
+    if not args.n_devices or args.n_success > args.n_devices:
+        raise Refusal(errno.EINVAL, f"n_devices {args.n_devices}, n_success {args.n_success}")
+    if args.n_devices > _MAX_LISTED_DEVICES:
+        raise Refusal(errno.ENOMEM, f"{args.n_devices} devices")
+    return struct.unpack(f"{args.n_devices}I", client.read(args.device_ids_array_ptr, 4 * args.n_devices))
+
+
+def map_memory(process: Process, args: MapMemoryToGpuArgs) -> None:
+    """Map a buffer object on GPUs; those before the first that fails stay mapped, as `n_success` tells."""
+    gpu_ids = _listed_devices(args)
+    process.bound_device(args.handle >> 32, errno.ENODEV)
+    bo = process.object(args.handle, errno.ENOMEM)
+    for gpu_id in gpu_ids[args.n_success :]:
+        _map_on(process.bound_device(gpu_id, errno.ENODEV), bo)
+        args.n_success += 1
+
+
+def _map_on(device: ProcessDevice, bo: BufferObject) -> None:
+    gpu_id, machine = device.gpu.gpu_id, device.process.machine
+    if gpu_id in bo.mappings:
+        return
+    if not bo.va:
+        raise Refusal(errno.EINVAL, f"buffer object {bo.handle:#x} was allocated with address 0")
+    if gpu_id != bo.gpu_id and bo.location in (Location.VRAM, Location.DOORBELL, Location.MMIO):
+        owner = device.process.devices[bo.gpu_id].gpu
+        hive = owner.properties["hive_id"]
+        if not (owner.large_bar or (hive and hive == device.gpu.properties["hive_id"])):
+            raise Refusal(errno.EINVAL, f"{device.gpu!r} cannot reach {bo.location.value} of {owner!r}")
+    end = bo.va + bo.size
+    if bo.va % PAGE_SIZE or end > ADDRESS_LIMIT:
+        raise Refusal(errno.EINVAL, f"{bo.va:#x} to {end:#x}: not whole pages below 2^48")
+    if end > ADDRESS_LIMIT - KERNEL_RESERVE:
+        raise Refusal(errno.EINVAL, f"{bo.va:#x} to {end:#x} overlaps what the kernel maps at the top")
+    other = device.space.overlaps(bo.va, end)
+    if other is not None:
+        raise Refusal(errno.EINVAL, f"{bo.va:#x} to {end:#x} overlaps {other!r}")
+    if bo.va < GPUVM_BASE or end - 1 > GPUVM_LIMIT:
+        machine.misuse(f"MAP_MEMORY_TO_GPU at {bo.va:#x} to {end:#x}, outside the GPUVM aperture")
+    bo.mappings[gpu_id] = device.space.map(bo.va, bo)
+
+
+def unmap_memory(process: Process, args: UnmapMemoryFromGpuArgs) -> None:
+    """Unmap a buffer object from GPUs; a queue keeps the mappings that it was created with."""
+    gpu_ids = _listed_devices(args)
+    bo = process.object(args.handle, errno.ENOMEM)
+    for gpu_id in gpu_ids[args.n_success :]:
+        device = process.device(gpu_id)
+        mapping = bo.mappings.get(gpu_id)
+        if mapping is None:
+            raise Refusal(errno.EINVAL, f"buffer object {bo.handle:#x} is not mapped on gpu_id {gpu_id}")
+        if mapping.queue_references:
+            raise Refusal(errno.EBUSY, f"{mapping!r} on gpu_id {gpu_id} belongs to a queue")
+        device.space.unmap(mapping)
+        del bo.mappings[gpu_id]
+        args.n_success += 1
+
+
+def available_memory(process: Process, args: GetAvailableMemoryArgs) -> None:
+    """Tell how much VRAM could be allocated, in whole 2 MiB; never more than the host can back."""
+    gpu = process.device(args.gpu_id).gpu
+    free = min(gpu.vram_free, process.machine.host_memory_free())
+    args.available = max(free, 0) // _AVAILABLE_GRANULE * _AVAILABLE_GRANULE
+
+
+HANDLERS: dict[KfdIoctl, Handler] = {
+    KfdIoctl.ALLOC_MEMORY_OF_GPU: alloc_memory,
+    KfdIoctl.FREE_MEMORY_OF_GPU: free_memory,
+    KfdIoctl.MAP_MEMORY_TO_GPU: map_memory,
+    KfdIoctl.UNMAP_MEMORY_FROM_GPU: unmap_memory,
+    KfdIoctl.AVAILABLE_MEMORY: available_memory,
+}

@@ -1,0 +1,180 @@
+"""The sysfs of a machine with software GPUs: KFD's topology, and what lies beside a render node.
+
+Files and keys are those of amdkfd's kfd_topology.c (Linux 6.12). Everything is made when it is read.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+from pytest_amdgpu.emulator.links import Link, NodeLinks, machine_links
+from pytest_amdgpu.emulator.refusal import Refusal
+from pytest_amdgpu.families.models import PROPERTY_KEYS
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.emulator.gpu import SoftwareGpu
+    from pytest_amdgpu.emulator.process import Machine
+    from pytest_amdgpu.families.caches import Cache
+
+File: TypeAlias = Callable[[], str]
+Directory: TypeAlias = "Mapping[str, Node]"
+Node: TypeAlias = "File | Directory | LazyDirectory"
+
+_TOPOLOGY_PATHS = ("sys/devices/virtual/kfd/kfd/topology", "sys/class/kfd/kfd/topology")
+_GPU_ONLY_KEYS = frozenset(
+    PROPERTY_KEYS[PROPERTY_KEYS.index("max_engine_clk_fcompute") : PROPERTY_KEYS.index("num_xcc") + 1]
+)
+_CPU_CLOCK_MHZ = 2400
+
+
+class LazyDirectory:
+    """A directory that is made when somebody looks into it."""
+
+    def __init__(self, make: Callable[[], Directory]) -> None:
+        self.make = make
+
+
+def _text(properties: Mapping[str, int | str]) -> str:
+    return "".join(f"{key} {value}\n" for key, value in properties.items())
+
+
+def _cache_text(cache: Cache, simd_id_base: int) -> str:
+    return _text(cache.properties(simd_id_base))
+
+
+def _constant(text: str) -> File:
+    return lambda: text
+
+
+class Sysfs:
+    """Answers reads of files and directories below `/sys`."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._root: Directory | None = None
+
+    def listdir(self, path: str) -> list[str]:
+        """List a directory; raises Refusal."""
+        node = self._find(path)
+        if callable(node):
+            raise Refusal(errno.ENOTDIR, "a file")
+        return list(node)
+
+    def read_text(self, path: str) -> str:
+        """Read a file; raises Refusal."""
+        node = self._find(path)
+        if not callable(node):
+            raise Refusal(errno.EISDIR, "a directory")
+        return node()
+
+    def _find(self, path: str) -> File | Directory:
+        if self._root is None:
+            self._root = self._make_root()
+        node: Node = self._root
+        for name in path.split("/"):
+            if name in ("", "."):
+                continue
+            if callable(node):
+                raise Refusal(errno.ENOTDIR, f"{name!r} is looked for below a file")
+            directory = node.make() if isinstance(node, LazyDirectory) else node
+            if name not in directory:
+                raise Refusal(
+                    errno.ENOENT, f"no {name!r} here, only {', '.join(sorted(directory)) or 'nothing'}"
+                )
+            node = directory[name]
+        return node.make() if isinstance(node, LazyDirectory) else node
+
+    def _make_root(self) -> Directory:
+        gpus = self._machine.gpus
+        topology = self._topology()
+        drm: dict[str, Node] = {}
+        for gpu in gpus:
+            device = LazyDirectory(partial(self._drm_device, gpu))
+            drm[f"renderD{gpu.render_minor}"] = drm[f"card{gpu.index}"] = {"device": device}
+        root: dict[str, Node] = {}
+        for path, directory in (*((path, topology) for path in _TOPOLOGY_PATHS), ("sys/class/drm", drm)):
+            *parents, last = path.split("/")
+            place = root
+            for parent in parents:
+                place = place.setdefault(parent, {})  # type: ignore[assignment]
+            place[last] = directory
+        return root
+
+    def _topology(self) -> Directory:
+        gpus = self._machine.gpus
+        links = machine_links([gpu.model for gpu in gpus])
+        nodes: dict[str, Node] = {"0": LazyDirectory(partial(self._cpu_node, links[0]))}
+        for gpu in gpus:
+            nodes[str(gpu.node)] = LazyDirectory(partial(self._gpu_node, gpu, links[gpu.node]))
+        platform = {"platform_oem": 0, "platform_id": 0, "platform_rev": 0}
+        return {
+            "generation_id": _constant(f"{1 + len(gpus)}\n"),
+            "system_properties": _constant(_text(platform)),
+            "nodes": nodes,
+        }
+
+    def _cpu_node(self, links: NodeLinks) -> Directory:
+        values = {
+            "cpu_cores_count": os.cpu_count() or 1,
+            "mem_banks_count": 1,
+            "io_links_count": len(links.io),
+            "max_engine_clk_ccompute": _CPU_CLOCK_MHZ,
+        }
+        properties = {key: values.get(key, 0) for key in PROPERTY_KEYS if key not in _GPU_ONLY_KEYS}
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        bank = {"heap_type": 0, "size_in_bytes": memory, "flags": 0, "width": 64, "mem_clk_max": 0}
+        return {
+            "gpu_id": _constant("0\n"),
+            "name": _constant("\n"),
+            "properties": _constant(_text(properties)),
+            "mem_banks": {"0": {"properties": _constant(_text(bank))}},
+            "caches": {},
+            "io_links": _links(links.io),
+            "p2p_links": _links(links.p2p),
+        }
+
+    def _gpu_node(self, gpu: SoftwareGpu, links: NodeLinks) -> Directory:
+        base = gpu.properties["simd_id_base"]
+        return {
+            "gpu_id": _constant(f"{gpu.gpu_id}\n"),
+            "name": _constant(f"{gpu.model.asic_name}\n"),
+            "properties": _constant(_text(gpu.properties)),
+            "mem_banks": {
+                str(index): {
+                    "properties": _constant(_text(bank)),
+                    "used_memory": lambda: f"{gpu.vram_used}\n",
+                }
+                for index, bank in enumerate(gpu.model.mem_banks)
+            },
+            "caches": {
+                str(index): {"properties": partial(_cache_text, cache, base)}
+                for index, cache in enumerate(gpu.model.caches)
+            },
+            "io_links": _links(links.io),
+            "p2p_links": _links(links.p2p),
+        }
+
+    def _drm_device(self, gpu: SoftwareGpu) -> Directory:
+        pci = gpu.model.pci
+        return {
+            "vendor": _constant(f"{pci['vendor']:#06x}\n"),
+            "device": _constant(f"{pci['device']:#06x}\n"),
+            "subsystem_vendor": _constant(f"{pci['subsystem_vendor']:#06x}\n"),
+            "subsystem_device": _constant(f"{pci['subsystem_device']:#06x}\n"),
+            "revision": _constant(f"{pci['revision']:#04x}\n"),
+            "class": _constant(f"{pci['class']:#08x}\n"),
+            "unique_id": _constant(f"{gpu.unique_id:016x}\n"),
+            "uevent": _constant(f"DRIVER=amdgpu\nPCI_SLOT_NAME={gpu.pci_address}\n"),
+            "mem_info_vram_total": _constant(f"{gpu.vram_size}\n"),
+            "mem_info_vram_used": lambda: f"{gpu.vram_used}\n",
+        }
+
+
+def _links(links: Sequence[Link]) -> Directory:
+    return {
+        str(index): {"properties": _constant(_text(link.properties()))} for index, link in enumerate(links)
+    }
