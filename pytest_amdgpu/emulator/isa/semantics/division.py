@@ -154,7 +154,7 @@ def _scale_down_once_rounded(b: Builder, form: Format, total: Value, error: Valu
 
 
 def div_fixup(form: Format, *, keep_high: bool | None = None) -> Semantic:
-    """The quotient (source 0) with the right sign, or what denominator (1) and numerator (2) demand instead."""
+    """The quotient (source 0) with the right sign, or what denominator (1) or numerator (2) demand."""
 
     def build(b: Builder) -> None:
         integer = INT_OF[form.type_]

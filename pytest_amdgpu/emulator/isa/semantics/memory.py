@@ -16,7 +16,7 @@ from pytest_amdgpu.emulator.isa.semantics.rows import Semantic, Table
 
 @dataclass(frozen=True)
 class Access:
-    """The data: `count` elements of `width` bytes; `d16` is the half of the register, "low" or "high", if one."""
+    """The data: `count` elements of `width` bytes; `d16` names the half of a register, "low" or "high"."""
 
     count: int = 1
     width: int = 4

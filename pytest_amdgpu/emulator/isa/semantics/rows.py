@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pytest_amdgpu.emulator.isa.build import Builder
-from pytest_amdgpu.emulator.isa.ir import I1, Type, Value
+from pytest_amdgpu.emulator.isa.ir import Type, Value
 
 Semantic = Callable[[Builder], None]
 Table = dict[str, Semantic]
@@ -95,11 +95,6 @@ def lowest_bits(b: Builder, width: Value, type_: Type) -> Value:
     wide = b.const(type_, 1)
     mask = b.sub(b.shl(wide, width), 1)
     return b.select(b.uge(width, type_.bits), b.const(type_, type_.mask), mask)
-
-
-def is_set(b: Builder, value: Value, bit: int) -> Value:
-    """Bit number `bit` of an integer as I1."""
-    return b.trunc(b.lshr(value, bit), I1)
 
 
 def byte(b: Builder, value: Value, number: int) -> Value:

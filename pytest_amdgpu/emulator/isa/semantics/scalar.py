@@ -326,10 +326,7 @@ def mask_with_exec(operation: Binary, *, type_: Type, save: bool) -> Semantic:
     def build(b: Builder) -> None:
         old = b.exec()
         source = b.src(0, type_)
-        if type_ is I32:
-            new = b.zext(operation(b, source, b.lo32(old)), I64)
-        else:
-            new = operation(b, source, old)
+        new = b.zext(operation(b, source, b.trunc(old, type_)), I64)
         b.dst(b.trunc(old if save else new, type_))
         b.set_exec(new)
         b.set_scc(b.ne(new, 0))

@@ -1,4 +1,4 @@
-"""Floating-point vector arithmetic of all widths (VOP1, VOP2, VOP3), apart from conversions and packed forms."""
+"""Floating-point vector arithmetic of all widths (VOP1, VOP2, VOP3), without conversions and packed forms."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def accumulate(type_: Type, operation: Ternary) -> Semantic:
 
 
 def kept_high(type_: Type, operation: Ternary) -> Semantic:
-    """Three sources; 16-bit results keep the other half of the destination on every generation (op_sel forms)."""
+    """Three sources; 16-bit results keep the other half of the destination on every generation."""
 
     def build(b: Builder) -> None:
         b.dst(operation(b, *(b.src(i, type_) for i in range(3))), keep_high=True)

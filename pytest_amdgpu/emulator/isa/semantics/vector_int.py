@@ -127,7 +127,7 @@ def mulhi_i24(b: Builder, x: Value, y: Value) -> Value:
 
 
 def mad(*, signed: bool, multiply: Binary) -> Semantic:
-    """multiply(x, y) + z; with clamp the sum saturates (the product of 24-bit numbers is taken as 32 bits)."""
+    """multiply(x, y) + z; with clamp the sum of the 32-bit product saturates."""
     saturating = add_saturating_s if signed else add_saturating_u
 
     def build(b: Builder) -> None:
@@ -271,7 +271,7 @@ def sad_u32(b: Builder, x: Value, y: Value, z: Value) -> Value:
 
 
 def quad_sad_u16(*, masked: bool) -> Semantic:
-    """Four sums over the windows of four bytes at bytes 0 to 3 of the 64-bit source, packed as 16-bit sums."""
+    """Four 16-bit sums over the windows of four bytes at bytes 0 to 3 of the 64-bit source."""
 
     def build(b: Builder) -> None:
         data, reference, start = b.src(0, I64), b.src(1, I32), b.src(2, I64)
@@ -333,7 +333,7 @@ def count_bits(b: Builder, x: Value, y: Value) -> Value:
 
 
 def count_lower_lanes(*, high: bool) -> Semantic:
-    """Source 1 plus the number of ones in source 0 that stand for lanes below this one (lanes 0..31 or 32..63)."""
+    """Source 1 plus the number of ones in source 0 that stand for lower lanes (of 0..31, or of 32..63)."""
 
     def build(b: Builder) -> None:
         lane = b.lane_id()
