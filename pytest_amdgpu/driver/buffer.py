@@ -1,0 +1,208 @@
+"""Memory that tests see: addresses for the GPU, numpy views for the CPU, and bounds on both."""
+
+from __future__ import annotations
+
+import ctypes
+import operator
+import weakref
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_amdgpu.driver.backend import Allocation, Backend
+from pytest_amdgpu.driver.errors import BufferBoundsError, NotCpuVisibleError, UseAfterFreeError
+from pytest_amdgpu.driver.resources import Tracker, creation_site
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.driver.device import Device
+
+
+class Buffer:
+    """A piece of memory that one or more GPUs can reach, at the same address on all of them and the CPU.
+
+    Sizes and offsets are in bytes. Every access is checked: `BufferBoundsError` outside the buffer,
+    `UseAfterFreeError` after `free`, `NotCpuVisibleError` where the CPU has no mapping.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        allocation: Allocation,
+        size: int,
+        tracker: Tracker | None = None,
+        *,
+        offset: int = 0,
+        owner: object = None,
+    ) -> None:
+        """`size` bytes from `offset` in `allocation`; `owner` is what keeps user memory alive."""
+        self._backend = backend
+        self._allocation: Allocation | None = allocation
+        self._tracker = tracker
+        self._owner = owner
+        self._address = allocation.address + offset
+        self.size = size
+        self.location = allocation.request.location.value
+        """`vram`, `gtt` or `userptr`."""
+        self.cpu_visible = allocation.request.cpu_visible
+        self.site = creation_site()
+        self._memory: ctypes.Array[ctypes.c_ubyte] | None = None
+        if self.cpu_visible:
+            self._memory = (ctypes.c_ubyte * size).from_address(self._address)
+        if tracker is not None:
+            tracker.add(self)
+
+    @property
+    def address(self) -> int:
+        """Where it is, for the GPU and (if `cpu_visible`) for the CPU."""
+        if self._allocation is None:
+            self._refuse_freed()
+        return self._address
+
+    @property
+    def allocation(self) -> Allocation:
+        """What the backend gave."""
+        if self._allocation is None:
+            self._refuse_freed()
+        return self._allocation
+
+    @property
+    def array(self) -> npt.NDArray[np.uint8]:
+        """All bytes as a numpy array, which stays valid memory (if useless) even after `free`."""
+        return np.frombuffer(self.memory, dtype=np.uint8)
+
+    @property
+    def memory(self) -> memoryview:
+        """All bytes as a memoryview, which is faster than numpy for single words."""
+        return memoryview(self._cpu_memory()).cast("B")
+
+    def view(self, dtype: npt.DTypeLike, offset: int = 0, count: int | None = None) -> npt.NDArray[Any]:
+        """Return `count` elements from byte `offset` on as an array (default: as many as fit)."""
+        item = np.dtype(dtype).itemsize
+        if count is None:
+            self.check_range(offset, 0)
+            count = (self.size - offset) // item
+        self.check_range(offset, count * item)
+        return np.frombuffer(self.memory, dtype=dtype, count=count, offset=offset)
+
+    def read(self, offset: int = 0, size: int | None = None) -> bytes:
+        """Copy bytes out (default: all from `offset`)."""
+        length = self.size - offset if size is None else size
+        self.check_range(offset, length)
+        return bytes(self.memory[offset : offset + length])
+
+    def write(self, data: bytes | bytearray | memoryview | npt.NDArray[Any], offset: int = 0) -> None:
+        """Copy bytes, or the bytes of an array, in."""
+        source = memoryview(data.tobytes() if isinstance(data, np.ndarray) else data).cast("B")
+        self.check_range(offset, len(source))
+        self.memory[offset : offset + len(source)] = source
+
+    def fill(self, value: int, offset: int = 0, size: int | None = None) -> None:
+        """Set bytes to `value` (0 to 255) from the CPU."""
+        length = self.size - offset if size is None else size
+        self.check_range(offset, length)
+        self.array[offset : offset + length] = value
+
+    def check_range(self, offset: int, size: int) -> None:
+        """Raise `BufferBoundsError` unless `size` bytes from `offset` lie inside."""
+        if offset < 0 or size < 0 or offset + size > self.size:
+            raise BufferBoundsError(f"bytes {offset} to {offset + size} are not inside {self.describe()}")
+
+    def __getitem__(self, key: slice) -> BufferSlice:
+        """Return a part of the buffer, for copies; like a range of bytes, but never clipped."""
+        if not isinstance(key, slice):
+            raise TypeError(f"a buffer is sliced (buffer[a:b]), not indexed with {key!r}; see .array")
+        if key.step not in (None, 1):
+            raise BufferBoundsError(f"a slice of a buffer is contiguous, its step cannot be {key.step}")
+        start = 0 if key.start is None else operator.index(key.start)
+        stop = self.size if key.stop is None else operator.index(key.stop)
+        self.check_range(start, stop - start)
+        return BufferSlice(self, start, stop - start)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def map_to(self, device: Device) -> None:
+        """Let another GPU reach this buffer; harmless where it can already."""
+        self._backend.map_to_peer(self.allocation, device.backend)
+
+    @property
+    def freed(self) -> bool:
+        """Whether `free` was called."""
+        return self._allocation is None
+
+    def free(self) -> None:
+        """Unmap it from all GPUs and free it; a second call raises `UseAfterFreeError`.
+
+        Arrays that were taken from it keep the CPU's mapping until they are gone, so that they never
+        point at memory of something else.
+        """
+        allocation = self.allocation
+        self._backend.free(allocation)
+        self._allocation = None
+        if self._tracker is not None:
+            self._tracker.discard(self)
+        memory, self._memory = self._memory, None
+        if self._owner is not None:
+            return
+        if memory is not None:
+            alive = weakref.ref(memory)
+            del memory
+            still_used = alive()
+            if still_used is not None:
+                unmap = weakref.finalize(
+                    still_used, self._backend.unmap_cpu, allocation.address, allocation.size
+                )
+                unmap.atexit = False
+                return
+        self._backend.unmap_cpu(allocation.address, allocation.size)
+
+    def release(self) -> None:
+        """Free it unless that was done before."""
+        if self._allocation is not None:
+            self.free()
+
+    def describe(self) -> str:
+        """One line that says what it is."""
+        return f"a {self.location} buffer of {self.size} bytes at {self._address:#x}"
+
+    def __repr__(self) -> str:
+        return f"<Buffer: {self.describe()}{' (freed)' if self.freed else ''}>"
+
+    def _cpu_memory(self) -> ctypes.Array[ctypes.c_ubyte]:
+        if self._memory is None:
+            if self._allocation is None:
+                self._refuse_freed()
+            raise NotCpuVisibleError(f"{self.describe()} was made with cpu_visible=False")
+        return self._memory
+
+    def _refuse_freed(self) -> NoReturn:
+        raise UseAfterFreeError(f"{self.describe()}, made at {self.site}, was freed")
+
+
+class BufferSlice:
+    """Bytes of a buffer from `offset` on; usable where a command takes a buffer."""
+
+    __slots__ = ("buffer", "offset", "size")
+
+    def __init__(self, buffer: Buffer, offset: int, size: int) -> None:
+        self.buffer = buffer
+        self.offset = offset
+        self.size = size
+
+    @property
+    def address(self) -> int:
+        """Where it starts."""
+        return self.buffer.address + self.offset
+
+    @property
+    def array(self) -> npt.NDArray[np.uint8]:
+        """Its bytes as a numpy array."""
+        return self.buffer.view(np.uint8, self.offset, self.size)
+
+    def describe(self) -> str:
+        """One line that says what it is."""
+        return f"bytes {self.offset} to {self.offset + self.size} of {self.buffer.describe()}"
+
+    def __repr__(self) -> str:
+        return f"<BufferSlice: {self.describe()}>"

@@ -1,0 +1,156 @@
+"""Work that is being put together for a queue: a chain of commands, submitted or recorded as a whole."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from pytest_amdgpu.driver.errors import BufferBoundsError, CommandError
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.driver.buffer import Buffer, BufferSlice
+    from pytest_amdgpu.driver.queue import Queue
+    from pytest_amdgpu.driver.recording import Recording
+    from pytest_amdgpu.driver.semaphore import TimelineSemaphore
+
+_PACK = tuple(struct.Struct(f"<{count}I").pack for count in range(64))
+_ADDRESS = struct.Struct("<Q")
+
+_PART = 1024
+"""Bytes of code after which a place to split a long submission is noted."""
+
+PAYLOAD_ALIGNMENT = 64
+"""Kernel arguments want 16 bytes (LLVM AMDGPU guide), dispatch packets 64, indirect buffers 4."""
+
+
+def encode(words: tuple[int, ...]) -> bytes:
+    """Return the bytes of a packet of up to 63 dwords."""
+    return _PACK[len(words)](*words)
+
+
+class Link(NamedTuple):
+    """A 64-bit place in code or payload that is to hold the address of a byte of the payload."""
+
+    place: bytearray
+    position: int
+    target: int
+
+
+class Commands:
+    """A chain of commands for one queue.
+
+    Nothing reaches the GPU before `submit`. `code` is what the queue's ring takes; `payload` is what
+    the commands point to (kernel arguments, dispatch packets, indirect buffers) and is placed in memory
+    at submission, so its addresses are links until then.
+    """
+
+    CODE_ALIGNMENT = 4
+    """Bytes; code is padded to a multiple of this where it can be split, and at its end."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+        self.code = bytearray()
+        self.payload = bytearray()
+        self.links: list[Link] = []
+        self.signals: list[tuple[TimelineSemaphore, int]] = []
+        self._splits: list[int] = []
+        self._last_split = 0
+        self._done = False
+
+    def wait(self, semaphore: TimelineSemaphore, value: int) -> Self:
+        """Do nothing of what follows before the semaphore is at least `value`, then see what it guards."""
+        raise NotImplementedError
+
+    def signal(self, semaphore: TimelineSemaphore, value: int) -> Self:
+        """When all that precedes is done and visible, set the semaphore and wake the host's waiters."""
+        raise NotImplementedError
+
+    def timestamp(self, buffer: Buffer | BufferSlice, offset: int = 0) -> Self:
+        """When all that precedes is done, store the GPU's constant counter (64 bits) in a buffer."""
+        raise NotImplementedError
+
+    def run(self, recording: Recording) -> Self:
+        """Do what was recorded on this queue."""
+        if recording.queue is not self.queue:
+            raise CommandError(f"a recording of {recording.queue.name} cannot run on {self.queue.name}")
+        self._append_recording(recording.invocation)
+        self.signals.extend(recording.signals)
+        return self
+
+    def submit(self) -> None:
+        """Hand the chain to the queue, which begins when it has done what was submitted before."""
+        self._finish()
+        self.queue.execute(self)
+
+    def finish(self) -> Recording:
+        """Keep the chain as a recording, which can be submitted any number of times."""
+        self._finish()
+        return self.queue.record_commands(self)
+
+    def parts(self, limit: int) -> Iterator[memoryview]:
+        """Cut the code, where commands end, into parts of at most `limit` bytes."""
+        code = memoryview(self.code)
+        start = end = 0
+        for split in (*self._splits, len(code)):
+            if split - start > limit:
+                if end > start:
+                    yield code[start:end]
+                    start = end
+                if split - start > limit:
+                    raise CommandError(
+                        f"a command of {split - start} bytes does not fit the ring of {self.queue.name}"
+                    )
+            end = split
+        if end > start:
+            yield code[start:end]
+
+    def align(self) -> None:
+        """Pad the code to a multiple of `CODE_ALIGNMENT`."""
+        missing = -len(self.code) % self.CODE_ALIGNMENT
+        if missing:
+            self.code += self.queue.padding(missing)
+
+    def _finish(self) -> None:
+        if self._done:
+            raise CommandError("this chain was submitted; record() one that is to run several times")
+        self._done = True
+        self.align()
+
+    def _append_recording(self, invocation: bytes) -> None:
+        self.align()
+        self.code += invocation
+        self._note_split()
+
+    def _note_split(self) -> None:
+        """Called where a command ends: note now and then that the chain can be cut here."""
+        if len(self.code) - self._last_split >= _PART:
+            self.align()
+            self._last_split = len(self.code)
+            self._splits.append(self._last_split)
+
+    def _add_payload(self, data: bytes) -> int:
+        """Append aligned data to the payload and return its offset."""
+        payload = self.payload
+        payload += bytes(-len(payload) % PAYLOAD_ALIGNMENT)
+        offset = len(payload)
+        payload += data
+        return offset
+
+
+def resolve(links: list[Link], base: int) -> None:
+    """Fill in the addresses of a payload that will lie at `base`."""
+    for place, position, target in links:
+        _ADDRESS.pack_into(place, position, base + target)
+
+
+def transfer_size(
+    destination: Buffer | BufferSlice, source: Buffer | BufferSlice | None, size: int | None
+) -> int:
+    """Check a transfer's size (default: all of the source, else of the destination) and return it."""
+    if size is None:
+        size = destination.size if source is None else source.size
+    for place in (destination, source):
+        if place is not None and not 0 < size <= place.size:
+            raise BufferBoundsError(f"cannot transfer {size} bytes: {place.describe()}")
+    return size

@@ -1,0 +1,261 @@
+"""An open GPU: the factory of all that a test uses, and the one who takes it back."""
+
+from __future__ import annotations
+
+import mmap
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_amdgpu.driver.backend import PAGE, Backend, Location, MemoryRequest
+from pytest_amdgpu.driver.buffer import Buffer
+from pytest_amdgpu.driver.errors import AllocationError, DeviceClosedError
+from pytest_amdgpu.driver.queue import Queue
+from pytest_amdgpu.driver.resources import Leak, Resource, Tracker, attempt
+from pytest_amdgpu.driver.semaphore import SemaphorePool, TimelineSemaphore
+from pytest_amdgpu.driver.topology import GpuNode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_amdgpu.driver.sdma_queue import SdmaQueue
+    from pytest_amdgpu.families.registry import Family
+    from pytest_amdgpu.kernel.protocol import Kernel
+
+_ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+_READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
+
+
+class Device:
+    """One open GPU. Make it with `Device.open`; it is a context manager that closes itself."""
+
+    def __init__(self, backend: Backend) -> None:
+        """Use `open`."""
+        self._begin(backend)
+
+    def _begin(self, backend: Backend) -> None:
+        self.backend = backend
+        self.kernel: Kernel = backend.kernel
+        self.node: GpuNode = backend.node
+        self.family: Family = backend.node.family
+        self.name = f"{self.node.target}-{self.node.identity}"
+        self.tracker = Tracker()
+        self.semaphores = SemaphorePool(self)
+        self.host_writes_vram = False
+        """Whether the CPU may have written VRAM, so that each submission must flush its writes."""
+        self._queues_made = 0
+        self._closed = False
+
+    @classmethod
+    def open(cls, kernel: Kernel, node: GpuNode, backend: Backend | None = None) -> Self:
+        """Open a GPU that `topology.discover` found, through amdkfd unless another backend is given.
+
+        Raises `DeviceOpenError`, `UnknownFamilyError`, or `KernelError` for an ioctl that fails.
+        """
+        backend = backend or _kfd_backend(kernel, node)
+        try:
+            return cls(backend)
+        except BaseException:
+            backend.close()
+            raise
+
+    def vram(
+        self,
+        size: int,
+        *,
+        cpu_visible: bool = True,
+        executable: bool = False,
+        uncached: bool = False,
+        peers: Sequence[Device] = (),
+    ) -> Buffer:
+        """Allocate `size` bytes of the GPU's memory, reachable by `peers`, too.
+
+        Raises `SmallBarError` if it should be CPU visible but the PCI BAR does not allow it, and
+        `AllocationError` otherwise.
+        """
+        buffer = self._buffer(Location.VRAM, size, cpu_visible, executable, uncached, peers)
+        self.host_writes_vram = self.host_writes_vram or cpu_visible
+        return buffer
+
+    def gtt(
+        self,
+        size: int,
+        *,
+        executable: bool = False,
+        uncached: bool = False,
+        peers: Sequence[Device] = (),
+    ) -> Buffer:
+        """Allocate `size` bytes of system memory that the GPU reaches; raises `AllocationError`."""
+        return self._buffer(Location.GTT, size, True, executable, uncached, peers)
+
+    def userptr(self, memory: npt.NDArray[Any] | int, *, peers: Sequence[Device] = ()) -> Buffer:
+        """Let the GPU reach memory of the process: a contiguous array, or new memory of a size in bytes.
+
+        The GPU gets whole pages, so it reaches what lies beside an array that does not fill its pages.
+        """
+        self._check_open()
+        if isinstance(memory, np.ndarray):
+            return self._register(memory, peers)
+        size = self._checked_size(memory, Location.USERPTR)
+        rounded = _pages(size)
+        with ExitStack() as undo:
+            address = self.kernel.mmap(0, rounded, _READ_WRITE, _ANONYMOUS, -1, 0)
+            undo.callback(self.kernel.munmap, address, rounded)
+            request = MemoryRequest(Location.USERPTR, rounded, host_address=address)
+            allocation = self.backend.allocate(request)
+            undo.callback(self.backend.free, allocation)
+            for peer in peers:
+                self.backend.map_to_peer(allocation, peer.backend)
+            undo.pop_all()
+        return Buffer(self.backend, allocation, size, self.tracker)
+
+    def sdma_queue(self, ring_size: int | None = None, *, engine: int | None = None) -> SdmaQueue:
+        """Create a queue of an SDMA engine (by default one that the kernel chooses)."""
+        from pytest_amdgpu.driver.sdma_queue import DEFAULT_RING_SIZE, SdmaQueue
+
+        self._check_open()
+        return SdmaQueue(self, ring_size or DEFAULT_RING_SIZE, engine=engine)
+
+    def timeline_semaphore(self, initial: int = 0) -> TimelineSemaphore:
+        """Make a semaphore with a value of 64 bits."""
+        self._check_open()
+        return self.semaphores.create(initial, self.tracker.add)
+
+    def raise_fault(self) -> None:
+        """Raise `GpuFaultError` if the GPU has reported a fault that was seen by any wait."""
+        faults = self.backend.faults
+        if faults:
+            raise faults[0].error()
+
+    def check_health(self) -> None:
+        """Ask the kernel for faults, and raise `GpuFaultError` if there was one."""
+        self.backend.wait_event(None, 0, 0.0)
+        self.raise_fault()
+
+    def describe_queues(self) -> list[str]:
+        """One line per queue that says where it is."""
+        return [queue.state() for queue in reversed(self.tracker.of_type(Queue))]
+
+    def leaks(self) -> list[Leak]:
+        """What was handed out and not given back, with the line that made it."""
+        return self.tracker.leaks()
+
+    def reclaim(self, idle_timeout: float = 10.0, *, keep: Sequence[Resource] = ()) -> None:
+        """Take back all that was handed out: wait for queues, destroy them, free their memory, free buffers.
+
+        Everything is tried; what failed is raised as an `ExceptionGroup`. After a fault nothing is waited
+        for, because a queue that faulted never becomes idle. What is in `keep` stays.
+        """
+        errors: list[Exception] = []
+        kept = {id(resource) for resource in keep}
+        queues = [queue for queue in self.tracker.of_type(Queue) if id(queue) not in kept]
+        for queue in queues:
+            if not self.backend.faults:
+                attempt(errors, partial(queue.wait_idle, idle_timeout))
+        for queue in queues:
+            attempt(errors, queue.close)
+        for resource in self.tracker.all():
+            if id(resource) not in kept:
+                attempt(errors, resource.release)
+        if errors:
+            raise ExceptionGroup(f"could not take back all of {self.name}", errors)
+
+    def next_queue_number(self) -> int:
+        """Number a new queue, for messages."""
+        self._queues_made += 1
+        return self._queues_made - 1
+
+    def close(self) -> None:
+        """Take everything back and close the GPU; errors as from `reclaim`."""
+        if self._closed:
+            return
+        self._closed = True
+        errors: list[Exception] = []
+        attempt(errors, self.reclaim)
+        attempt(errors, self.semaphores.close)
+        attempt(errors, self.backend.close)
+        if errors:
+            raise ExceptionGroup(f"could not close {self.name}", errors)
+
+    def reopen(self, backend: Backend | None = None) -> None:
+        """Close the GPU and open it anew behind the same object, so that it works again after a fault.
+
+        All that it had handed out is gone. Errors of closing are raised, as from `close`, once it is open.
+        """
+        errors: list[Exception] = []
+        attempt(errors, self.close)
+        self._begin(backend or _kfd_backend(self.kernel, self.node))
+        if errors:
+            raise ExceptionGroup(f"{self.name} was opened anew, but could not be closed well", errors)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Device {self.name}{' (closed)' if self._closed else ''}>"
+
+    def _buffer(
+        self,
+        location: Location,
+        size: int,
+        cpu_visible: bool,
+        executable: bool,
+        uncached: bool,
+        peers: Sequence[Device],
+    ) -> Buffer:
+        self._check_open()
+        rounded = _pages(self._checked_size(size, location))
+        request = MemoryRequest(location, rounded, cpu_visible, executable, uncached)
+        buffer = Buffer(self.backend, self.backend.allocate(request), size, self.tracker)
+        try:
+            for peer in peers:
+                buffer.map_to(peer)
+        except BaseException:
+            buffer.free()
+            raise
+        return buffer
+
+    def _register(self, array: npt.NDArray[Any], peers: Sequence[Device]) -> Buffer:
+        if not array.flags.c_contiguous:
+            raise AllocationError("only a contiguous array can be registered with a GPU")
+        size = self._checked_size(array.nbytes, Location.USERPTR)
+        address = array.ctypes.data
+        first = address - address % PAGE
+        request = MemoryRequest(
+            Location.USERPTR, _pages(address + size - first), uncached=False, host_address=first
+        )
+        allocation = self.backend.allocate(request)
+        buffer = Buffer(self.backend, allocation, size, self.tracker, offset=address - first, owner=array)
+        try:
+            for peer in peers:
+                buffer.map_to(peer)
+        except BaseException:
+            buffer.free()
+            raise
+        return buffer
+
+    def _checked_size(self, size: int, location: Location) -> int:
+        if size <= 0:
+            raise AllocationError(f"cannot allocate {size} bytes of {location.value}")
+        return size
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DeviceClosedError(f"{self.name} was closed")
+
+
+def _kfd_backend(kernel: Kernel, node: GpuNode) -> Backend:
+    from pytest_amdgpu.driver.kfd_backend import KfdBackend
+
+    return KfdBackend(kernel, node)
+
+
+def _pages(size: int) -> int:
+    """Round up to whole pages."""
+    return -(-size // PAGE) * PAGE

@@ -1,0 +1,318 @@
+"""One GPU through amdkfd: its memory, queues, events and faults."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import math
+import mmap
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from pytest_amdgpu.abi.kfd import (
+    DOORBELL_SLICE,
+    AllocFlag,
+    AllocMemoryOfGpuArgs,
+    CreateQueueArgs,
+    DestroyQueueArgs,
+    EventData,
+    EventType,
+    FreeMemoryOfGpuArgs,
+    GetAvailableMemoryArgs,
+    GetClockCountersArgs,
+    HwExceptionCause,
+    KfdIoctl,
+    MemoryErrorType,
+    MmioRemap,
+    QueueType,
+    SetEventArgs,
+    SetXnackModeArgs,
+    WaitEventsArgs,
+)
+from pytest_amdgpu.abi.kfd_debug import ExceptionCode
+from pytest_amdgpu.driver.backend import (
+    PAGE,
+    Allocation,
+    Backend,
+    Event,
+    Fault,
+    HardwareQueue,
+    MemoryRequest,
+    QueueKind,
+    QueueRequest,
+)
+from pytest_amdgpu.driver.kfd_memory import KfdMemory
+from pytest_amdgpu.driver.kfd_process import connect
+from pytest_amdgpu.driver.topology import GpuNode
+from pytest_amdgpu.kernel.protocol import Kernel, KernelError
+
+_LONGEST_WAIT_MS = 0xFFFFFFFE
+"""One more would mean for ever."""
+
+_READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
+
+
+class KfdBackend:
+    """Implements `Backend` with the ioctls of `/dev/kfd`."""
+
+    name = "kfd"
+
+    def __init__(self, kernel: Kernel, node: GpuNode) -> None:
+        """Open a GPU; raises `DeviceOpenError`, or `KernelError` for an ioctl that fails."""
+        self.kernel = kernel
+        self.node = node
+        self._process = connect(kernel)
+        render_fd = self._process.acquire_vm(node)
+        self._memory = KfdMemory(self._process, node.gpu_id, render_fd)
+        apertures = self._process.apertures(node.gpu_id)
+        self.shared_aperture = int(apertures.lds_base)
+        self.private_aperture = int(apertures.scratch_base)
+        self._process.enable_exceptions()
+        self._process.share_events_page(self._memory, node)
+        self._faults: list[Fault] = []
+        self._watched: dict[int, str] = {}
+        self._doorbells = 0
+        self._hdp_flush: memoryview | None = None
+        self._hdp_handle = 0
+        with ExitStack() as undo:
+            self._fault_events = []
+            for kind in (EventType.MEMORY, EventType.HW_EXCEPTION, EventType.SIGNAL):
+                event = self._process.create_event(node, kind)
+                undo.callback(self._process.destroy_event, event)
+                self._fault_events.append(event)
+            self._queue_error_age = 1
+            self._undo = undo.pop_all()
+
+    @property
+    def faults(self) -> Sequence[Fault]:
+        """Faults seen since the device was opened, oldest first."""
+        return self._faults
+
+    def allocate(self, request: MemoryRequest) -> Allocation:
+        """Allocate memory and map it on this GPU; raises `AllocationError`."""
+        return self._memory.allocate(request)
+
+    def reserve(self, size: int) -> int:
+        """Reserve addresses for requests that name their place; raises `AllocationError`."""
+        return self._memory.reserve(size)
+
+    def map_to_peer(self, allocation: Allocation, peer: Backend) -> None:
+        """Let another GPU reach memory of this one; harmless where it can already."""
+        self._memory.map_to(allocation, [peer.node.gpu_id])
+
+    def free(self, allocation: Allocation) -> None:
+        """Unmap memory from all GPUs and free it; the CPU's mapping stays until `unmap_cpu`."""
+        self._memory.free(allocation)
+
+    def unmap_cpu(self, address: int, size: int) -> None:
+        """Give back the address range of freed memory."""
+        self._memory.unmap_cpu(address, size)
+
+    def create_queue(self, request: QueueRequest) -> HardwareQueue:
+        """Start a queue; all memory that it names must be mapped on this GPU."""
+        arguments = CreateQueueArgs(
+            ring_base_address=request.ring.address,
+            ring_size=request.ring.size,
+            read_pointer_address=request.read_pointer,
+            write_pointer_address=request.write_pointer,
+            gpu_id=self.node.gpu_id,
+            queue_type=_queue_type(request),
+            # Bits 15:8 choose the XCC that reads a PM4 ring (kfd_chardev.c, pm4_target_xcc).
+            queue_percentage=100 | request.xcc << 8,
+            queue_priority=request.priority,
+            sdma_engine_id=request.engine or 0,
+        )
+        if request.end_of_pipe is not None:
+            arguments.eop_buffer_address = request.end_of_pipe.address
+            arguments.eop_buffer_size = request.end_of_pipe.size
+        if request.context_save is not None:
+            arguments.ctx_save_restore_address = request.context_save.address
+            arguments.ctx_save_restore_size = request.context_save_size
+            arguments.ctl_stack_size = request.control_stack_size
+        self._process.ioctl(KfdIoctl.CREATE_QUEUE, arguments)
+        queue_id, offset = int(arguments.queue_id), int(arguments.doorbell_offset)
+        try:
+            if not self._doorbells:
+                # All queues of a process on a GPU share one slice of doorbells.
+                slice_offset = offset & ~(DOORBELL_SLICE - 1)
+                self._doorbells = self.kernel.mmap(
+                    0, DOORBELL_SLICE, _READ_WRITE, mmap.MAP_SHARED, self._process.fd, slice_offset
+                )
+        except BaseException:
+            self._process.ioctl(KfdIoctl.DESTROY_QUEUE, DestroyQueueArgs(queue_id=queue_id))
+            raise
+        return HardwareQueue(queue_id, self._doorbells + (offset & (DOORBELL_SLICE - 1)))
+
+    def destroy_queue(self, queue: HardwareQueue) -> None:
+        """Stop a queue, whatever it was doing.
+
+        ETIME and EIO say that the waves could not be preempted; the queue is gone nevertheless
+        (kfd_device_queue_manager.c), which is recorded as a fault.
+        """
+        try:
+            self._process.ioctl(KfdIoctl.DESTROY_QUEUE, DestroyQueueArgs(queue_id=queue.queue_id))
+        except KernelError as error:
+            if error.errno not in (errno.ETIME, errno.EIO):
+                raise
+            self._record(Fault("queue", f"queue {queue.queue_id} did not stop when destroyed: {error}"))
+
+    def watch_queue(self, payload_address: int, name: str) -> int:
+        """Report as a fault what the kernel will OR into the 64-bit word at `payload_address`."""
+        self._watched[payload_address] = name
+        return self._fault_events[2].event_id
+
+    def unwatch_queue(self, payload_address: int) -> None:
+        """End what `watch_queue` began."""
+        self._collect_queue_errors()
+        del self._watched[payload_address]
+
+    def create_event(self) -> Event:
+        """Create an event that one waiter consumes."""
+        return self._process.create_event(self.node)
+
+    def destroy_event(self, event: Event) -> None:
+        """Destroy an event."""
+        self._process.destroy_event(event)
+
+    def signal_event(self, event: Event) -> None:
+        """Signal an event from the host."""
+        self._process.ioctl(KfdIoctl.SET_EVENT, SetEventArgs(event_id=event.event_id))
+
+    def wait_event(self, event: Event | None, age: int, timeout: float) -> int:
+        """Sleep until `event` was signalled since `age`, a fault arrived, or `timeout` seconds passed.
+
+        An interrupting signal of the process ends the wait, too: the caller looks and waits again.
+        """
+        memory, reset, queue_error = self._fault_events
+        watched = [memory, reset, queue_error] if event is None else [memory, reset, queue_error, event]
+        data = (EventData * len(watched))()
+        for entry, wanted in zip(data, watched, strict=True):
+            entry.event_id = wanted.event_id
+        data[2].signal_event_data.last_event_age = self._queue_error_age
+        if event is not None:
+            data[3].signal_event_data.last_event_age = age
+        milliseconds = min(math.ceil(max(timeout, 0.0) * 1000), _LONGEST_WAIT_MS)
+        arguments = WaitEventsArgs(
+            events_ptr=ctypes.addressof(data), num_events=len(watched), timeout=milliseconds
+        )
+        try:
+            self._process.ioctl(KfdIoctl.WAIT_EVENTS, arguments)
+        except KernelError as error:
+            if error.errno != errno.EINTR:
+                raise
+            return age
+        self._collect_faults(data[0], data[1])
+        new_age = int(data[2].signal_event_data.last_event_age)
+        if new_age != self._queue_error_age:
+            self._queue_error_age = new_age
+            self._collect_queue_errors()
+        return int(data[3].signal_event_data.last_event_age) if event is not None else age
+
+    def flush_host_writes(self) -> None:
+        """Make the GPU see what the CPU wrote to VRAM: flush the host data path's write buffer."""
+        if self._hdp_flush is None:
+            self._hdp_flush = self._map_hdp_registers()
+        self._hdp_flush[MmioRemap.HDP_MEM_FLUSH_CNTL // 4] = 1
+
+    def clock_counters(self) -> tuple[int, int]:
+        """Read the GPU's constant counter and CLOCK_MONOTONIC_RAW (ns) at one time."""
+        arguments = GetClockCountersArgs(gpu_id=self.node.gpu_id)
+        self._process.ioctl(KfdIoctl.GET_CLOCK_COUNTERS, arguments)
+        return int(arguments.gpu_clock_counter), int(arguments.cpu_clock_counter)
+
+    def xnack_enabled(self) -> bool:
+        """Ask for the process's XNACK mode; a kernel without shared virtual memory (EPERM) has none."""
+        arguments = SetXnackModeArgs(xnack_enabled=-1)
+        try:
+            self._process.ioctl(KfdIoctl.SET_XNACK_MODE, arguments)
+        except KernelError as error:
+            if error.errno != errno.EPERM:
+                raise
+            return False
+        return bool(arguments.xnack_enabled)
+
+    def available_memory(self) -> int:
+        """Bytes of VRAM that could be allocated now."""
+        arguments = GetAvailableMemoryArgs(gpu_id=self.node.gpu_id)
+        self._process.ioctl(KfdIoctl.AVAILABLE_MEMORY, arguments)
+        return int(arguments.available)
+
+    def close(self) -> None:
+        """Give back events, doorbells and registers; the VM and the events page stay the process's."""
+        with self._undo as undo:
+            if self._doorbells:
+                undo.callback(self.kernel.munmap, self._doorbells, DOORBELL_SLICE)
+                self._doorbells = 0
+            self._hdp_flush = None
+
+    def _map_hdp_registers(self) -> memoryview:
+        """Map the page with the two flush registers, which the driver remaps for user space."""
+        arguments = AllocMemoryOfGpuArgs(
+            size=PAGE, gpu_id=self.node.gpu_id, flags=AllocFlag.MMIO_REMAP | AllocFlag.WRITABLE
+        )
+        self._process.ioctl(KfdIoctl.ALLOC_MEMORY_OF_GPU, arguments)
+        free = FreeMemoryOfGpuArgs(handle=arguments.handle)
+        try:
+            address = self.kernel.mmap(
+                0, PAGE, _READ_WRITE, mmap.MAP_SHARED, self._process.fd, arguments.mmap_offset
+            )
+        except BaseException:
+            self._process.ioctl(KfdIoctl.FREE_MEMORY_OF_GPU, free)
+            raise
+        self._undo.callback(self._process.ioctl, KfdIoctl.FREE_MEMORY_OF_GPU, free)
+        self._undo.callback(self.kernel.munmap, address, PAGE)
+        return memoryview((ctypes.c_uint32 * 2).from_address(address)).cast("B").cast("I")
+
+    def _collect_faults(self, memory: EventData, reset: EventData) -> None:
+        """Take what the kernel told; it tells every GPU's listener, so other GPUs' faults are passed over."""
+        fault = memory.memory_exception_data
+        if fault.gpu_id == self.node.gpu_id:
+            self._record(_memory_fault(fault, self.node))
+        exception = reset.hw_exception_data
+        if exception.gpu_id == self.node.gpu_id:
+            cause = HwExceptionCause(exception.reset_cause).name
+            lost = "its memory was lost" if exception.memory_lost else "its memory was kept"
+            self._record(Fault("reset", f"GPU {self.node.identity} was reset ({cause}); {lost}"))
+
+    def _collect_queue_errors(self) -> None:
+        for address, name in self._watched.items():
+            word = ctypes.c_uint64.from_address(address)
+            mask, word.value = word.value, 0
+            if mask:
+                codes = [bit + 1 for bit in range(64) if mask >> bit & 1]
+                self._record(Fault("queue", f"{name} stopped: {', '.join(map(_exception_name, codes))}"))
+
+    def _record(self, fault: Fault) -> None:
+        if fault not in self._faults:
+            self._faults.append(fault)
+
+
+def _queue_type(request: QueueRequest) -> QueueType:
+    if request.kind is QueueKind.SDMA:
+        return QueueType.SDMA if request.engine is None else QueueType.SDMA_BY_ENG_ID
+    return QueueType.COMPUTE_AQL if request.kind is QueueKind.AQL else QueueType.COMPUTE
+
+
+def _exception_name(code: int) -> str:
+    try:
+        return f"{ExceptionCode(code).name.lower().replace('_', ' ')} (code {code})"
+    except ValueError:
+        return f"unknown exception code {code}"
+
+
+def _memory_fault(data: ctypes.Structure, node: GpuNode) -> Fault:
+    failure = data.failure
+    causes = [
+        text
+        for text, flag in (
+            ("page not present", failure.NotPresent),
+            ("write to a read-only page", failure.ReadOnly),
+            ("page not executable", failure.NoExecute),
+            ("address imprecise", failure.imprecise),
+        )
+        if flag
+    ]
+    if data.ErrorType != MemoryErrorType.NO_RAS:
+        causes.append(f"error type {MemoryErrorType(data.ErrorType).name}")
+    cause = ", ".join(causes) or "no cause given"
+    return Fault("memory", f"memory fault on GPU {node.identity} at {data.va:#x}: {cause}", int(data.va))

@@ -1,0 +1,242 @@
+"""What all queues share: taking in chains of commands, waiting for the end of them, coming and going."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pytest_amdgpu.driver import queue_memory
+from pytest_amdgpu.driver.arena import Arena
+from pytest_amdgpu.driver.backend import PAGE, Location, MemoryRequest, QueueKind
+from pytest_amdgpu.driver.buffer import Buffer
+from pytest_amdgpu.driver.commands import Commands, resolve
+from pytest_amdgpu.driver.errors import QueueClosedError
+from pytest_amdgpu.driver.recording import Recording
+from pytest_amdgpu.driver.resources import creation_site
+from pytest_amdgpu.driver.ring import Ring, SpaceWait
+from pytest_amdgpu.packets.layout import PacketError
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.driver.device import Device
+    from pytest_amdgpu.driver.semaphore import TimelineSemaphore
+
+ARENA_SIZE = 1 << 20
+
+
+class Queue:
+    """A user-mode queue of one engine. One thread at a time may submit to it."""
+
+    kind: QueueKind
+    UNIT: int
+    """Bytes that the read and write pointer count by one."""
+    DOORBELL_BIAS = 0
+
+    def __init__(self, device: Device, ring_size: int, *, engine: int | None = None) -> None:
+        """Create the hardware queue; whatever fails, nothing is left behind."""
+        self.device = device
+        self.site = creation_site()
+        self.name = f"{self.kind.value} queue {device.next_queue_number()}"
+        self.full_timeout = 10.0
+        """Seconds that a submission may wait for a full ring to drain."""
+        self._submissions = 0
+        self._idle_submissions = 0
+        self._closed = False
+        self._mark = 0
+        self._arena: Arena | None = None
+        self._held: list[Buffer] = []
+        self._retired: list[tuple[int, Buffer]] = []
+        with ExitStack() as undo:
+            self._progress = device.semaphores.create(0, None)
+            self._progress.label = f"end of work of {self.name}"
+            undo.callback(self._progress.free)
+            memory = queue_memory.create(device.backend, self.kind, ring_size, self.name, engine=engine)
+            undo.callback(memory.close)
+            self.queue_id = memory.hardware.queue_id
+            self.address = memory.pointers.address
+            """Address of the page with the pointers, which for compute queues is an amd_queue_t."""
+            self._memory = memory
+            self.ring = Ring(
+                device.kernel,
+                memory.ring.memory,
+                memory.pointer(queue_memory.READ_POINTER),
+                memory.pointer(queue_memory.WRITE_POINTER),
+                memory.hardware.doorbell,
+                unit=self.UNIT,
+                doorbell_bias=self.DOORBELL_BIAS,
+                padding=self.padding,
+            )
+            undo.pop_all()
+        device.tracker.add(self)
+
+    def record(self) -> Any:
+        """Begin a chain that is to be recorded with `finish()`."""
+        return self._commands()
+
+    def wait(self, semaphore: TimelineSemaphore, value: int) -> Any:
+        """Begin a chain with `wait`."""
+        return self._commands().wait(semaphore, value)
+
+    def signal(self, semaphore: TimelineSemaphore, value: int) -> Any:
+        """Begin a chain with `signal`."""
+        return self._commands().signal(semaphore, value)
+
+    def timestamp(self, buffer: Buffer, offset: int = 0) -> Any:
+        """Begin a chain with `timestamp`."""
+        return self._commands().timestamp(buffer, offset)
+
+    def run(self, recording: Recording) -> Any:
+        """Begin a chain with a recording."""
+        return self._commands().run(recording)
+
+    def execute(self, commands: Commands) -> None:
+        """Put a finished chain into the ring and ring the doorbell; `Commands.submit` calls this.
+
+        Blocks while the ring is full, at most `full_timeout` seconds (`WaitTimeoutError`).
+        """
+        if self._closed:
+            self._refuse_closed()
+        if commands.payload:
+            self._place_payload(commands)
+        ring = self.ring
+        if len(commands.code) <= ring.longest:
+            self._put(commands.code)
+        else:
+            for part in commands.parts(ring.longest):
+                self._put(part)
+        self._note(commands.signals)
+
+    def execute_recording(self, recording: Recording) -> None:
+        """Put a recording's invocation into the ring; `Recording.submit` calls this."""
+        if self._closed:
+            self._refuse_closed()
+        self._put(recording.invocation)
+        self._note(recording.signals)
+
+    def record_commands(self, commands: Commands) -> Recording:
+        """Make a recording of a finished chain; `Commands.finish` calls this."""
+        raise NotImplementedError
+
+    def wait_idle(self, timeout: float) -> None:
+        """Wait until all that was submitted is done; raises `WaitTimeoutError` or `GpuFaultError`."""
+        if self._closed:
+            self._refuse_closed()
+        self.device.raise_fault()
+        if self._submissions == self._idle_submissions:
+            return
+        mark = self.mark()
+        done = self._submissions
+        self._progress.wait(mark, timeout)
+        self._idle_submissions = done
+        while self._retired and self._retired[0][0] <= mark:
+            self._retired.pop(0)[1].free()
+
+    def mark(self) -> int:
+        """Submit a mark behind all work; `wait_mark` waits for it."""
+        self._mark += 1
+        self._commands().signal(self._progress, self._mark).submit()
+        return self._mark
+
+    def wait_mark(self, mark: int) -> None:
+        """Wait, at most `full_timeout` seconds, until the queue has reached a mark."""
+        self._progress.wait(mark, self.full_timeout)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def close(self) -> None:
+        """Destroy the queue and then free its memory. Work that it has not done is abandoned."""
+        if self._closed:
+            return
+        self._closed = True
+        self.device.tracker.discard(self)
+        with ExitStack() as undo:
+            undo.callback(self._progress.free)
+            for buffer in (*self._held, *(buffer for _, buffer in self._retired)):
+                undo.callback(buffer.free)
+            # Runs first: only then does the GPU touch none of the others any more.
+            undo.callback(self._memory.close)
+            undo.callback(self.ring.close)
+            if self._arena is not None:
+                undo.callback(self._arena.close)
+
+    def release(self) -> None:
+        """The same as `close`."""
+        self.close()
+
+    def describe(self) -> str:
+        """One line that says what it is."""
+        return f"{self.name} on {self.device.name}"
+
+    def state(self) -> str:
+        """Say where the queue is: pointers, and the packet at the read pointer."""
+        ring = self.ring
+        text = f"{self.name}: write pointer {ring.write_pointer:#x}, read pointer {ring.read_pointer:#x}"
+        if ring.drained:
+            return f"{text}, all read"
+        words = ring.pending_words()
+        try:
+            packet = self.decode(words)
+        except PacketError as error:
+            packet = f"{error} ({' '.join(f'{word:08x}' for word in words[:8])})"
+        return f"{text}, at the read pointer: {packet}"
+
+    def decode(self, words: memoryview) -> str:
+        """Return the text of the packet at the beginning of `words`."""
+        raise NotImplementedError
+
+    def padding(self, size: int) -> bytes:
+        """Return commands of `size` bytes that do nothing."""
+        raise NotImplementedError
+
+    def _commands(self) -> Commands:
+        """Begin a chain."""
+        raise NotImplementedError
+
+    def _put(self, code: bytes | bytearray | memoryview) -> None:
+        self.ring.place(code, self._wait_for_space)
+        if self.device.host_writes_vram:
+            self.device.backend.flush_host_writes()
+        self.ring.publish()
+        self._submissions += 1
+
+    def _wait_for_space(self) -> SpaceWait:
+        return SpaceWait(self.full_timeout, self.device.raise_fault, self.state)
+
+    def _note(self, signals: list[tuple[TimelineSemaphore, int]]) -> None:
+        for semaphore, value in signals:
+            semaphore.note_signal(value, self.name, self._submissions)
+
+    def _place_payload(self, commands: Commands) -> None:
+        """Give the payload a place in memory and tell the commands where."""
+        payload = commands.payload
+        arena = self._arena
+        if arena is None:
+            memory = self.hold(ARENA_SIZE)
+            arena = self._arena = Arena(self, memory)
+        if len(payload) <= arena.largest:
+            offset = arena.reserve(len(payload))
+            resolve(commands.links, arena.address(offset))
+            arena.write(offset, payload)
+        else:
+            buffer = self.system_memory(len(payload))
+            resolve(commands.links, buffer.address)
+            buffer.write(payload)
+            self._retired.append((self._mark + 1, buffer))
+
+    def hold(self, size: int) -> Buffer:
+        """Allocate system memory for the GPU that lives as long as the queue."""
+        buffer = self.system_memory(size)
+        self._held.append(buffer)
+        return buffer
+
+    def system_memory(self, size: int) -> Buffer:
+        """Allocate memory that commands may point to, apart from what tests allocate."""
+        backend = self.device.backend
+        rounded = -(-size // PAGE) * PAGE
+        request = MemoryRequest(Location.GTT, rounded, executable=True, uncached=True)
+        return Buffer(backend, backend.allocate(request), size)
+
+    def _refuse_closed(self) -> NoReturn:
+        raise QueueClosedError(f"{self.describe()}, made at {self.site}, was closed")

@@ -1,0 +1,203 @@
+"""A queue of an SDMA engine: copies, fills, and semaphores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self, cast
+
+from pytest_amdgpu.driver.backend import QueueKind
+from pytest_amdgpu.driver.commands import Commands, encode, transfer_size
+from pytest_amdgpu.driver.errors import CommandError
+from pytest_amdgpu.driver.queue import Queue
+from pytest_amdgpu.driver.recording import Recording
+from pytest_amdgpu.packets.sdma import SdmaPackets, sdma_packets
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.driver.buffer import Buffer, BufferSlice
+    from pytest_amdgpu.driver.device import Device
+    from pytest_amdgpu.driver.semaphore import TimelineSemaphore
+
+DEFAULT_RING_SIZE = 1 << 18
+
+_GREATER_OR_EQUAL = 5
+
+_GL2_WRITE_BACK = 1 << 15
+_INVALIDATE = 1 << 14 | 1 << 9 | 1 << 8 | 1 << 7 | 1
+"""GCR_CNTL: invalidate GL2, GL1, GLV, GLK and (all of) GLI."""
+
+_FILL_SIZES = {1: 0, 2: 1, 4: 2}
+_FILL_MASKS = {1: 0xFF, 2: 0xFFFF, 4: 0xFFFFFFFF}
+
+
+class SdmaCommands(Commands):
+    """A chain of commands for an SDMA queue."""
+
+    CODE_ALIGNMENT = 32
+    """An INDIRECT packet must end on 8 dwords of the ring, so every submission begins on them."""
+
+    def __init__(self, queue: SdmaQueue) -> None:
+        super().__init__(queue)
+        self._sdma = queue.packets
+        self._copy_limit = queue.copy_limit
+
+    def wait(self, semaphore: TimelineSemaphore, value: int) -> Self:
+        """Do nothing of what follows before the semaphore is at least `value`, then see what it guards.
+
+        The engine compares 32 bits: the upper half first, where it matters, then the lower.
+        """
+        semaphore.check_value(value)
+        if semaphore.value < value:
+            semaphore.note_narrow_wait(value)
+            poll = self._sdma.poll_mem
+            high, low = value >> 32, value & 0xFFFFFFFF
+            if high:
+                self.code += encode(poll(semaphore.address + 4, high, func=_GREATER_OR_EQUAL))
+            self.code += encode(poll(semaphore.address, low, func=_GREATER_OR_EQUAL))
+        self.code += cast("SdmaQueue", self.queue).acquire
+        self._note_split()
+        return self
+
+    def signal(self, semaphore: TimelineSemaphore, value: int) -> Self:
+        """When all that precedes is done and visible, set the semaphore and wake the host's waiters.
+
+        FENCE writes 32 bits. The lower half goes first: the value in between is below the final one,
+        so nobody wakes too early. Below 2**32 the upper half is 0 and stays so, because values only grow.
+        """
+        semaphore.check_signal(value)
+        sdma, address = self._sdma, semaphore.address
+        code = self.code
+        code += cast("SdmaQueue", self.queue).release_caches
+        code += encode(sdma.fence(address, value & 0xFFFFFFFF))
+        if value >> 32:
+            code += encode(sdma.fence(address + 4, value >> 32))
+        code += encode(sdma.fence(semaphore.slot_address, semaphore.event_id))
+        code += encode(sdma.trap(semaphore.event_id))
+        self.signals.append((semaphore, value))
+        self._note_split()
+        return self
+
+    def timestamp(self, buffer: Buffer | BufferSlice, offset: int = 0) -> Self:
+        """When all that precedes is done, store the GPU's constant counter (64 bits) in a buffer."""
+        transfer_size(buffer, None, offset + 8)
+        self.code += encode(self._sdma.timestamp_get_global(buffer.address + offset))
+        self._note_split()
+        return self
+
+    def copy(
+        self, destination: Buffer | BufferSlice, source: Buffer | BufferSlice, size: int | None = None
+    ) -> Self:
+        """Copy `size` bytes (default: all of `source`) to the beginning of `destination`."""
+        left = transfer_size(destination, source, size)
+        to, source_address = destination.address, source.address
+        copy_linear, limit = self._sdma.copy_linear, self._copy_limit
+        while left:
+            piece = min(left, limit)
+            self.code += encode(copy_linear(source_address, to, piece - 1))
+            self._note_split()
+            source_address += piece
+            to += piece
+            left -= piece
+        return self
+
+    def fill(
+        self, destination: Buffer | BufferSlice, value: int, size: int | None = None, *, width: int = 4
+    ) -> Self:
+        """Store `value` of `width` bytes (1, 2 or 4) over `size` bytes (default: all) of `destination`."""
+        left = transfer_size(destination, None, size)
+        to = destination.address
+        if width not in _FILL_SIZES:
+            raise CommandError(f"SDMA fills with values of 1, 2 or 4 bytes, not of {width}")
+        if left % width or to % width:
+            raise CommandError(f"{left} bytes at {to:#x} cannot be filled with values of {width} bytes")
+        if not 0 <= value <= _FILL_MASKS[width]:
+            raise CommandError(f"fill value {value:#x} does not fit {width} bytes")
+        fill, fillsize, limit = self._sdma.constant_fill, _FILL_SIZES[width], self._copy_limit
+        while left:
+            piece = min(left, limit)
+            self.code += encode(fill(to, value, piece - 1, fillsize=fillsize))
+            self._note_split()
+            to += piece
+            left -= piece
+        return self
+
+
+class SdmaQueue(Queue):
+    """A queue of an SDMA engine."""
+
+    kind = QueueKind.SDMA
+    UNIT = 1
+
+    def __init__(
+        self, device: Device, ring_size: int = DEFAULT_RING_SIZE, *, engine: int | None = None
+    ) -> None:
+        """`engine` is the number of an SDMA engine (default: the kernel chooses)."""
+        self.packets: SdmaPackets = sdma_packets(device.family.sdma)
+        self.copy_limit = device.family.sdma_copy_limit
+        # From generation 5 on SDMA reads and writes through GL2, which shaders share; before, it bypasses it.
+        caches = hasattr(self.packets, "gcr_req")
+        self.acquire = (
+            encode(self.packets.gcr_req(gcr_control=_GL2_WRITE_BACK | _INVALIDATE)) if caches else b""
+        )
+        self.release_caches = encode(self.packets.gcr_req(gcr_control=_GL2_WRITE_BACK)) if caches else b""
+        super().__init__(device, ring_size, engine=engine)
+
+    def record(self) -> SdmaCommands:
+        """Begin a chain that is to be recorded with `finish()`."""
+        return SdmaCommands(self)
+
+    def wait(self, semaphore: TimelineSemaphore, value: int) -> SdmaCommands:
+        """Begin a chain with `wait`."""
+        return SdmaCommands(self).wait(semaphore, value)
+
+    def signal(self, semaphore: TimelineSemaphore, value: int) -> SdmaCommands:
+        """Begin a chain with `signal`."""
+        return SdmaCommands(self).signal(semaphore, value)
+
+    def timestamp(self, buffer: Buffer | BufferSlice, offset: int = 0) -> SdmaCommands:
+        """Begin a chain with `timestamp`."""
+        return SdmaCommands(self).timestamp(buffer, offset)
+
+    def run(self, recording: Recording) -> SdmaCommands:
+        """Begin a chain with a recording."""
+        return SdmaCommands(self).run(recording)
+
+    def copy(
+        self, destination: Buffer | BufferSlice, source: Buffer | BufferSlice, size: int | None = None
+    ) -> SdmaCommands:
+        """Begin a chain with `copy`."""
+        return SdmaCommands(self).copy(destination, source, size)
+
+    def fill(
+        self, destination: Buffer | BufferSlice, value: int, size: int | None = None, *, width: int = 4
+    ) -> SdmaCommands:
+        """Begin a chain with `fill`."""
+        return SdmaCommands(self).fill(destination, value, size, width=width)
+
+    def record_commands(self, commands: Commands) -> Recording:
+        """Put a finished chain into memory, to be run by an INDIRECT packet."""
+        memory = self.system_memory(len(commands.code))
+        memory.write(commands.code)
+        call = encode(self.packets.indirect(memory.address, len(commands.code) // 4))
+        # The packet must end on 8 dwords.
+        lead = self.padding(-len(call) % SdmaCommands.CODE_ALIGNMENT)
+        return Recording(self, memory, lead + call, commands.signals)
+
+    def padding(self, size: int) -> bytes:
+        """Return a NOP (or several, for one has a limit) of `size` bytes."""
+        # Beyond a lead of one NOP packet's length the rest is zeros: each zero dword is a NOP, too.
+        dwords = size // 4
+        return encode_nop(self.packets, dwords) if dwords else b""
+
+    def decode(self, words: memoryview) -> str:
+        """Return the text of the packet at the beginning of `words`."""
+        return str(self.packets.decode(words))
+
+    def _commands(self) -> SdmaCommands:
+        return SdmaCommands(self)
+
+
+def encode_nop(packets: SdmaPackets, dwords: int) -> bytes:
+    """Return NOP packets of `dwords` dwords together."""
+    longest = 1 << 14
+    full, rest = divmod(dwords, longest)
+    words = packets.nop(longest - 1) * full + (packets.nop(rest - 1) if rest else ())
+    return b"".join(word.to_bytes(4, "little") for word in words)

@@ -1,0 +1,208 @@
+"""Timeline semaphores: a 64-bit value that only grows, signalled and waited for by GPU engines and the host.
+
+A signal from the GPU is complete only with all of: caches written back, the value written, the event's
+slot written, an interrupt with the event's id. The host's wait sleeps on that event and reads the value.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pytest_amdgpu.driver.backend import PAGE, Event, Location, MemoryRequest
+from pytest_amdgpu.driver.buffer import Buffer
+from pytest_amdgpu.driver.errors import SemaphoreValueError, UseAfterFreeError, WaitTimeoutError
+from pytest_amdgpu.driver.resources import creation_site
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.driver.device import Device
+
+MAX_VALUE = (1 << 64) - 1
+
+_SLOT = 64
+"""Bytes per semaphore: a cache line each, so that polls of one do not slow writes of another."""
+
+_REMEMBERED_SIGNALS = 128
+
+
+class TimelineSemaphore:
+    """A 64-bit counter in memory that all engines and the host can reach."""
+
+    def __init__(self, device: Device, page: Buffer, offset: int, event: Event, initial: int) -> None:
+        """Made by `SemaphorePool.create`."""
+        self._device = device
+        self._backend = device.backend
+        self._page = page
+        self._offset = offset
+        self._event = event
+        self._word = page.memory[offset : offset + 8].cast("Q")
+        self._word[0] = initial
+        self._age = 1
+        self._signals: list[tuple[int, str, int]] = []
+        self._narrow_wait = 0
+        self._freed = False
+        self.site = creation_site()
+        self.label = "timeline semaphore"
+        """What messages call it."""
+        self.address = page.address + offset
+        """Where the value is, for the GPU."""
+        self.event_id = event.event_id
+        self.slot_address = event.slot_address
+
+    @property
+    def value(self) -> int:
+        """The value now."""
+        if self._freed:
+            self._refuse_freed()
+        return int(self._word[0])
+
+    def signal(self, value: int) -> None:
+        """Set the value from the host and wake those who wait on the host.
+
+        Raises `SemaphoreValueError` for a value that is not beyond the present one.
+        """
+        self.check_signal(value)
+        if value <= self.value:
+            raise SemaphoreValueError(f"{self.describe()} cannot go to {value}: it only grows")
+        self._word[0] = value
+        self._backend.signal_event(self._event)
+
+    def wait(self, value: int, timeout: float) -> None:
+        """Sleep until the value is at least `value`.
+
+        Raises `WaitTimeoutError` after `timeout` seconds, with all that is known about why, and
+        `GpuFaultError` as soon as the GPU faulted.
+        """
+        self.check_value(value)
+        word = self._word
+        age = self._age
+        if word[0] >= value:
+            return
+        deadline = time.monotonic() + timeout
+        while True:
+            self._device.raise_fault()
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise WaitTimeoutError(self._diagnosis(value, timeout))
+            # The age is taken before the value is read: a signal in between changes the age and so
+            # ends the next sleep at once.
+            age = self._age = self._backend.wait_event(self._event, age, remaining)
+            if word[0] >= value:
+                return
+
+    def check_value(self, value: int) -> None:
+        """Raise `SemaphoreValueError` unless `value` is one that a 64-bit counter can have."""
+        if self._freed:
+            self._refuse_freed()
+        if not 0 <= value <= MAX_VALUE:
+            raise SemaphoreValueError(f"{value} is not a value of a timeline semaphore (0 to 2**64 - 1)")
+
+    def check_signal(self, value: int) -> None:
+        """Raise `SemaphoreValueError` for a signal that an engine's pending wait could miss.
+
+        SDMA and the command processor of gfx9 compare 32 bits. They wait for the upper half of the value
+        and then for the lower, so a step into the next 2**32 past a value that they wait for must stop at
+        that value first.
+        """
+        self.check_value(value)
+        waited = self._narrow_wait
+        if value >> 32 > waited >> 32 and int(self._word[0]) < waited:
+            raise SemaphoreValueError(
+                f"{self.describe()} cannot step to {value} while an engine that compares 32 bits waits for"
+                f" {waited}: signal {waited} first"
+            )
+
+    def note_narrow_wait(self, value: int) -> None:
+        """Remember that an engine which compares 32 bits waits for `value`."""
+        self._narrow_wait = max(self._narrow_wait, value)
+
+    def note_signal(self, value: int, queue: str, submission: int) -> None:
+        """Remember which submission signals `value`, to tell it when a wait times out."""
+        signals = self._signals
+        signals.append((value, queue, submission))
+        if len(signals) > _REMEMBERED_SIGNALS:
+            reached = int(self._word[0])
+            signals[:] = [entry for entry in signals if entry[0] > reached][-_REMEMBERED_SIGNALS // 2 :]
+
+    def map_to(self, device: Device) -> None:
+        """Let the engines of another GPU reach it (with the other semaphores of its page)."""
+        self._page.map_to(device)
+
+    def free(self) -> None:
+        """Give it back; a second call raises `UseAfterFreeError`."""
+        if self._freed:
+            self._refuse_freed()
+        self._device.semaphores.take_back(self, self._page, self._offset, self._event)
+        self._freed = True
+        self._word.release()
+
+    def release(self) -> None:
+        """Free it unless that was done before."""
+        if not self._freed:
+            self.free()
+
+    def describe(self) -> str:
+        """One line that says what it is."""
+        value = "freed" if self._freed else f"value {int(self._word[0])}"
+        return f"{self.label} at {self.address:#x} ({value})"
+
+    def _refuse_freed(self) -> None:
+        raise UseAfterFreeError(f"timeline semaphore at {self.address:#x}, made at {self.site}, was freed")
+
+    def _diagnosis(self, value: int, timeout: float) -> str:
+        lines = [f"waited {timeout} s for {value} of {self.describe()}, made at {self.site}"]
+        expected = [
+            f"submission {submission} of {queue} signals {signalled}"
+            for signalled, queue, submission in self._signals
+            if signalled >= value
+        ]
+        if expected:
+            lines.append("would have been signalled by: " + "; ".join(expected[:4]))
+        else:
+            lines.append(f"nothing that was submitted signals {value} or more")
+        lines.extend(self._device.describe_queues())
+        faults = [fault.text for fault in self._backend.faults]
+        lines.append("faults seen: " + ("; ".join(faults) or "none"))
+        return "\n".join(lines)
+
+
+class SemaphorePool:
+    """Hands out semaphores of one device from pages of uncached system memory."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._pages: list[Buffer] = []
+        self._free: list[tuple[Buffer, int]] = []
+
+    def create(self, initial: int, track: Callable[[TimelineSemaphore], None] | None) -> TimelineSemaphore:
+        """Make a semaphore; `track` records it as handed out to a test."""
+        if not 0 <= initial <= MAX_VALUE:
+            raise SemaphoreValueError(f"{initial} is not a value of a timeline semaphore (0 to 2**64 - 1)")
+        if not self._free:
+            self._add_page()
+        event = self._device.backend.create_event()
+        page, offset = self._free.pop()
+        semaphore = TimelineSemaphore(self._device, page, offset, event, initial)
+        if track is not None:
+            track(semaphore)
+        return semaphore
+
+    def take_back(self, semaphore: TimelineSemaphore, page: Buffer, offset: int, event: Event) -> None:
+        """Destroy the event of a semaphore and reuse its slot."""
+        self._device.tracker.discard(semaphore)
+        self._device.backend.destroy_event(event)
+        self._free.append((page, offset))
+
+    def close(self) -> None:
+        """Free the pages, when no semaphore is out."""
+        while self._pages:
+            self._pages.pop().free()
+        self._free.clear()
+
+    def _add_page(self) -> None:
+        backend = self._device.backend
+        request = MemoryRequest(Location.GTT, PAGE, uncached=True)
+        page = Buffer(backend, backend.allocate(request), PAGE)
+        self._pages.append(page)
+        self._free.extend((page, offset) for offset in range(PAGE - _SLOT, -1, -_SLOT))
