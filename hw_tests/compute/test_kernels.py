@@ -183,18 +183,6 @@ def test_launch_geometry_and_hidden_arguments(grid, block, run, suite_kernel, vr
     assert (words[:, 15] == remainder).all()
 
 
-def test_a_recorded_dispatch_runs_each_time(any_compute_queue, suite_kernel, gtt_buffer, timeline_semaphore):
-    kernel, counter = suite_kernel("atomics", "tickets"), gtt_buffer(4)
-    out = gtt_buffer(4 * 64)
-    counter.array[:] = 0
-    recording = any_compute_queue.record().dispatch(kernel, 64, [out, counter, 64], block=64).finish()
-    for _ in range(10):
-        recording.submit()
-    any_compute_queue.signal(timeline_semaphore, 1).submit()
-    timeline_semaphore.wait(1, timeout=20)
-    assert counter.view(np.uint32)[0] == 640
-
-
 def test_copy_dispatch_copy(
     any_compute_queue, sdma_queue, suite_kernel, vram_buffer, gtt_buffer, timeline_semaphore, random_words
 ):

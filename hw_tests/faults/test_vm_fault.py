@@ -1,4 +1,4 @@
-"""GPU accesses outside every mapping: the wait raises with the address; the next test finds a healthy device."""
+"""GPU accesses outside every mapping: the wait raises with the address, and the next test runs."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from pytest_amdgpu.driver.errors import WaitTimeoutError
+from pytest_amdgpu.driver.errors import SemaphoreValueError, WaitTimeoutError
 
 ENGINES = ["sdma", "pm4", "aql"]
 
@@ -81,13 +81,8 @@ def test_a_wait_for_the_past_returns_at_once(timeline_semaphore):
     timeline_semaphore.wait(10, timeout=0)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_recording_is_submitted_many_times(
-    engine, make_queue, amdgpu_device, gtt_buffer, timeline_semaphore
-):
-    queue = make_queue(engine)
-    recording = queue.record().signal(timeline_semaphore, 1).finish()
-    for _ in range(5):
-        timeline_semaphore.signal(0)
-        recording.submit()
-        timeline_semaphore.wait(1, timeout=10)
+def test_a_value_never_goes_back(timeline_semaphore):
+    timeline_semaphore.signal(10)
+    with pytest.raises(SemaphoreValueError, match="10"):
+        timeline_semaphore.signal(9)
+    assert timeline_semaphore.value == 10

@@ -1,0 +1,52 @@
+"""Recordings: put together once, submitted many times, each time with what memory holds then."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+
+def test_a_recorded_copy_takes_what_is_there_when_it_runs(
+    sdma_queue, vram_buffer, gtt_buffer, timeline_semaphore, rng
+):
+    source, target = gtt_buffer(10_000), vram_buffer(10_000)
+    recording = sdma_queue.record().copy(target, source).finish()
+    for value in range(1, 6):
+        source.array[:] = rng.integers(0, 256, source.size, dtype=np.uint8)
+        recording.submit()
+        sdma_queue.signal(timeline_semaphore, value).submit()
+        timeline_semaphore.wait(value, timeout=10)
+        assert np.array_equal(target.array, source.array)
+
+
+@pytest.mark.parametrize("kind", ["pm4", "aql"])
+def test_a_recorded_dispatch_runs_each_time(
+    kind, amdgpu_device, suite_kernel, gtt_buffer, timeline_semaphore
+):
+    queue = amdgpu_device.compute_queue(kind)
+    counter, out = gtt_buffer(4), gtt_buffer(4 * 640)
+    counter.array[:] = 0
+    recording = queue.record().dispatch(suite_kernel("atomics", "tickets"), 64, [out, counter, 64]).finish()
+    for _ in range(10):
+        recording.submit()
+    queue.signal(timeline_semaphore, 1).submit()
+    timeline_semaphore.wait(1, timeout=20)
+    assert counter.view(np.uint32)[0] == 640
+
+
+@pytest.mark.parametrize("kind", ["pm4", "aql"])
+def test_a_recorded_chain_keeps_its_order(kind, amdgpu_device, suite_kernel, gtt_buffer, timeline_semaphore):
+    """Each dispatch of the recording reads what the one before it wrote."""
+    queue = amdgpu_device.compute_queue(kind)
+    add, one, total = suite_kernel("vector_add"), gtt_buffer(4 * 100), gtt_buffer(4 * 100)
+    one.view(np.uint32)[:] = 1
+    total.view(np.uint32)[:] = 0
+    chain = queue.record()
+    for _ in range(8):
+        chain.dispatch(add, 100, [total, total, one, 100])
+    recording = chain.finish()
+    for _ in range(3):
+        recording.submit()
+    queue.signal(timeline_semaphore, 1).submit()
+    timeline_semaphore.wait(1, timeout=20)
+    assert (total.view(np.uint32) == 24).all()
