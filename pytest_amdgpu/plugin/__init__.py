@@ -1,1 +1,92 @@
-"""The pytest plugin: the only package that imports pytest."""
+"""The pytest plugin: the only package that imports pytest. It reads in the order in which pytest calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+# Before these modules are imported, because an editable install rewrites only the entry point by itself.
+pytest.register_assert_rewrite("pytest_amdgpu.plugin.fixtures", "pytest_amdgpu.plugin.session")
+
+from pytest_amdgpu.plugin import options, parametrize, report  # noqa: E402
+from pytest_amdgpu.plugin.fixtures import (  # noqa: E402
+    amdgpu_device,
+    amdgpu_take_back,
+    compile_kernel,
+    compute_queue,
+    gtt_buffer,
+    load_kernel,
+    rng,
+    sdma_queue,
+    timeline_semaphore,
+    userptr_buffer,
+    vram_buffer,
+)
+from pytest_amdgpu.plugin.session import session_key, start_session  # noqa: E402
+
+__all__ = [
+    "amdgpu_device",
+    "amdgpu_take_back",
+    "compile_kernel",
+    "compute_queue",
+    "gtt_buffer",
+    "load_kernel",
+    "rng",
+    "sdma_queue",
+    "timeline_semaphore",
+    "userptr_buffer",
+    "vram_buffer",
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options `--amdgpu-*`."""
+    options.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register markers, and the hooks of pytest-xdist where it is in use."""
+    for marker in options.MARKERS:
+        config.addinivalue_line("markers", marker)
+    if config.pluginmanager.hasplugin("xdist"):
+        from pytest_amdgpu.plugin.xdist_hooks import XdistHooks
+
+        config.pluginmanager.register(XdistHooks(), "amdgpu_xdist")
+
+
+# First, because the header and pytest-xdist's start of workers need what is found here.
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Find the GPUs and choose those that tests run on."""
+    session.config.stash[session_key] = start_session(session.config)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Print the table of devices."""
+    return report.header(config.stash[session_key])
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one test per device of each that asks for one."""
+    if parametrize.DEVICE_FIXTURE in metafunc.fixturenames:
+        parametrize.parametrize_devices(metafunc, metafunc.config.stash[session_key].plan.selected)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to a failure what is needed to repeat it."""
+    test_report = yield
+    report.add_reproduction(item, test_report, item.config.stash[session_key].plan)
+    return test_report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List what tests left behind."""
+    report.write_leaks(terminalreporter)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Close the trace of system calls."""
+    if session := config.stash.get(session_key, None):
+        session.close()

@@ -1,0 +1,69 @@
+"""What a run knows of a GPU before it opens it, and the name that never changes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_amdgpu.driver.topology import GpuNode
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """One GPU of a machine.
+
+    `id` is what tests are parametrized with: `gfx942-0000:03:00.0` by PCI address on hardware, and
+    `sw-gfx942-0`, counted by target, for software GPUs. It does not depend on the order of discovery.
+    """
+
+    id: str
+    target: str
+    name: str
+    gpu_id: int
+    pci_address: str
+    unique_id: int
+    vram_bytes: int
+    num_xcc: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, for another process."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> DeviceInfo:
+        """Undo `to_json`."""
+        return cls(**values)
+
+    def matches(self, node: GpuNode) -> bool:
+        """Whether this is that node of the topology, seen by whichever process."""
+        return (self.pci_address, self.target) == (node.identity, node.target)
+
+
+def hardware_devices(nodes: Sequence[GpuNode]) -> list[DeviceInfo]:
+    """Describe the GPUs of a machine."""
+    return [_info(node, f"{node.target}-{node.identity}") for node in nodes]
+
+
+def software_devices(nodes: Sequence[GpuNode]) -> list[DeviceInfo]:
+    """Describe software GPUs, numbered by target."""
+    seen: dict[str, int] = {}
+    devices = []
+    for node in nodes:
+        number = seen.setdefault(node.target, 0)
+        seen[node.target] += 1
+        devices.append(_info(node, f"sw-{node.target}-{number}"))
+    return devices
+
+
+def _info(node: GpuNode, device_id: str) -> DeviceInfo:
+    return DeviceInfo(
+        id=device_id,
+        target=node.target,
+        name=node.name,
+        gpu_id=node.gpu_id,
+        pci_address=node.identity,
+        unique_id=node.unique_id,
+        vram_bytes=node.vram_bytes,
+        num_xcc=node.num_xcc,
+    )

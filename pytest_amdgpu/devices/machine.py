@@ -1,0 +1,83 @@
+"""The machine that a run uses: its hardware or software GPUs, and why the one or the other."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pytest_amdgpu.devices.hardware import HardwareReport, examine_hardware
+from pytest_amdgpu.devices.identity import DeviceInfo, hardware_devices, software_devices
+from pytest_amdgpu.devices.software import parse_software, software_kernel
+from pytest_amdgpu.driver.topology import discover
+from pytest_amdgpu.kernel.linux import LinuxKernel
+from pytest_amdgpu.kernel.protocol import Kernel
+
+BACKENDS = ("auto", "hardware", "software")
+
+
+class NoUsableGpuError(RuntimeError):
+    """Hardware was demanded and cannot be used; the message says which of the causes it is."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Machine:
+    """The GPUs of a run. `software` names the model of each software GPU, and is empty on hardware."""
+
+    backend: str
+    reason: str
+    devices: tuple[DeviceInfo, ...]
+    software: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, for another process."""
+        return {**dataclasses.asdict(self), "devices": [device.to_json() for device in self.devices]}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Machine:
+        """Undo `to_json`."""
+        return cls(
+            backend=values["backend"],
+            reason=values["reason"],
+            devices=tuple(DeviceInfo.from_json(device) for device in values["devices"]),
+            software=tuple(values["software"]),
+            notes=tuple(values["notes"]),
+        )
+
+    def open_kernel(self) -> Kernel:
+        """Return the kernel that the GPUs are behind; each process needs its own."""
+        return software_kernel(self.software) if self.software else LinuxKernel()
+
+
+def find_machine(
+    backend: str,
+    software: str,
+    examine: Callable[[], HardwareReport] = lambda: examine_hardware(LinuxKernel()),
+) -> tuple[Machine, Kernel]:
+    """Decide for hardware or software GPUs, and list them; the kernel that was asked is returned with it.
+
+    `auto` takes hardware if any of it can be used. Raises `NoUsableGpuError` where `hardware` is
+    demanded, `SoftwareSpecError` for a text that names no software GPUs.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
+    # Parsed in any case: a wrong option is an error also where it is not needed.
+    models = parse_software(software)
+    if backend == "software":
+        return _software_machine(models, "asked for")
+    report = examine()
+    notes = tuple(str(obstacle) for obstacle in report.obstacles)
+    if report.nodes:
+        reason = "asked for" if backend == "hardware" else "/dev/kfd is usable"
+        devices = tuple(hardware_devices(report.nodes))
+        return Machine("hardware", reason, devices, notes=notes), LinuxKernel()
+    if backend == "hardware":
+        raise NoUsableGpuError("; ".join(notes))
+    return _software_machine(models, f"no usable hardware, {'; '.join(notes)}")
+
+
+def _software_machine(models: list[str], reason: str) -> tuple[Machine, Kernel]:
+    kernel = software_kernel(models)
+    devices = tuple(software_devices(discover(kernel)))
+    return Machine("software", reason, devices, software=tuple(models)), kernel

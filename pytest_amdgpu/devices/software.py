@@ -1,0 +1,47 @@
+"""Which software GPUs a run has: the text of `--amdgpu-software`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_amdgpu.families.models import UnknownModelError, model
+from pytest_amdgpu.kernel.protocol import Kernel
+
+DEFAULT_SOFTWARE = "gfx942,gfx1100"
+"""One GPU with 64 lanes per wave and several dies, one with 32 lanes and one die."""
+
+MAX_GPUS = 64
+"""Software GPUs of one machine; a mistyped count must not fill the memory."""
+
+
+class SoftwareSpecError(ValueError):
+    """The text does not name software GPUs; the message names the wrong part."""
+
+
+def parse_software(text: str) -> list[str]:
+    """Return one model per software GPU from text such as `gfx942,gfx1100:2`.
+
+    A model is named by its own name (`mi300x`) or by its target. Raises `SoftwareSpecError`.
+    """
+    names: list[str] = []
+    for part in text.split(","):
+        name, colon, count = part.strip().partition(":")
+        try:
+            known = model(name)
+        except UnknownModelError as error:
+            raise SoftwareSpecError(str(error)) from error
+        if colon and not (count.isdecimal() and 1 <= int(count) <= MAX_GPUS):
+            raise SoftwareSpecError(
+                f"{count!r} in {part.strip()!r} is not a number of GPUs from 1 to {MAX_GPUS}"
+            )
+        names += [known.name] * (int(count) if colon else 1)
+    if len(names) > MAX_GPUS:
+        raise SoftwareSpecError(f"{text!r} asks for {len(names)} software GPUs; the most are {MAX_GPUS}")
+    return names
+
+
+def software_kernel(names: Sequence[str]) -> Kernel:
+    """Return a kernel with one software GPU per model name."""
+    from pytest_amdgpu.emulator.kernel import EmulatedKernel
+
+    return EmulatedKernel([model(name) for name in names])

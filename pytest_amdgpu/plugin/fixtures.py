@@ -1,0 +1,171 @@
+"""The fixtures. The first line of each docstring stands alone in `pytest --fixtures`."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
+
+import pytest
+
+from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
+from pytest_amdgpu.plugin.report import LEAK_PROPERTY
+from pytest_amdgpu.plugin.session import session_key
+from pytest_amdgpu.plugin.take_back import Ledger, ledger_key
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pytest_amdgpu.driver.buffer import Buffer
+    from pytest_amdgpu.driver.compute_queue import ComputeQueue
+    from pytest_amdgpu.driver.device import Device
+    from pytest_amdgpu.driver.program import Kernel
+    from pytest_amdgpu.driver.sdma_queue import SdmaQueue
+    from pytest_amdgpu.driver.semaphore import TimelineSemaphore
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+BufferFactory: TypeAlias = "Callable[..., Buffer]"
+KernelFactory: TypeAlias = "Callable[..., Kernel]"
+
+
+@pytest.fixture(scope="session")
+def amdgpu_device(request: pytest.FixtureRequest) -> Iterator[Device]:
+    """An opened GPU; the test runs once per selected device.
+
+    What a test makes with its methods and does not give back is taken back after the test, and reported.
+    After a fault the GPU is opened anew behind the same object.
+    """
+    device = request.config.stash[session_key].open(request.param)
+    yield device
+    device.close()
+
+
+# It is set up before and torn down after the other fixtures of a test, and so sees all they did.
+@pytest.fixture(autouse=True)
+def amdgpu_take_back(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Take back, after each test and whatever happened in it, all that it was given of the GPU."""
+    if DEVICE_FIXTURE not in request.fixturenames:
+        yield
+        return
+    ledger = Ledger(request.getfixturevalue(DEVICE_FIXTURE))
+    request.node.stash[ledger_key] = ledger
+    yield
+    request.node.user_properties += [(LEAK_PROPERTY, leak) for leak in ledger.leaks()]
+    errors = ledger.take_back()
+    if errors:
+        raise ExceptionGroup("after the test, the GPU was not as it should be", errors)
+
+
+@pytest.fixture
+def vram_buffer(amdgpu_device: Device, request: pytest.FixtureRequest) -> BufferFactory:
+    """Return a function that allocates memory of the GPU: `vram_buffer(size_in_bytes)`.
+
+    Keywords as for `Device.vram`: `cpu_visible`, `executable`, `uncached`, `peers`.
+    """
+    return _handing_out(request, amdgpu_device.vram)
+
+
+@pytest.fixture
+def gtt_buffer(amdgpu_device: Device, request: pytest.FixtureRequest) -> BufferFactory:
+    """Return a function that allocates system memory for the GPU: `gtt_buffer(size_in_bytes)`.
+
+    Keywords as for `Device.gtt`: `executable`, `uncached`, `peers`.
+    """
+    return _handing_out(request, amdgpu_device.gtt)
+
+
+@pytest.fixture
+def userptr_buffer(amdgpu_device: Device, request: pytest.FixtureRequest) -> BufferFactory:
+    """Return a function that lets the GPU reach memory of the process: `userptr_buffer(array_or_size)`."""
+    return _handing_out(request, amdgpu_device.userptr)
+
+
+@pytest.fixture
+def sdma_queue(amdgpu_device: Device, request: pytest.FixtureRequest) -> SdmaQueue:
+    """A queue of an SDMA engine."""
+    return _handing_out(request, amdgpu_device.sdma_queue)()
+
+
+@pytest.fixture
+def compute_queue(amdgpu_device: Device, request: pytest.FixtureRequest) -> ComputeQueue:
+    """A compute queue: AQL on GPUs with several XCCs, PM4 on the others."""
+    return _handing_out(request, amdgpu_device.compute_queue)()
+
+
+@pytest.fixture
+def timeline_semaphore(amdgpu_device: Device, request: pytest.FixtureRequest) -> TimelineSemaphore:
+    """A 64-bit timeline semaphore with the value 0."""
+    return _handing_out(request, amdgpu_device.timeline_semaphore)()
+
+
+@pytest.fixture
+def load_kernel(amdgpu_device: Device, request: pytest.FixtureRequest) -> KernelFactory:
+    """Return a function that loads a kernel of a code object: `load_kernel(path_or_bytes, name)`.
+
+    Without a name the code object must hold one kernel.
+    """
+
+    def load(code_object: bytes | str | Path, name: str | None = None) -> Kernel:
+        program = _handing_out(request, amdgpu_device.load)(code_object)
+        if name is None:
+            names = list(program)
+            if len(names) != 1:
+                raise ValueError(f"the code object holds {len(names)} kernels, name one: {', '.join(names)}")
+            name = names[0]
+        return program[name]
+
+    return load
+
+
+@pytest.fixture
+def compile_kernel(
+    amdgpu_device: Device, load_kernel: KernelFactory, request: pytest.FixtureRequest
+) -> KernelFactory:
+    """Return a function that compiles and loads a kernel: `compile_kernel(source, name=None)`.
+
+    Keywords: `language` (`c`, `cl` or `asm`), `options` for the compiler, `include` directories. The
+    compiler is that of --amdgpu-compiler, $ROCM_PATH, PATH, or the package ziglang; what it made is cached.
+    """
+    from pytest_amdgpu.driver.compiler import compile_source, find_compiler
+
+    def compile_and_load(
+        source: str,
+        name: str | None = None,
+        *,
+        language: str = "c",
+        options: Sequence[str] = ("-O2",),
+        include: Sequence[Path] = (),
+    ) -> Kernel:
+        compiler = find_compiler(request.config.getoption("--amdgpu-compiler"))
+        target = amdgpu_device.family.name
+        code_object = compile_source(
+            source, target, language=language, options=options, include=include, compiler=compiler
+        )
+        return load_kernel(code_object, name)
+
+    return compile_and_load
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """A numpy random generator, seeded by the run's seed and the test's name.
+
+    The seed is in the header and in the report of a failure; --amdgpu-seed repeats it. A test draws the
+    same numbers whether it runs alone or with others.
+    """
+    import numpy as np
+
+    seed = request.config.stash[session_key].plan.seed
+    return np.random.default_rng([seed, zlib.crc32(request.node.nodeid.encode())])
+
+
+def _handing_out(request: pytest.FixtureRequest, make: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Wrap a method of the device so that what it makes counts as handed out, and not as leaked."""
+    ledger = request.node.stash[ledger_key]
+
+    def make_and_note(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return ledger.hand_out(lambda: make(*args, **kwargs))
+
+    return make_and_note

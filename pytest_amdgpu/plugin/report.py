@@ -1,0 +1,72 @@
+"""What the plugin says: the table of devices, how to repeat a failure, and what tests left behind."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Iterator
+
+import pytest
+
+from pytest_amdgpu.devices.software import DEFAULT_SOFTWARE
+from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
+from pytest_amdgpu.plugin.session import GpuSession, Plan
+
+LEAK_PROPERTY = "amdgpu_leak"
+"""Name of the property of a report (and of a JUnit test case) that names one leaked resource."""
+
+
+def header(session: GpuSession) -> list[str]:
+    """Return the lines that open a run: which GPUs, why these, and the seed."""
+    plan = session.plan
+    machine = plan.machine
+    lines = [f"amdgpu: {machine.backend} GPUs ({machine.reason}), seed {plan.seed}"]
+    if machine.backend == "hardware":
+        lines += [f"amdgpu: not used, {note}" for note in machine.notes]
+    rows = [("", "device", "target", "name", "XCCs", "VRAM")]
+    for device in machine.devices:
+        used = "*" if device in plan.selected else ""
+        size = f"{device.vram_bytes / (1 << 30):.0f} GiB"
+        rows.append((used, device.id, device.target, device.name, str(device.num_xcc), size))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append(("  " + "  ".join(cells)).rstrip())
+    if session.trace_path:
+        lines.append(f"amdgpu: calls are traced to {session.trace_path}")
+    return lines
+
+
+def add_reproduction(item: pytest.Item, report: pytest.TestReport, plan: Plan) -> None:
+    """Tell in the report of a failure on which device it was, the seed, and how to repeat it."""
+    if report.failed and {DEVICE_FIXTURE, "rng"} & set(getattr(item, "fixturenames", ())):
+        report.sections.append(("amdgpu", "\n".join(_reproduction(item, plan))))
+
+
+def _reproduction(item: pytest.Item, plan: Plan) -> Iterator[str]:
+    device = getattr(getattr(item, "callspec", None), "params", {}).get(DEVICE_FIXTURE)
+    options = [f"--amdgpu-seed={plan.seed}"]
+    if device is not None:
+        yield f"device: {device.id} ({device.name}, {plan.machine.backend} GPU)"
+        options.append(f"--amdgpu-device={device.id}")
+    for name, default in (("--amdgpu-backend", "auto"), ("--amdgpu-software", DEFAULT_SOFTWARE)):
+        if (value := item.config.getoption(name)) != default:
+            options.append(f"{name}={value}")
+    yield f"seed: {plan.seed}"
+    yield f"to repeat: pytest {shlex.join([*options, item.nodeid])}"
+
+
+def write_leaks(terminal: pytest.TerminalReporter) -> None:
+    """List at the end of a run what each test left behind."""
+    leaks: dict[str, list[str]] = {}
+    for test_report in itertools.chain.from_iterable(terminal.stats.values()):
+        if isinstance(test_report, pytest.TestReport) and test_report.when == "teardown":
+            texts = [str(text) for name, text in test_report.user_properties if name == LEAK_PROPERTY]
+            if texts:
+                leaks[test_report.nodeid] = texts
+    if leaks:
+        terminal.section("amdgpu: taken back from tests that did not give it back", yellow=True)
+    for test, texts in leaks.items():
+        terminal.line(test)
+        for text in texts:
+            terminal.line(f"    {text}")

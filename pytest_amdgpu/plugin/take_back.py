@@ -1,0 +1,63 @@
+"""After each test: the device gets back what was handed out, and is opened anew if it faulted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.driver.device import Device
+
+_T = TypeVar("_T")
+
+ledger_key = pytest.StashKey["Ledger"]()
+
+
+class Ledger:
+    """What one test was given of a device, and what it made itself."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        # Made by fixtures that outlive the test: not the test's to give back.
+        self._older = device.tracker.all()
+        self._handed_out = {id(resource) for resource in self._older}
+
+    def hand_out(self, make: Callable[[], _T]) -> _T:
+        """Call `make`, and note what it takes of the device as handed out by a fixture."""
+        before = {id(resource) for resource in self.device.tracker.all()}
+        try:
+            return make()
+        finally:
+            self._handed_out |= {id(resource) for resource in self.device.tracker.all()} - before
+
+    def leaks(self) -> list[str]:
+        """Describe what the test made by itself and did not give back, oldest first."""
+        return [
+            f"{resource.describe()}, made at {resource.site}"
+            for resource in reversed(self.device.tracker.all())
+            if id(resource) not in self._handed_out
+        ]
+
+    def take_back(self) -> list[Exception]:
+        """Give the device everything back that is not older than the test; return what went wrong.
+
+        Faults that no wait of the test has seen are among that. A device with a fault is opened anew, so
+        that the next test runs on a healthy one.
+        """
+        errors: list[Exception] = []
+        if not self.device.backend.faults:
+            _attempt(errors, self.device.check_health)
+        _attempt(errors, lambda: self.device.reclaim(keep=self._older))
+        if self.device.backend.faults:
+            _attempt(errors, self.device.reopen)
+        return errors
+
+
+def _attempt(errors: list[Exception], action: Callable[[], object]) -> None:
+    """Do one step of a clean-up of which every step must be tried; its error joins `errors`."""
+    try:
+        action()
+    except Exception as error:
+        errors.append(error)
