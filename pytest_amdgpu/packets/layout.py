@@ -8,8 +8,8 @@ takes it apart, so that the table is the only place that knows where a bit is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 Words = tuple[int, ...]
@@ -56,18 +56,36 @@ class Field:
     """A value of a packet.
 
     `default` None makes it a required argument of the encoder. The lowest `zero_bits` bits of the
-    value are not in the packet and must be zero (alignment of addresses).
+    value are not in the packet and must be zero. `multiple` is the alignment that the encoder demands
+    although the packet has room for the low bits; a decoder shows those as they are.
     """
 
     name: str
     pieces: tuple[Piece, ...]
     default: int | None = 0
     zero_bits: int = 0
+    multiple: int = 1
 
     @property
     def width(self) -> int:
         """Bits of the value, counting those that must be zero."""
         return self.zero_bits + sum(piece.width for piece in self.pieces)
+
+    @property
+    def alignment(self) -> int:
+        """What the value must be a multiple of."""
+        return max(self.multiple, 1 << self.zero_bits)
+
+    def scatter(self, value: int) -> list[tuple[int, int]]:
+        """Bits that the value sets, as pairs of dword index and bits; `ValueError` if it does not fit."""
+        if value < 0 or value >> self.width:
+            raise ValueError(f"{self.name} = {value:#x} does not fit {self.width} bits")
+        if value % self.alignment:
+            raise ValueError(f"{self.name} = {value:#x} is not a multiple of {self.alignment}")
+        return [
+            (piece.dword, (value >> piece.shift & ((1 << piece.width) - 1)) << piece.low)
+            for piece in self.pieces
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +118,8 @@ class Layout:
     tail: Tail | None = None
     required: tuple[str, ...] = ()
     show_counter: bool = True
+    ignored: tuple[tuple[int, int], ...] = ()
+    """(dword, mask) pairs of bits that mean nothing to us and are neither built nor reserved."""
 
     @property
     def label(self) -> str:
@@ -117,7 +137,24 @@ class Layout:
         for index, fixed_mask, _ in self.fixed:
             if index == dword:
                 mask |= fixed_mask
+        for index, ignored_mask in self.ignored:
+            if index == dword:
+                mask |= ignored_mask
         return mask
+
+    def with_values(self, **values: int) -> Layout:
+        """Return the layout with some fields fixed to a value, to compile a faster encoder from."""
+        by_name = {owner.name: owner for owner in self.fields}
+        fixed = list(self.fixed)
+        for name, value in values.items():
+            for dword, bits in by_name[name].scatter(value):
+                fixed.append((dword, 0, bits))
+        return replace(
+            self,
+            fields=tuple(owner for owner in self.fields if owner.name not in values),
+            fixed=tuple(fixed),
+            required=tuple(name for name in self.required if name not in values),
+        )
 
 
 @dataclass(slots=True)
@@ -213,14 +250,14 @@ def _refuse(layout: Layout, values: dict[str, object]) -> NoReturn:
             if word < 0 or word >> 32:
                 raise ValueError(f"{layout.label}: {tail.name}[{index}] = {word:#x} does not fit 32 bits")
     for owner in layout.fields:
+        if owner.name not in values:
+            continue
         value = values[owner.name]
         assert isinstance(value, int)
-        if value < 0 or value >> owner.width:
-            raise ValueError(f"{layout.label}: {owner.name} = {value:#x} does not fit {owner.width} bits")
-        if value & ((1 << owner.zero_bits) - 1):
-            raise ValueError(
-                f"{layout.label}: {owner.name} = {value:#x} is not a multiple of {1 << owner.zero_bits}"
-            )
+        try:
+            owner.scatter(value)
+        except ValueError as error:
+            raise ValueError(f"{layout.label}: {error}") from None
     raise AssertionError(f"{layout.label} refused values that fit: {values}")
 
 
@@ -232,21 +269,14 @@ def _compile(layout: Layout, name: str, source: str) -> Callable[..., object]:
     return function
 
 
-def encoder(layout: Layout) -> Encoder:
-    """Compile the function that builds a packet."""
-    by_name = {owner.name: owner for owner in layout.fields}
+def _build(layout: Layout, names: Collection[str]) -> list[str]:
+    """Lines that check the fields in `names` and return the dwords, with all others at their default."""
     tail = layout.tail
-    positional = [name for name in layout.required if tail is None or name != tail.name or not tail.spread]
-    optional = [f"{owner.name}={owner.default}" for owner in layout.fields if owner.name not in positional]
-    parameters = list(positional)
-    if tail is not None and tail.spread:
-        parameters.append(f"*{tail.name}")
-    elif optional:
-        parameters.append("*")
-    parameters += optional
-
-    conditions = []
+    constant = layout.with_values(
+        **{owner.name: owner.default or 0 for owner in layout.fields if owner.name not in names}
+    )
     lines = []
+    conditions = []
     if tail is not None:
         bias = f" {'+' if tail.bias > 0 else '-'} {abs(tail.bias)}" if tail.bias else ""
         lines.append(f"{tail.counter.name} = len({tail.name}){bias}")
@@ -255,19 +285,46 @@ def encoder(layout: Layout) -> Encoder:
             f"{tail.name} and (max({tail.name}) >> 32 or min({tail.name}) < 0)",
         ]
     groups: dict[int, list[str]] = {}
-    for owner in layout.fields:
+    for owner in constant.fields:
         groups.setdefault(owner.width, []).append(owner.name)
-        if owner.zero_bits:
-            conditions.append(f"{owner.name} & {(1 << owner.zero_bits) - 1:#x}")
-    conditions += [f"({' | '.join(names)}) >> {width}" for width, names in groups.items()]
+        if owner.alignment > 1:
+            conditions.append(f"{owner.name} & {owner.alignment - 1:#x}")
+    conditions += [f"({' | '.join(group)}) >> {width}" for width, group in groups.items()]
     if conditions:
-        names = [*by_name, *([tail.name] if tail else [])]
         values = ", ".join(f"{name!r}: {name}" for name in names)
         lines.append(f"if {' or '.join(conditions)}: refuse(layout, {{{values}}})")
-    words = [_word_expression(layout, index) for index in range(layout.words)]
+    words = [_word_expression(constant, index) for index in range(layout.words)]
     if tail is not None:
         words.append(f"*{tail.name}")
     lines.append(f"return ({', '.join(words)},)")
+    return lines
+
+
+def encoder(layout: Layout) -> Encoder:
+    """Compile the function that builds a packet.
+
+    Fields that are seldom given get one test together, behind which the dwords without them are
+    mostly constants: this is what makes a packet cost well below a microsecond.
+    """
+    tail = layout.tail
+    positional = [name for name in layout.required if tail is None or name != tail.name or not tail.spread]
+    optional = [owner for owner in layout.fields if owner.name not in positional]
+    parameters = list(positional)
+    if tail is not None and tail.spread:
+        parameters.append(f"*{tail.name}")
+    elif optional:
+        parameters.append("*")
+    parameters += [f"{owner.name}={owner.default}" for owner in optional]
+
+    tail_name = [tail.name] if tail is not None else []
+    every = [owner.name for owner in layout.fields] + tail_name
+    often = [name for name in positional if name not in tail_name] + tail_name
+    lines = []
+    if optional:
+        given = [f"{owner.name} != {owner.default}" if owner.default else owner.name for owner in optional]
+        lines.append(f"if {' or '.join(given)}:")
+        lines += [f"    {line}" for line in _build(layout, every)]
+    lines += _build(layout, often)
     function_name = layout.name.lower()
     source = f"def {function_name}({', '.join(parameters)}):\n" + "".join(f"    {line}\n" for line in lines)
     function = _compile(layout, function_name, source)
@@ -298,24 +355,66 @@ def decoder(layout: Layout) -> Callable[[Words], dict[str, int]]:
     return _compile(layout, "decode", source)  # type: ignore[return-value]
 
 
+class _Decoder:
+    """What decoding needs of a layout at once; the function for its fields is compiled on first use."""
+
+    __slots__ = ("bias", "counter", "fields_of", "further", "layout", "mask", "value", "words")
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.words = layout.words
+        _, self.mask, self.value = layout.fixed[0]
+        self.further = layout.fixed[1:]
+        self.counter = layout.tail.counter.pieces[0] if layout.tail else None
+        self.bias = layout.tail.bias if layout.tail else 0
+        self.fields_of: Callable[[Words], dict[str, int]] | None = None
+
+    def decode(self, words: Sequence[int], index: int) -> Packet:
+        layout, length = self.layout, self.words
+        raw = _take(words, index, length)
+        if len(raw) < length:
+            raise TruncatedPacketError(layout.label, length, len(raw))
+        for dword, mask, value in self.further:
+            if raw[dword] & mask != value:
+                raise UnknownPacketError(
+                    f"{layout.label} at dword {index}: dword {dword} is {raw[dword]:#010x},"
+                    f" its bits {mask:#x} must be {value:#x}"
+                )
+        data: Words = ()
+        counter = self.counter
+        if counter is not None:
+            count = (raw[counter.dword] >> counter.low & ((1 << counter.width) - 1)) - self.bias
+            if count < 0:
+                raise UnknownPacketError(f"{layout.label} at dword {index} is shorter than its fixed part")
+            data = _take(words, index + length, count)
+            if len(data) < count:
+                raise TruncatedPacketError(layout.label, length + count, length + len(data))
+            length += count
+            raw += data
+        fields_of = self.fields_of
+        if fields_of is None:
+            fields_of = self.fields_of = decoder(layout)
+        return Packet(layout.name, fields_of(raw), length, data, raw, layout)
+
+
 class Codec:
     """Encoders and decoders of the packets of one generation, each compiled when first used.
 
-    Every packet is an attribute in lower case that builds it; `decode` gives it back under its name
-    in upper case. Subclasses say how dword 0 leads to the candidates for decoding.
+    A session uses a dozen of them, and compiling all costs as much as opening a device. Every packet
+    is an attribute in lower case that builds it; `decode` gives it back under its name in upper case.
+    Subclasses say how dword 0 leads to the candidates for decoding.
     """
 
     def __init__(self, engine: str, layouts: Iterable[Layout]) -> None:
         self.engine = engine
         self.layouts: dict[str, Layout] = {}
-        self._by_key: dict[int, list[Layout]] = {}
-        self._decoders: dict[int, Callable[[Words], dict[str, int]]] = {}
+        self._by_key: dict[int, list[_Decoder]] = {}
         for layout in layouts:
             self.layouts.setdefault(layout.name, layout)
-            self._by_key.setdefault(self.key(layout.fixed[0][2]), []).append(layout)
+            self._by_key.setdefault(self.key(layout.fixed[0][2]), []).append(_Decoder(layout))
         for candidates in self._by_key.values():
-            # The layout that fixes most bits is the most special one.
-            candidates.sort(key=lambda layout: -sum(mask.bit_count() for _, mask, _ in layout.fixed))
+            # The layout that fixes most bits of dword 0 is the most special one.
+            candidates.sort(key=lambda candidate: -candidate.mask.bit_count())
 
     def key(self, header: int) -> int:
         """The part of dword 0 that all packets have in the same place."""
@@ -339,42 +438,15 @@ class Codec:
         Raises `UnknownPacketError` where no packet of this generation begins so, and
         `TruncatedPacketError` where `words` ends inside it.
         """
+        if index >= len(words):
+            raise TruncatedPacketError(f"{self.engine} packet", 1, 0)
         header = int(words[index])
-        for layout in self._by_key.get(self.key(header), ()):
-            if all((header & mask) == value for dword, mask, value in layout.fixed if dword == 0):
-                break
-        else:
-            raise UnknownPacketError(f"{self.describe_header(header)} at dword {index}")
-        length = layout.words
-        raw = _take(words, index, length)
-        if len(raw) < length:
-            raise TruncatedPacketError(layout.label, length, len(raw))
-        for dword, mask, value in layout.fixed:
-            if raw[dword] & mask != value:
-                raise UnknownPacketError(
-                    f"{layout.label} at dword {index}: dword {dword} is {raw[dword]:#010x},"
-                    f" its bits {mask:#x} must be {value:#x}"
-                )
-        data: Words = ()
-        if layout.tail is not None:
-            count = 0
-            for piece in layout.tail.counter.pieces:
-                count |= (raw[piece.dword] >> piece.low & ((1 << piece.width) - 1)) << piece.shift
-            count -= layout.tail.bias
-            if count < 0:
-                raise UnknownPacketError(f"{layout.label} at dword {index} is shorter than its fixed part")
-            data = _take(words, index + length, count)
-            if len(data) < count:
-                raise TruncatedPacketError(layout.label, length + count, length + len(data))
-            length += count
-            raw += data
-        # Compiled on first use: a session meets a dozen packets, and compiling all costs milliseconds.
-        fields_of = self._decoders.get(id(layout))
-        if fields_of is None:
-            fields_of = self._decoders[id(layout)] = decoder(layout)
-        return Packet(layout.name, fields_of(raw), length, data, raw, layout)
+        for candidate in self._by_key.get(self.key(header), ()):
+            if header & candidate.mask == candidate.value:
+                return candidate.decode(words, index)
+        raise UnknownPacketError(f"{self.describe_header(header)} at dword {index}")
 
-    def decode_stream(self, words: Sequence[int], index: int = 0) -> Iterable[Packet]:
+    def decode_stream(self, words: Sequence[int], index: int = 0) -> Iterator[Packet]:
         """Decode packets one behind the other up to the end of `words`; errors as from `decode`."""
         while index < len(words):
             packet = self.decode(words, index)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from pytest_amdgpu.packets.layout import Codec, Encoder, Field, Layout, Tail, Words, pieces
-from pytest_amdgpu.packets.pm4_tables import GFX9, TABLES, Table
+from pytest_amdgpu.packets.layout import Codec, Encoder, Field, Layout, Tail, Words, encoder, pieces
+from pytest_amdgpu.packets.pm4_tables import TABLES, Table
 
 PM4_GENERATIONS = ("gfx9", "gfx940", "gfx10", "gfx11", "gfx12")
 """gfx9 stands for gfx908 and gfx90a, gfx940 for gfx942 and gfx950."""
@@ -23,6 +25,58 @@ INTERRUPT_AFTER_WRITE = 2
 DATA_32BIT = 1
 DATA_64BIT = 2
 DATA_GPU_CLOCK = 3
+
+
+_IGNORED = ((0, 3),)
+"""Predicate and shader type of the header: kfdtest sets the latter on compute queues, others do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachePolicy:
+    """What a generation's packets say about caches, as values of the packets' fields."""
+
+    acquire_all: Mapping[str, int]
+    acquire_before_dispatch: Mapping[str, int]
+    release: Mapping[str, int]
+
+
+_GFX9_POLICY = CachePolicy(
+    # gfx_v9_0_emit_mem_sync, gfx_v9_4_3_emit_mem_sync
+    acquire_all={"sh_icache": 1, "sh_kcache": 1, "tc": 1, "tcl1": 1, "tc_wb": 1},
+    acquire_before_dispatch={"sh_kcache": 1, "tcl1": 1},
+    # gfx_v9_0_ring_emit_fence, gfx_v9_4_3_ring_emit_fence, in the form that is not write-back only
+    release={"tcl1": 1, "tc": 1, "tc_wb": 1, "tc_md": 1, "cache_policy": 0},
+)
+_GFX10_ACQUIRE_ALL = {
+    # gfx_v10_0_emit_mem_sync, and the same in gfx_v11_0.c and gfx_v12_0.c
+    "gl2_inv": 1,
+    "gl2_wb": 1,
+    "glm_inv": 1,
+    "glm_wb": 1,
+    "gl1_inv": 1,
+    "glv_inv": 1,
+    "glk_inv": 1,
+    "gli_inv": 1,
+}
+_GFX10_BEFORE_DISPATCH = {"gl1_inv": 1, "glv_inv": 1, "glk_inv": 1}
+_GFX10_POLICY = CachePolicy(
+    _GFX10_ACQUIRE_ALL,
+    _GFX10_BEFORE_DISPATCH,
+    # gfx_v10_0_ring_emit_fence and gfx_v11_0_ring_emit_fence; GLM_WB must not come without GLM_INV, and
+    # policy 3 takes the value past the caches.
+    release={"seq": 1, "gl2_wb": 1, "glm_inv": 1, "glm_wb": 1, "cache_policy": 3},
+)
+CACHE_POLICIES: Mapping[str, CachePolicy] = {
+    "gfx9": _GFX9_POLICY,
+    "gfx940": _GFX9_POLICY,
+    "gfx10": _GFX10_POLICY,
+    "gfx11": _GFX10_POLICY,
+    # gfx_v12_0_ring_emit_fence: there is no metadata cache any more.
+    "gfx12": CachePolicy(
+        _GFX10_ACQUIRE_ALL, _GFX10_BEFORE_DISPATCH, release={"seq": 1, "gl2_wb": 1, "cache_policy": 3}
+    ),
+}
+"""Cache policy by generation, from amdgpu of Linux 7.0 (drivers/gpu/drm/amd/amdgpu)."""
 
 
 class Pm4Packets(Codec):
@@ -70,9 +124,18 @@ class Pm4Packets(Codec):
         layouts = [_layout(generation, table) for table in TABLES if generation in table.generations.split()]
         name = f"PM4 {generation}"
         nop = _TYPE3 | _SINGLE_NOP_COUNT << 16 | 0x10 << 8
-        layouts.append(Layout(name, "NOP", 1, (), ((0, 0xFFFFFFFF, nop),)))
+        layouts.append(Layout(name, "NOP", 1, (), ((0, 0xFFFFFFFC, nop),), ignored=_IGNORED))
         layouts.append(Layout(name, "FILLER", 1, (), ((0, 0xFFFFFFFF, 2 << 30),)))
         super().__init__(name, layouts)
+        policy = CACHE_POLICIES[generation]
+        # Built once: these are in every submission.
+        self._acquire_all = self.acquire_mem(**policy.acquire_all)
+        self._acquire_before_dispatch = self.acquire_mem(**policy.acquire_before_dispatch)
+        layout = self.layouts["RELEASE_MEM"].with_values(cache_policy=policy.release["cache_policy"])
+        caches = {name: value for name, value in policy.release.items() if name != "cache_policy"}
+        self._release = encoder(layout.with_values(**caches))
+        event = layout.with_values(int_sel=INTERRUPT_AFTER_WRITE)
+        self._release_event = encoder(replace(event, required=("addr", "data", "int_ctxid")))
 
     def nop(self, body_dwords: int = 0) -> Words:
         """Build a NOP of `body_dwords + 1` dwords."""
@@ -84,50 +147,45 @@ class Pm4Packets(Codec):
         return (_TYPE3 | count << 16 | 0x10 << 8,) + (0,) * body_dwords
 
     def acquire_all(self) -> Words:
-        """Write back and invalidate all caches that a shader or the command processor reads through."""
-        if self.generation in GFX9.split():
-            return self.acquire_mem(sh_icache=1, sh_kcache=1, tc=1, tcl1=1, tc_wb=1)
-        return self.acquire_mem(
-            gl2_inv=1, gl2_wb=1, glm_inv=1, glm_wb=1, gl1_inv=1, glv_inv=1, glk_inv=1, glk_wb=1, gli_inv=1
-        )
+        """Write back and invalidate all caches that shaders and the command processor read through.
+
+        For use after a wait for another engine, another GPU or the host, and after code was loaded.
+        """
+        return self._acquire_all
 
     def acquire_before_dispatch(self) -> Words:
-        """Invalidate the caches of the shaders, so that a dispatch reads what was written before it."""
-        if self.generation in GFX9.split():
-            return self.acquire_mem(sh_kcache=1, tcl1=1)
-        return self.acquire_mem(glm_inv=1, glm_wb=1, gl1_inv=1, glv_inv=1, glk_inv=1, glk_wb=1)
+        """Invalidate the first-level caches of the shaders, between dispatches of one queue.
+
+        Enough for data that earlier dispatches wrote; what came past the second level needs `acquire_all`.
+        """
+        return self._acquire_before_dispatch
 
     def release(self, addr: int, value: int, interrupt_event_id: int = 0, data_64bit: bool = True) -> Words:
-        """Write caches back when all earlier work has ended, then write `value`, then maybe interrupt."""
-        data_sel = DATA_64BIT if data_64bit else DATA_32BIT
-        int_sel = INTERRUPT_AFTER_WRITE if interrupt_event_id else 0
-        if self.generation in GFX9.split():
-            return self.release_mem(
-                addr,
-                value,
-                tc_wb=1,
-                tc_nc=1,
-                data_sel=data_sel,
-                int_sel=int_sel,
-                int_ctxid=interrupt_event_id,
-            )
-        return self.release_mem(
+        """Write `value` to `addr` when all earlier work has ended and its caches are written back.
+
+        With an event id the write is followed by an interrupt with that id; the event's slot must have
+        been written before (`release_event` does both). Raises `ValueError` for an address that is not
+        a multiple of the size of the data.
+        """
+        if data_64bit and addr & 7:
+            raise ValueError(f"{self.engine} RELEASE_MEM: addr = {addr:#x} is not a multiple of 8")
+        if data_64bit and not interrupt_event_id:
+            return self._release(addr, value)
+        return self._release(
             addr,
             value,
-            seq=1,
-            gl2_wb=1,
-            gl2_inv=1,
-            gl1_inv=1,
-            glv_inv=1,
-            data_sel=data_sel,
-            int_sel=int_sel,
+            data_sel=DATA_64BIT if data_64bit else DATA_32BIT,
+            int_sel=INTERRUPT_AFTER_WRITE if interrupt_event_id else 0,
             int_ctxid=interrupt_event_id,
-            **({} if self.generation == "gfx12" else {"glm_inv": 1, "glm_wb": 1}),
         )
 
     def release_event(self, slot_addr: int, event_id: int) -> Words:
-        """Write the event's slot and interrupt with its id, without touching caches."""
-        return self.release_mem(slot_addr, event_id, int_sel=INTERRUPT_AFTER_WRITE, int_ctxid=event_id)
+        """Write the event's slot when earlier work has ended, and interrupt with the event's id.
+
+        amdkfd looks at the 64-bit slot when the interrupt arrives and signals the event only if it is
+        no longer all ones. Caches are left alone: the packet belongs behind a `release`.
+        """
+        return self._release_event(slot_addr, event_id, event_id)
 
     def key(self, header: int) -> int:
         """Packet type and opcode."""
@@ -142,7 +200,7 @@ class Pm4Packets(Codec):
         known = [
             f"{layout.name} has count {layout.fixed[0][2] >> 16 & 0x3FFF}"
             for layout in self.layouts.values()
-            if self.key(layout.fixed[0][2]) == self.key(header)
+            if layout.tail is None and self.key(layout.fixed[0][2]) == self.key(header)
         ]
         if known:
             return f"{self.engine}: opcode {opcode:#x} with count {count}, but {' and '.join(known)}"
@@ -184,6 +242,7 @@ def _layout(generation: str, table: Table) -> Layout:
         tail,
         required,
         show_counter=False,
+        ignored=_IGNORED,
     )
 
 

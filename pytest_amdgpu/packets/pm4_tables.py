@@ -1,8 +1,9 @@
 """Bit tables of the PM4 type-3 packets, all generations.
 
 Sources: soc15d.h (gfx9, gfx9.4.3) and nvd.h (gfx10 to gfx12) of amdgpu in Linux 7.0
-(drivers/gpu/drm/amd/amdgpu), and where those have only the opcode, the structures of ROCr
-(amd_gpu_pm4.h) and Mesa (sid.h). A row is (field, bits, generations that have it, default).
+(drivers/gpu/drm/amd/amdgpu), and where those have only the opcode, the structures of kfdtest
+(pm4_pkt_struct_ai.h, pm4_pkt_struct_nv.h) and Mesa (pkt3.json). A row is (field, bits, generations that
+have it, default); the encoder's required arguments are named in front, in the order of its parameters.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ class Table:
 
 
 _COHERENCE_RANGE = (
-    # In units of 256 bytes; the default is everything.
-    Row("size", "2[31:0] 3[23:0]", "gfx9 gfx940", default=0xFF_FFFF_FFFFFFFF),
-    Row("size", "2[31:0] 3[23:0]", GFX10_UP, default=0xFF_FFFF_FFFFFFFF),
+    # In units of 256 bytes; the default is everything. The kernel fills 24 bits of the high dword on all
+    # generations, although nvd.h names only 8.
+    Row("size", "2[31:0] 3[23:0]", default=0xFFFFFF_FFFFFFFF),
     Row("base", "4[31:0] 5[23:0]"),
 )
 
@@ -122,6 +123,8 @@ TABLES: tuple[Table, ...] = (
             Row("space", "1[5:4]", default=1),
             Row("operation", "1[7:6]"),
             Row("engine_sel", "1[8]"),
+            Row("mes_intr_pipe", "1[23:22]"),
+            Row("mes_action", "1[24]"),
             Row("cache_policy", "1[26:25]"),
             Row("addr", "2[31:0] 3[31:0]"),
             Row("value", "4[31:0]"),
@@ -190,7 +193,7 @@ TABLES: tuple[Table, ...] = (
         0x46,
         2,
         "event_type event_index",
-        (Row("event_type", "1[5:0]"), Row("event_index", "1[11:8]")),
+        (Row("event_type", "1[5:0]"), Row("event_index", "1[11:8]"), Row("offload_enable", "1[31]", GFX9)),
     ),
     Table(
         "EVENT_WRITE_ADDR",

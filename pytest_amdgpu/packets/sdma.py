@@ -90,7 +90,7 @@ def _layout(version: str, table: Table) -> Layout:
         if row.name == "count" and version in _WIDE_COUNT:
             bits = bits.replace("[21:0]", "[29:0]")
         default = None if row.name in required else row.default
-        fields.append(Field(row.name, pieces(bits, row.zero_bits), default, row.zero_bits))
+        fields.append(Field(row.name, pieces(bits, row.zero_bits), default, row.zero_bits, row.multiple))
     tail = None
     if table.tail is not None:
         name, bits, bias = table.tail
