@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import functools
 import struct
+from dataclasses import replace
 
 from pytest_amdgpu.packets.layout import (
     Codec,
@@ -18,7 +19,6 @@ from pytest_amdgpu.packets.layout import (
     Layout,
     Packet,
     TruncatedPacketError,
-    UnknownPacketError,
     Words,
     pieces,
 )
@@ -126,22 +126,33 @@ def _layout(name: str, kind: PacketType, required: str, *fields: Field) -> Layou
     return Layout("AQL", name, PACKET_WORDS, own, ((0, 0xFF, kind),), None, names)
 
 
-_KERNEL_DISPATCH = _layout(
-    "KERNEL_DISPATCH",
-    PacketType.KERNEL_DISPATCH,
-    "workgroup_size_x grid_size_x kernel_object kernarg_address",
-    _field("dimensions", "0[17:16]", 3),
-    _field("workgroup_size_x", "1[15:0]"),
-    _field("workgroup_size_y", "1[31:16]", 1),
-    _field("workgroup_size_z", "2[15:0]", 1),
-    _field("grid_size_x", "3[31:0]"),
-    _field("grid_size_y", "4[31:0]", 1),
-    _field("grid_size_z", "5[31:0]", 1),
-    _field("private_segment_size", "6[31:0]"),
-    _field("group_segment_size", "7[31:0]"),
-    _field("kernel_object", "8[31:0] 9[31:0]", multiple=64),
-    _field("kernarg_address", "10[31:0] 11[31:0]", multiple=16),
-    _COMPLETION,
+_KERNEL_DISPATCH = replace(
+    _layout(
+        "KERNEL_DISPATCH",
+        PacketType.KERNEL_DISPATCH,
+        "workgroup_size_x grid_size_x kernel_object kernarg_address",
+        _field("dimensions", "0[17:16]", 3),
+        _field("workgroup_size_x", "1[15:0]"),
+        _field("workgroup_size_y", "1[31:16]", 1),
+        _field("workgroup_size_z", "2[15:0]", 1),
+        _field("grid_size_x", "3[31:0]"),
+        _field("grid_size_y", "4[31:0]", 1),
+        _field("grid_size_z", "5[31:0]", 1),
+        _field("private_segment_size", "6[31:0]"),
+        _field("group_segment_size", "7[31:0]"),
+        _field("kernel_object", "8[31:0] 9[31:0]", multiple=64),
+        _field("kernarg_address", "10[31:0] 11[31:0]", multiple=16),
+        _COMPLETION,
+    ),
+    frequent=(
+        "workgroup_size_y",
+        "workgroup_size_z",
+        "grid_size_y",
+        "grid_size_z",
+        "private_segment_size",
+        "group_segment_size",
+        "completion_signal",
+    ),
 )
 _BARRIER_AND = _layout("BARRIER_AND", PacketType.BARRIER_AND, "", *_DEPENDENCIES, _COMPLETION)
 _BARRIER_OR = _layout("BARRIER_OR", PacketType.BARRIER_OR, "", *_DEPENDENCIES, _COMPLETION)
@@ -226,19 +237,3 @@ def to_bytes(words: Words) -> bytes:
 def aql_packets() -> AqlPackets:
     """Return the AQL packets, which are the same on all generations."""
     return AqlPackets()
-
-
-__all__ = [
-    "PACKET_BYTES",
-    "PACKET_WORDS",
-    "QUEUE_BYTES",
-    "SIGNAL_BYTES",
-    "AqlPackets",
-    "FenceScope",
-    "PacketType",
-    "QueueOffset",
-    "SignalOffset",
-    "UnknownPacketError",
-    "aql_packets",
-    "to_bytes",
-]
