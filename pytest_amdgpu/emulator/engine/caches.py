@@ -80,6 +80,17 @@ _WRITES_BACK = {
 }
 
 
+def scope_levels(scope: int, num_xcc: int) -> Level:
+    """Return what a fence scope in the header of an AQL packet (0 none, 1 agent, 2 system) reaches.
+
+    The L2 is shared by the agent, but for parts with several XCCs, each of which has its own.
+    """
+    if scope == 0:
+        return Level.NONE
+    levels = Level.INSTRUCTION | Level.SCALAR | Level.VECTOR
+    return levels | Level.L2 if scope == 2 or num_xcc > 1 else levels
+
+
 def _levels(fields: Mapping[str, int], table: Mapping[str, Level]) -> Level:
     levels = Level.NONE
     for name, level in table.items():

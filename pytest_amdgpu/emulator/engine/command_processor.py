@@ -122,9 +122,9 @@ class CommandProcessor(Interpreter):
             raise BadPacketError(f"{packet}: int_sel {packet['int_sel']} is not emulated")
         self._shaders.drain()
         self._caches.apply(*release_levels(packet.fields))
-        self._write_selected(packet)
-        if packet["int_sel"] in (1, 2):
-            for _ in range((self._mask & self._everyone).bit_count()):
+        for _ in range(self._mask.bit_count()):
+            self._write_selected(packet)
+            if packet["int_sel"] in (1, 2):
                 self.context.host.interrupt(packet["int_ctxid"], "eop")
 
     def _write_selected(self, packet: Packet) -> None:
@@ -203,7 +203,7 @@ class CommandProcessor(Interpreter):
             self._atomic_return = atomics.atomic(self.memory, address, op, packet["src_data"], compare)
             return not repeat or atomics.compare_succeeds(op, self._atomic_return, compare)
 
-        for _ in range((self._mask & self._everyone).bit_count()):
+        for _ in range(self._mask.bit_count()):
             self.queue.wait_until(
                 attempt, f"repeating a compare-and-swap of {address:#x} until it is {compare:#x}"
             )

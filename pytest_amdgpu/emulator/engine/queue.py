@@ -80,7 +80,12 @@ class QueueThread(ABC):
 
     @abstractmethod
     def write_rptr(self) -> None:
-        """Store `rptr` to the queue's read pointer as this kind of queue reports it."""
+        """Store `free_up_to` to the queue's read pointer as this kind of queue reports it."""
+
+    @property
+    def free_up_to(self) -> int:
+        """First count of the ring that is still in use: what is executed, unless it is needed for longer."""
+        return self.rptr
 
     def limit_of(self, doorbell: int) -> int:
         """Return the write pointer that a doorbell value stands for."""
@@ -204,9 +209,10 @@ class QueueThread(ABC):
 
     def publish_rptr(self) -> None:
         """Report the read pointer to memory if it has moved."""
-        if self._published != self.rptr:
+        free = self.free_up_to
+        if self._published != free:
             self.write_rptr()
-            self._published = self.rptr
+            self._published = free
 
     def warn_once(self, text: str) -> None:
         """Report a driver's misuse, once per queue and text."""
@@ -292,9 +298,10 @@ class QueueThread(ABC):
                 f" (at {self.context.wptr_address:#x} is {written:#x}); an eviction would lose the packets"
             )
         size = self.context.ring_size // self.unit
-        if limit - self.rptr > size:
+        if limit - self.free_up_to > size:
             raise BadPacketError(
-                f"write pointer {limit:#x} is {limit - self.rptr:#x} ahead of read pointer {self.rptr:#x},"
+                f"write pointer {limit:#x} is {limit - self.free_up_to:#x} ahead of read pointer"
+                f" {self.free_up_to:#x},"
                 f" but the ring holds {size:#x} (this queue counts in units of {self.unit} bytes)"
             )
         if limit * self.unit % 4:

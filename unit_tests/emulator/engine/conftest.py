@@ -91,7 +91,7 @@ class Driver:
         self.host = bench.host
         self.ring = ring
         self.pointers = pointers
-        self.unit = 4 if context.queue_type == QueueType.COMPUTE else 1
+        self.unit = {QueueType.COMPUTE: 4, QueueType.COMPUTE_AQL: 64}.get(context.queue_type, 1)
         self.put = 0
         self.queue: EngineQueue = create_queue(context)
 
@@ -100,6 +100,7 @@ class Driver:
         words = np.array([word for packet in packets for word in packet], np.uint32)
         size = self.ring.u32.size
         start = self.put * self.unit // 4 % size
+        assert words.size * 4 % self.unit == 0
         first = words[: size - start]
         self.ring.u32[start : start + first.size] = first
         self.ring.u32[: words.size - first.size] = words[first.size :]
@@ -108,7 +109,8 @@ class Driver:
 
     def submit(self, *packets: Sequence[int]) -> None:
         self.place(*packets)
-        self.queue.ring_doorbell(self.put)
+        # The doorbell of an AQL queue is the index of the last packet, not the write pointer.
+        self.queue.ring_doorbell(self.put - (self.unit == 64))
 
     def run(self, *packets: Sequence[int]) -> None:
         """Submit and wait until the queue is idle."""
