@@ -5,10 +5,10 @@ Rules that semantics can rely on:
 * `name` is LLVM's mnemonic without `_e32`, `_e64`, `_sdwa`, `_dpp`, `_dpp8`; `encoding` says which form it was.
 * `destinations` and `sources` follow LLVM's text, with these additions that make implicit things explicit:
   a wave mask that the encoding implies is an operand (VCC of `v_add_co_u32`/`v_cndmask_b32`/`v_cmp_*` in their short
-  form, EXEC of `v_cmpx_*` on gfx10+); a returning buffer atomic has its data register in both lists, and so
-  has every memory instruction that writes part of a register tuple it also reads.
-  Not listed: the destination that `v_fmac`/`v_mac`/`v_dot*c`/`s_addk`/`s_cmovk` also read, SCC, the VCC that
-  `v_div_fmas` reads, M0 of LDS and messages, EXEC as lane mask.
+  form, EXEC of `v_cmpx_*` on gfx10+); a returning buffer or scalar atomic has its data register in both lists.
+  Not listed: the destination that `v_fmac`/`v_mac`/`v_dot*c`/`s_addk`/`s_cmovk` also read, the half of a register that
+  `*_d16` loads keep, the source that `v_swap` also writes, SCC, the VCC that `v_div_fmas` reads, M0 of LDS and
+  messages, EXEC as lane mask.
 * Memory operands always have the same positions; one that is switched off has kind `OFF`:
   FLAT load `dst <- (vaddr,)`, store/atomic `(vaddr, vdata)` (cmpswap: data then compare value in one tuple of vdata);
   GLOBAL and SCRATCH the same with `saddr` last; DS `dst <- (vaddr, data0, data1)` as far as the opcode has them;
@@ -52,7 +52,9 @@ class OperandKind(enum.Enum):
     """`value` is an immediate of the opcode itself: simm16 (signed, except for unsigned compares), hwreg, message."""
 
 
-SRC_SHARED_BASE, SRC_SHARED_LIMIT, SRC_PRIVATE_BASE, SRC_PRIVATE_LIMIT, SRC_POPS_EXITING_WAVE_ID = range(235, 240)
+SRC_SHARED_BASE, SRC_SHARED_LIMIT, SRC_PRIVATE_BASE, SRC_PRIVATE_LIMIT, SRC_POPS_EXITING_WAVE_ID = range(
+    235, 240
+)
 SRC_VCCZ, SRC_EXECZ, SRC_SCC, SRC_LDS_DIRECT = 251, 252, 253, 254
 
 SPECIAL_NAMES = {
@@ -81,6 +83,8 @@ class Operand:
     index: int = 0
     count: int = 1
     value: int = 0
+    half: bool = False
+    """A 16-bit register of gfx11: `op_sel` says which half, and writing it leaves the other half as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ class Instruction:
     cache bits `sc0` `sc1` `nt` (gfx940) or `glc` `slc` `dlc`; `lds`, `offen`, `idxen`, `tfe`;
     `dpp_ctrl` `row_mask` `bank_mask` `bound_ctrl` `fi`, `dpp8` (24 bits of lane selectors);
     `dst_sel` `dst_unused` `src0_sel` `src1_sel` `sext` (mask over sources) of SDWA;
-    `cbsz` `abid` `blgp` of MFMA; `simm16` raw; `vmcnt` `expcnt` `lgkmcnt` of s_waitcnt.
+    `cbsz` `abid` `blgp` of MFMA; `simm16` raw; `vmcnt` `expcnt` `lgkmcnt` of s_waitcnt, absent if not waited for.
     """
 
     offset: int

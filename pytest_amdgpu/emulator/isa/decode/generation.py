@@ -1,0 +1,72 @@
+"""What distinguishes the encodings of one generation from another's: layouts, opcode table, a few flags."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pytest_amdgpu.emulator.isa.decode.layouts import GFX11_LAYOUTS, GFX940_LAYOUTS, Field, Layout
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """One row per generation. Operand codes are those of the 9-bit source field."""
+
+    table: str
+    """Module below `decode.tables` with the opcodes; imported when first needed."""
+    layouts: tuple[Layout, ...]
+    wave_sizes: tuple[int, ...]
+    """The first is the default."""
+    m0: int
+    null: int | None
+    saddr_off: int
+    """The code in SADDR that means no scalar address."""
+    vop3_literal: bool
+    """Whether a 64-bit encoding may have a literal."""
+    aligned_vgprs: bool
+    """Whether VGPR tuples must begin at an even register."""
+    dpp8: bool
+    sdwa: bool
+    true16: bool
+    """Whether 16-bit operations name a half of a VGPR."""
+    wait_counters: tuple[tuple[str, tuple[Field, ...]], ...]
+    """Bit fields of the counters in s_waitcnt's immediate, least significant first."""
+
+    def rows(self) -> Mapping[str, str]:
+        """The opcode table: rows of text by layout name."""
+        module = importlib.import_module(f"pytest_amdgpu.emulator.isa.decode.tables.{self.table}")
+        rows: Mapping[str, str] = module.ROWS
+        return rows
+
+
+GENERATIONS = {
+    "gfx942": Generation(
+        table="gfx940",
+        layouts=GFX940_LAYOUTS,
+        wave_sizes=(64,),
+        m0=124,
+        null=None,
+        saddr_off=0x7F,
+        vop3_literal=False,
+        aligned_vgprs=True,
+        dpp8=False,
+        sdwa=True,
+        true16=False,
+        wait_counters=(("vmcnt", ((0, 4), (14, 2))), ("expcnt", ((4, 3),)), ("lgkmcnt", ((8, 4),))),
+    ),
+    "gfx1100": Generation(
+        table="gfx11",
+        layouts=GFX11_LAYOUTS,
+        wave_sizes=(32, 64),
+        m0=125,
+        null=124,
+        saddr_off=0x7C,
+        vop3_literal=True,
+        aligned_vgprs=False,
+        dpp8=True,
+        sdwa=False,
+        true16=True,
+        wait_counters=(("vmcnt", ((10, 6),)), ("expcnt", ((0, 3),)), ("lgkmcnt", ((4, 6),))),
+    ),
+}

@@ -1,0 +1,1 @@
+"""Opcode tables, one generated data module per generation."""
