@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_amdgpu.driver.topology import GpuNode
+from pytest_amdgpu.families.models import model, model_names
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,11 +57,19 @@ def software_devices(nodes: Sequence[GpuNode]) -> list[DeviceInfo]:
     return devices
 
 
+def product_name(node: GpuNode) -> str:
+    """Return what the product is called, or the kernel's name of the chip if no model file knows it."""
+    for known in map(model, model_names()):
+        if (known.target, known.properties["device_id"]) == (node.target, node.properties["device_id"]):
+            return known.marketing_name
+    return node.name
+
+
 def _info(node: GpuNode, device_id: str) -> DeviceInfo:
     return DeviceInfo(
         id=device_id,
         target=node.target,
-        name=node.name,
+        name=product_name(node),
         gpu_id=node.gpu_id,
         pci_address=node.identity,
         unique_id=node.unique_id,

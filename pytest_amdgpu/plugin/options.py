@@ -56,14 +56,14 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--amdgpu-trace",
         metavar="FILE",
-        help="Record every call at the kernel boundary in this file. Workers of pytest-xdist add their id to its "
-        "name.",
+        help="Record every call at the kernel boundary in this file. "
+        "Workers of pytest-xdist add their id to its name.",
     )
     group.addoption(
         "--amdgpu-compiler",
         metavar="PATH",
-        help="Compile kernels with this clang, or the one in this directory. Default: that of $ROCM_PATH, PATH "
-        "or ziglang.",
+        help="Compile kernels with this clang, or the one in this directory. "
+        "Default: that of $ROCM_PATH, PATH or ziglang.",
     )
 
 

@@ -20,9 +20,9 @@ def header(session: GpuSession) -> list[str]:
     """Return the lines that open a run: which GPUs, why these, and the seed."""
     plan = session.plan
     machine = plan.machine
-    lines = [f"amdgpu: {machine.backend} GPUs ({machine.reason}), seed {plan.seed}"]
+    lines = [f"amdgpu: seed {plan.seed}, {machine.backend} GPUs ({machine.reason})"]
     if machine.backend == "hardware":
-        lines += [f"amdgpu: not used, {note}" for note in machine.notes]
+        lines += [f"amdgpu: cannot be used, {note}" for note in machine.notes]
     rows = [("", "device", "target", "name", "XCCs", "VRAM")]
     for device in machine.devices:
         used = "*" if device in plan.selected else ""
