@@ -20,13 +20,13 @@ from pytest_amdgpu.emulator.engine.dispatch import (
 )
 from pytest_amdgpu.emulator.engine.errors import BadPacketError
 from pytest_amdgpu.emulator.engine.queue_descriptor import QueueDescriptor
+from pytest_amdgpu.packets.layout import Packet
 from pytest_amdgpu.packets.registers import compute_registers
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.engine.context import QueueContext
     from pytest_amdgpu.emulator.isa.dispatch import DispatchState
 
-_PACKET = struct.Struct("<HHHHHHIIIIIQQQQ")
 _DESCRIPTOR = struct.Struct("<III4xq20xIIIHH4x")
 _DESCRIPTOR_ALIGNMENT = 64
 _PRELOAD_PROLOGUE = 256
@@ -50,9 +50,8 @@ _SHADER_EN = 1 << 0
 
 @dataclass(frozen=True, slots=True)
 class KernelDispatch:
-    """An AQL kernel dispatch packet."""
+    """What a kernel dispatch packet asks for."""
 
-    header: int
     dimensions: int
     block: Triple
     grid: Triple
@@ -60,17 +59,19 @@ class KernelDispatch:
     group_bytes: int
     kernel_object: int
     kernarg_address: int
-    completion_signal: int
 
     @classmethod
-    def parse(cls, data: bytes) -> KernelDispatch:
-        """Take the 64 bytes apart."""
-        header, setup, bx, by, bz, _, gx, gy, gz, private, group, kernel, kernarg, _, signal = _PACKET.unpack(
-            data
+    def of(cls, packet: Packet) -> KernelDispatch:
+        """Read the fields of a decoded packet."""
+        return cls(
+            packet["dimensions"],
+            (packet["workgroup_size_x"], packet["workgroup_size_y"], packet["workgroup_size_z"]),
+            (packet["grid_size_x"], packet["grid_size_y"], packet["grid_size_z"]),
+            packet["private_segment_size"],
+            packet["group_segment_size"],
+            packet["kernel_object"],
+            packet["kernarg_address"],
         )
-        if setup & ~3:
-            raise _bad(ExceptionCode.QUEUE_PACKET_DISPATCH_DIM_INVALID, f"setup {setup:#x} has reserved bits")
-        return cls(header, setup, (bx, by, bz), (gx, gy, gz), private, group, kernel, kernarg, signal)
 
     def __str__(self) -> str:
         return (
@@ -94,7 +95,8 @@ class KernelDescriptor:
     preload: int
 
 
-def _bad(code: ExceptionCode, text: str) -> BadPacketError:
+def refusal(code: ExceptionCode, text: str) -> BadPacketError:
+    """Return the error for what hardware reports with an exception code of its own."""
     return BadPacketError(f"{text} (KFD exception {code.value}, {code.name})")
 
 
@@ -118,7 +120,7 @@ def aql_state(
     kernel = _read_descriptor(context, packet)
     wave_size = 32 if kernel.properties & _WAVE32 else 64
     if wave_size not in family.wave_sizes:
-        raise _bad(
+        raise refusal(
             ExceptionCode.QUEUE_PACKET_DISPATCH_CODE_INVALID,
             f"kernel {packet.kernel_object:#x} wants waves of {wave_size}, {family} has {family.wave_sizes}",
         )
@@ -136,7 +138,7 @@ def aql_state(
     if kernel.preload & 0x7F:
         entry += _PRELOAD_PROLOGUE
     if entry % CODE_ALIGNMENT:
-        raise _bad(
+        raise refusal(
             ExceptionCode.QUEUE_PACKET_DISPATCH_CODE_INVALID,
             f"code of kernel {packet.kernel_object:#x} at {entry:#x} is not a multiple of {CODE_ALIGNMENT}",
         )
@@ -187,18 +189,18 @@ def misuses(context: QueueContext, packet: KernelDispatch) -> list[str]:
 
 def _check_sizes(packet: KernelDispatch) -> None:
     if not 1 <= packet.dimensions <= 3:
-        raise _bad(ExceptionCode.QUEUE_PACKET_DISPATCH_DIM_INVALID, f"{packet.dimensions} dimensions")
+        raise refusal(ExceptionCode.QUEUE_PACKET_DISPATCH_DIM_INVALID, f"{packet.dimensions} dimensions")
     if 0 in packet.grid:
-        raise _bad(ExceptionCode.QUEUE_PACKET_DISPATCH_DIM_INVALID, f"grid {packet.grid} is empty")
+        raise refusal(ExceptionCode.QUEUE_PACKET_DISPATCH_DIM_INVALID, f"grid {packet.grid} is empty")
     block = packet.block
     if 0 in block or block[0] * block[1] * block[2] > MAX_WORKGROUP:
-        raise _bad(
+        raise refusal(
             ExceptionCode.QUEUE_PACKET_DISPATCH_WORK_GROUP_SIZE_INVALID,
             f"workgroup {block} is empty or exceeds {MAX_WORKGROUP} work-items",
         )
     for axis in range(packet.dimensions, 3):
         if packet.grid[axis] != 1 or block[axis] != 1:
-            raise _bad(
+            raise refusal(
                 ExceptionCode.QUEUE_PACKET_DISPATCH_DIM_INVALID,
                 f"grid {packet.grid} and workgroup {block} of a dispatch of {packet.dimensions} dimensions",
             )
@@ -206,7 +208,7 @@ def _check_sizes(packet: KernelDispatch) -> None:
 
 def _read_descriptor(context: QueueContext, packet: KernelDispatch) -> KernelDescriptor:
     if packet.kernel_object == 0 or packet.kernel_object % _DESCRIPTOR_ALIGNMENT:
-        raise _bad(
+        raise refusal(
             ExceptionCode.QUEUE_PACKET_DISPATCH_CODE_INVALID,
             f"kernel object {packet.kernel_object:#x} is no address of a descriptor",
         )
@@ -216,7 +218,7 @@ def _read_descriptor(context: QueueContext, packet: KernelDispatch) -> KernelDes
 def _with_lds(context: QueueContext, rsrc2: int, packet: KernelDispatch) -> int:
     family = context.gpu.family
     if packet.group_bytes > family.lds_bytes:
-        raise _bad(
+        raise refusal(
             ExceptionCode.QUEUE_PACKET_DISPATCH_GROUP_SEGMENT_SIZE_INVALID,
             f"{packet.group_bytes} bytes of LDS, a workgroup has at most {family.lds_bytes}",
         )
@@ -252,7 +254,7 @@ def _user_data(
         pair(index)
     if wanted & _FLAT_SCRATCH_INIT:
         if context.gpu.family.architected_flat_scratch:
-            raise _bad(
+            raise refusal(
                 ExceptionCode.QUEUE_PACKET_DISPATCH_CODE_INVALID,
                 f"kernel {packet.kernel_object:#x} wants flat scratch in user SGPRs,"
                 f" which {context.gpu.family} sets up by itself",
@@ -267,7 +269,7 @@ def _user_data(
         "user_sgpr"
     ]
     if len(values) > min(count, USER_SGPRS):
-        raise _bad(
+        raise refusal(
             ExceptionCode.QUEUE_PACKET_DISPATCH_CODE_INVALID,
             f"kernel {packet.kernel_object:#x} wants {len(values)} user SGPRs but has {count}",
         )

@@ -207,7 +207,7 @@ def test_queue_without_descriptor_offset(aql, kernel, fake_shaders):
     ("packet", "message"),
     [
         ({"dims": 0}, "0 dimensions (KFD exception 16"),
-        ({"dims": 7}, "setup 0x7 has reserved bits"),
+        ({"dims": 7}, "bits 0x40000 of dword 0 are reserved (KFD exception 19"),
         ({"grid": (0, 1, 1)}, "(0, 1, 1) is empty (KFD exception 16"),
         ({"dims": 1, "grid": (64, 2, 1)}, "of a dispatch of 1 dimensions"),
         ({"block": (0, 1, 1)}, "(KFD exception 21"),
@@ -395,10 +395,13 @@ def test_pred_exec_must_cover_whole_packets(bench, fake_shaders):
 @pytest.mark.parametrize(
     ("packet", "message"),
     [
-        (vendor(0x1000, 4, kind=9), "AMD vendor packet of format 9 (KFD exception 23"),
-        (vendor(0x1000, 4, left=3), "and 3 dwords left, not 10"),
-        (words(bytes([4, 0]) + bytes(62)), "AQL packet of type 4 (KFD exception 20"),
-        (words(bytes([77, 0]) + bytes(62)), "AQL packet of type 77"),
+        (
+            vendor(0x1000, 4, kind=9),
+            "AQL vendor packet of format 9, only 1 (PM4 IB) is known at dword 0 (KFD exception 23",
+        ),
+        (vendor(0x1000, 4, left=3), "dword 5 is 0x00000003"),
+        (words(bytes([4, 0]) + bytes(62)), "does not execute AGENT_DISPATCH (KFD exception 20"),
+        (words(bytes([77, 0]) + bytes(62)), "AQL has no packet of type 77"),
         (barrier(3, header=3 << 9), "reserved fence scope"),
         (words(bytes(64)), "format 0"),
     ],
