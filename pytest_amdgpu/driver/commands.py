@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from pytest_amdgpu.driver.errors import BufferBoundsError, CommandError
 
@@ -29,12 +29,8 @@ def encode(words: tuple[int, ...]) -> bytes:
     return _PACK[len(words)](*words)
 
 
-class Link(NamedTuple):
-    """A 64-bit place in code or payload that is to hold the address of a byte of the payload."""
-
-    place: bytearray
-    position: int
-    target: int
+Link = tuple[bytearray, int, int]
+"""A 64-bit place that is to hold an address: in what, at which byte, and of which byte of the payload."""
 
 
 class Commands:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -21,6 +22,9 @@ from pytest_amdgpu.driver.topology import GpuNode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_amdgpu.driver.backend import QueueKind
+    from pytest_amdgpu.driver.compute_queue import ComputeQueue
+    from pytest_amdgpu.driver.program import Program
     from pytest_amdgpu.driver.sdma_queue import SdmaQueue
     from pytest_amdgpu.families.registry import Family
     from pytest_amdgpu.kernel.protocol import Kernel
@@ -118,6 +122,30 @@ class Device:
 
         self._check_open()
         return SdmaQueue(self, ring_size or DEFAULT_RING_SIZE, engine=engine)
+
+    def compute_queue(
+        self, kind: QueueKind | str | None = None, ring_size: int | None = None
+    ) -> ComputeQueue:
+        """Create a compute queue of kind `aql` or `pm4`.
+
+        The default is AQL on a GPU with several XCCs, all of which it uses, and PM4 elsewhere. A PM4 queue
+        on a GPU with several XCCs uses the first of them.
+        """
+        from pytest_amdgpu.driver.compute_queue import compute_queue
+
+        self._check_open()
+        return compute_queue(self, kind, ring_size)
+
+    def load(self, code_object: bytes | str | Path) -> Program:
+        """Load a code object, given as its bytes or its file; raises `CodeObjectError`."""
+        from pytest_amdgpu.driver.code_object import parse
+        from pytest_amdgpu.driver.program import Program
+
+        self._check_open()
+        if isinstance(code_object, bytes):
+            return Program(self, parse(code_object))
+        path = Path(code_object)
+        return Program(self, parse(path.read_bytes(), path.name))
 
     def timeline_semaphore(self, initial: int = 0) -> TimelineSemaphore:
         """Make a semaphore with a value of 64 bits."""

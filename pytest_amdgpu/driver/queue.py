@@ -153,7 +153,7 @@ class Queue:
         self.device.tracker.discard(self)
         with ExitStack() as undo:
             undo.callback(self._progress.free)
-            for buffer in (*self._held, *(buffer for _, buffer in self._retired)):
+            for buffer in (*self.held_memory(), *(buffer for _, buffer in self._retired)):
                 undo.callback(buffer.free)
             # Runs first: only then does the GPU touch none of the others any more.
             undo.callback(self._memory.close)
@@ -224,6 +224,10 @@ class Queue:
             resolve(commands.links, buffer.address)
             buffer.write(payload)
             self._retired.append((self._mark + 1, buffer))
+
+    def held_memory(self) -> list[Buffer]:
+        """All memory that lives as long as the queue, besides that of the hardware queue itself."""
+        return self._held
 
     def hold(self, size: int) -> Buffer:
         """Allocate system memory for the GPU that lives as long as the queue."""

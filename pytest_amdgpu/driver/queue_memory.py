@@ -7,10 +7,14 @@ kfd_queue_acquire_buffers).
 from __future__ import annotations
 
 import ctypes
+import struct
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+import numpy as np
+
 from pytest_amdgpu.abi.kfd import ContextSaveAreaHeader
+from pytest_amdgpu.driver import aql_packet
 from pytest_amdgpu.driver.backend import (
     PAGE,
     Backend,
@@ -27,7 +31,16 @@ from pytest_amdgpu.families.queue_sizes import QueueSizes, queue_sizes
 WRITE_POINTER = 0x38
 READ_POINTER = 0x80
 """Offsets of the pointers in their page: those of write_dispatch_id and read_dispatch_id in amd_queue_t,
-which an AQL queue's page must be (amd_hsa_queue.h in ROCr)."""
+which the page of a compute queue is (amd_hsa_queue.h in ROCr)."""
+
+_BASE_ADDRESS = 0x08
+_SIZE = 0x18
+_APERTURES = 0x40
+_READ_POINTER_OFFSET = 0x88
+_PROPERTIES = 0xB4
+_IS_64_BIT = 1 << 1
+"""More of amd_queue_t: what a kernel may read through its queue pointer, and how the command processor
+finds the structure from its read pointer."""
 
 ERROR_PAYLOAD = 0x800
 """Offset in the same page of the word that the kernel ORs exception codes into."""
@@ -86,6 +99,9 @@ def create(
             payload = pointers.address + ERROR_PAYLOAD
             event_id = backend.watch_queue(payload, name)
             undo.callback(backend.unwatch_queue, payload)
+            _describe_queue(pointers, ring, backend)
+            if kind is QueueKind.AQL:
+                ring.view(np.uint32)[:: aql_packet.PACKET_SIZE // 4] = aql_packet.INVALID
             _write_save_area_headers(context_save, sizes, backend.node.num_xcc, payload, event_id)
         hardware = backend.create_queue(
             QueueRequest(
@@ -102,6 +118,16 @@ def create(
         )
         undo.callback(backend.destroy_queue, hardware)
         return QueueMemory(hardware, ring, pointers, undo.pop_all())
+
+
+def _describe_queue(page: Buffer, ring: Buffer, backend: Backend) -> None:
+    """Fill in amd_queue_t, whose place the command processor finds by the offset of the read pointer."""
+    memory = page.memory
+    struct.pack_into("<Q", memory, _BASE_ADDRESS, ring.address)
+    struct.pack_into("<I", memory, _SIZE, ring.size // aql_packet.PACKET_SIZE)
+    struct.pack_into("<II", memory, _APERTURES, backend.shared_aperture >> 32, backend.private_aperture >> 32)
+    struct.pack_into("<I", memory, _READ_POINTER_OFFSET, READ_POINTER)
+    struct.pack_into("<I", memory, _PROPERTIES, _IS_64_BIT)
 
 
 def _context_save_request(backend: Backend, sizes: QueueSizes) -> MemoryRequest:

@@ -1,0 +1,114 @@
+"""A compute queue whose ring holds AQL packets, which all XCCs of a device work on together.
+
+What is no dispatch goes through AMD's vendor packet, which runs PM4 from an indirect buffer. Each XCC's
+command processor runs it, so what must happen once is put under PRED_EXEC for the first.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from pytest_amdgpu.driver import aql_packet
+from pytest_amdgpu.driver.backend import QueueKind
+from pytest_amdgpu.driver.commands import Commands, encode, resolve
+from pytest_amdgpu.driver.compute_queue import ComputeCommands, ComputeQueue
+from pytest_amdgpu.driver.dispatch_template import DispatchTemplate, TemplateLink
+from pytest_amdgpu.driver.recording import Recording
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.driver.device import Device
+    from pytest_amdgpu.driver.launch import Launch
+    from pytest_amdgpu.driver.program import ProgramKernel
+
+DEFAULT_RING_SIZE = 1 << 16
+
+_FIRST_XCC = 1
+
+_TMPRING_SIZE = 0x8C
+_SCRATCH_RESOURCE = 0x90
+_SCRATCH_ADDRESS = 0xA0
+_SCRATCH_SIZE = 0xA8
+_SCRATCH_LANE_SIZE = 0xB0
+"""Offsets in amd_queue_t (ROCr's amd_hsa_queue.h)."""
+
+
+class AqlCommands(ComputeCommands):
+    """A chain of commands for an AQL queue."""
+
+    CODE_ALIGNMENT = aql_packet.PACKET_SIZE
+    queue: AqlQueue
+
+    def _command(self, pm4: bytes) -> None:
+        start = self._add_payload(pm4)
+        packet = self.queue.pm4_packet(len(pm4) // 4)
+        self.links.append((self.code, len(self.code) + aql_packet.INDIRECT_BUFFER_ADDRESS, start))
+        self.code += packet
+        self._note_split()
+
+    def _command_once(self, pm4: bytes) -> None:
+        if self.queue.device.node.num_xcc > 1:
+            pm4 = encode(self.queue.packets.pred_exec(len(pm4) // 4, _FIRST_XCC)) + pm4
+        self._command(pm4)
+
+
+class AqlQueue(ComputeQueue):
+    """A compute queue of AQL packets. Its pointers count packets, its doorbell takes the last one's index."""
+
+    kind = QueueKind.AQL
+    UNIT = aql_packet.PACKET_SIZE
+    DOORBELL_BIAS = 1
+
+    def __init__(self, device: Device, ring_size: int = DEFAULT_RING_SIZE) -> None:
+        self._pm4_packets: dict[int, bytes] = {}
+        super().__init__(device, ring_size)
+
+    def pm4_packet(self, dwords: int) -> bytes:
+        """Return a packet that runs an indirect buffer of `dwords`, whose address is still 0."""
+        packet = self._pm4_packets.get(dwords)
+        if packet is None:
+            jump = self.packets.indirect_buffer(0, dwords)
+            packet = self._pm4_packets[dwords] = aql_packet.pm4_buffer((jump[0], jump[1], jump[2], jump[3]))
+        return packet
+
+    def record_commands(self, commands: Commands) -> Recording:
+        """Put what a chain points to into memory. Its packets can only be in the ring: they are kept."""
+        memory = None
+        if commands.payload:
+            memory = self.system_memory(len(commands.payload))
+            resolve(commands.links, memory.address)
+            memory.write(commands.payload)
+        return Recording(self, memory, bytes(commands.code), commands.signals)
+
+    def decode(self, words: memoryview) -> str:
+        """Return the text of the packet at the beginning of `words`."""
+        return " ".join(f"{word:08x}" for word in words[:16])
+
+    def padding(self, size: int) -> bytes:
+        """Return packets of `size` bytes that do nothing."""
+        return aql_packet.nothing(size)
+
+    def _commands(self) -> AqlCommands:
+        return AqlCommands(self)
+
+    def _dispatch_template(self, kernel: ProgramKernel, planned: Launch) -> DispatchTemplate:
+        links = (TemplateLink(False, aql_packet.KERNARG_ADDRESS, 0),) if kernel.kernarg_size else ()
+        return DispatchTemplate(
+            code=aql_packet.kernel_dispatch(planned, kernel.descriptor_address),
+            payload=bytes(kernel.kernarg_size),
+            links=links,
+            kernarg_size=kernel.kernarg_size,
+            grid=planned.grid,
+            block=planned.block,
+        )
+
+    def _scratch_changed(self) -> None:
+        """Describe the new scratch in amd_queue_t, when no dispatch that uses the old one can run."""
+        if self._submissions:
+            self.wait_idle(self.full_timeout)
+        setup, page = self.scratch.setup, self._memory.pointers.memory
+        struct.pack_into("<I", page, _TMPRING_SIZE, setup.tmpring_size)
+        if not self.device.family.architected_flat_scratch:
+            struct.pack_into("<4I", page, _SCRATCH_RESOURCE, *setup.resource(self.device.family))
+        struct.pack_into("<QQ", page, _SCRATCH_ADDRESS, setup.address, setup.size)
+        struct.pack_into("<I", page, _SCRATCH_LANE_SIZE, setup.lane_size)
