@@ -102,12 +102,13 @@ def test_many_random_ranges(vram_buffer, gtt_buffer, sdma_queue, timeline_semaph
     source.array[:] = rng.integers(0, 256, total, dtype=np.uint8)
     target.array[:] = 0
     expected = np.zeros(total, np.uint8)
+    chain = sdma_queue.record()
     for _ in range(200):
         size = int(rng.integers(1, 5000))
         here, there = (int(rng.integers(0, total - size)) for _ in range(2))
         expected[there : there + size] = source.array[here : here + size]
-        sdma_queue.copy(target[there : there + size], source[here : here + size])
-    sdma_queue.signal(timeline_semaphore, 1).submit()
+        chain.copy(target[there : there + size], source[here : here + size])
+    chain.signal(timeline_semaphore, 1).submit()
     timeline_semaphore.wait(1, timeout=10)
     assert np.array_equal(target.array, expected)
 
@@ -115,8 +116,9 @@ def test_many_random_ranges(vram_buffer, gtt_buffer, sdma_queue, timeline_semaph
 def test_a_chain_of_copies_is_ordered(vram_buffer, sdma_queue, timeline_semaphore, rng):
     buffers = [vram_buffer(MIB) for _ in range(8)]
     buffers[0].array[:] = rng.integers(0, 256, MIB, dtype=np.uint8)
+    chain = sdma_queue.record()
     for source, target in itertools.pairwise(buffers):
-        sdma_queue.copy(target, source)
-    sdma_queue.signal(timeline_semaphore, 1).submit()
+        chain.copy(target, source)
+    chain.signal(timeline_semaphore, 1).submit()
     timeline_semaphore.wait(1, timeout=10)
     assert np.array_equal(buffers[-1].array, buffers[0].array)

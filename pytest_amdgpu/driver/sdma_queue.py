@@ -99,7 +99,7 @@ class SdmaCommands(Commands):
         return self
 
     def fill(
-        self, destination: Buffer | BufferSlice, value: int, size: int | None = None, *, width: int = 4
+        self, destination: Buffer | BufferSlice, value: int, size: int | None = None, *, width: int = 1
     ) -> Self:
         """Store `value` of `width` bytes (1, 2 or 4) over `size` bytes (default: all) of `destination`."""
         left = transfer_size(destination, None, size)
@@ -167,7 +167,7 @@ class SdmaQueue(Queue):
         return SdmaCommands(self).copy(destination, source, size)
 
     def fill(
-        self, destination: Buffer | BufferSlice, value: int, size: int | None = None, *, width: int = 4
+        self, destination: Buffer | BufferSlice, value: int, size: int | None = None, *, width: int = 1
     ) -> SdmaCommands:
         """Begin a chain with `fill`."""
         return SdmaCommands(self).fill(destination, value, size, width=width)
