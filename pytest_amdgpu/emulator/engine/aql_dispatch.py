@@ -15,8 +15,9 @@ from pytest_amdgpu.emulator.engine.dispatch import (
     CODE_ALIGNMENT,
     MAX_WORKGROUP,
     USER_SGPRS,
+    Scratch,
     Triple,
-    scratch_wave_bytes,
+    scratch,
 )
 from pytest_amdgpu.emulator.engine.errors import BadPacketError
 from pytest_amdgpu.emulator.engine.queue_descriptor import QueueDescriptor
@@ -125,14 +126,14 @@ def aql_state(
             f"kernel {packet.kernel_object:#x} wants waves of {wave_size}, {family} has {family.wave_sizes}",
         )
     rsrc2 = _with_lds(context, kernel.rsrc2, packet)
-    wave_bytes = scratch_base = 0
+    private = Scratch(0, 0, 0)
     if packet.private_bytes or registers.decode("COMPUTE_PGM_RSRC2", rsrc2)["scratch_en"]:
-        wave_bytes = scratch_wave_bytes(context, registers, queue.tmpring_size)
-        scratch_base = queue.scratch_location
-        if not wave_bytes or not scratch_base or wave_bytes < packet.private_bytes * wave_size:
+        private = scratch(context, registers, queue.scratch_location, queue.tmpring_size, context.gpu.num_xcc)
+        room = private.wave_bytes if private.base and private.waves else 0
+        if not room or room < packet.private_bytes * wave_size:
             raise BadPacketError(
                 f"a wave needs {packet.private_bytes} bytes of private memory for each of {wave_size}"
-                f" work-items; the queue's descriptor provides {wave_bytes} per wave at {scratch_base:#x}"
+                f" work-items; the queue's descriptor provides {room} per wave at {private.base:#x}"
             )
     entry = packet.kernel_object + kernel.entry_offset
     if kernel.preload & 0x7F:
@@ -160,10 +161,13 @@ def aql_state(
         block=packet.block,
         grid=packet.grid,
         wave_size=wave_size,
-        scratch_base=scratch_base,
-        scratch_wave_bytes=wave_bytes,
+        scratch_base=private.base,
+        scratch_wave_bytes=private.wave_bytes,
+        scratch_waves=private.waves,
         lds_bytes=_ceil(packet.group_bytes, family.lds_granule) * family.lds_granule,
         num_xcc=context.gpu.num_xcc,
+        clock=context.gpu.clock,
+        interrupt=lambda payload: context.host.interrupt(payload, "sq"),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.emulator.engine.errors import BadPacketError
@@ -23,10 +24,26 @@ _AXES = "XYZ"
 Triple = tuple[int, int, int]
 
 
-def scratch_wave_bytes(context: QueueContext, registers: Registers, tmpring_size: int) -> int:
-    """Return the private memory of one wave that a COMPUTE_TMPRING_SIZE value provides."""
-    wavesize = registers.decode("COMPUTE_TMPRING_SIZE", tmpring_size)["wavesize"]
-    return wavesize * context.gpu.family.scratch_wave_granule
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """The private memory of a queue's waves: `waves` times `wave_bytes` at `base`."""
+
+    base: int
+    wave_bytes: int
+    waves: int
+
+
+def scratch(
+    context: QueueContext, registers: Registers, base: int, tmpring_size: int, num_xcc: int
+) -> Scratch:
+    """Read a COMPUTE_TMPRING_SIZE value.
+
+    Its wave count is for one XCC on gfx9, and for one shader engine from gfx10 on; there it is taken as the
+    whole, which uses less of the scratch memory than hardware would.
+    """
+    fields = registers.decode("COMPUTE_TMPRING_SIZE", tmpring_size)
+    wave_bytes = fields["wavesize"] * context.gpu.family.scratch_wave_granule
+    return Scratch(base, wave_bytes, fields["waves"] * num_xcc)
 
 
 def check_workgroup(block: Triple) -> None:
@@ -74,8 +91,14 @@ def pm4_state(
             grid[axis] -= (block[axis] - partial[axis]) % block[axis]
     rsrc2 = registers.value("COMPUTE_PGM_RSRC2")
     resources = layout.decode("COMPUTE_PGM_RSRC2", rsrc2)
-    wave_bytes = scratch_wave_bytes(context, layout, registers.value_or_zero("COMPUTE_TMPRING_SIZE"))
-    if resources["scratch_en"] and not wave_bytes:
+    private = scratch(
+        context,
+        layout,
+        _pair(registers.value_or_zero, "COMPUTE_DISPATCH_SCRATCH_BASE") << 8,
+        registers.value_or_zero("COMPUTE_TMPRING_SIZE"),
+        num_xcc,
+    )
+    if resources["scratch_en"] and not private.wave_bytes * private.waves:
         raise BadPacketError(
             "the kernel uses scratch (RSRC2.SCRATCH_EN), but COMPUTE_TMPRING_SIZE provides none"
         )
@@ -98,10 +121,13 @@ def pm4_state(
         block=block,
         grid=_triple(grid),
         wave_size=32 if flags.get("cs_w32_en") else 64,
-        scratch_base=_pair(registers.value_or_zero, "COMPUTE_DISPATCH_SCRATCH_BASE") << 8,
-        scratch_wave_bytes=wave_bytes,
+        scratch_base=private.base,
+        scratch_wave_bytes=private.wave_bytes,
+        scratch_waves=private.waves,
         lds_bytes=lds_bytes,
         num_xcc=num_xcc,
+        clock=context.gpu.clock,
+        interrupt=lambda payload: context.host.interrupt(payload, "sq"),
     )
 
 
