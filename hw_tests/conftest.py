@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,34 @@ def input_words(gtt_buffer: Callable[..., Any]) -> Callable[..., Any]:
     return make
 
 
+@pytest.fixture
+def make_queue(amdgpu_device: Any) -> Iterator[Callable[..., Any]]:
+    """Return a function that makes a queue of an engine (`sdma`, `pm4` or `aql`), closed after the test."""
+    with ExitStack() as close:
+
+        def make(engine: str, **options: Any) -> Any:
+            create = amdgpu_device.sdma_queue if engine == "sdma" else amdgpu_device.compute_queue
+            queue = create(**options) if engine == "sdma" else create(engine, **options)
+            close.callback(queue.release)
+            return queue
+
+        yield make
+
+
+@pytest.fixture
+def make_semaphore(amdgpu_device: Any) -> Iterator[Callable[..., Any]]:
+    """Return a function that makes a timeline semaphore, freed after the test."""
+    with ExitStack() as free:
+
+        def make(initial: int = 0) -> Any:
+            semaphore = amdgpu_device.timeline_semaphore(initial)
+            free.callback(semaphore.release)
+            return semaphore
+
+        yield make
+
+
 @pytest.fixture(params=["pm4", "aql"])
-def any_compute_queue(request: pytest.FixtureRequest, amdgpu_device: Any) -> Any:
+def any_compute_queue(request: pytest.FixtureRequest, make_queue: Callable[..., Any]) -> Any:
     """A compute queue of each kind in turn."""
-    return amdgpu_device.compute_queue(request.param)
+    return make_queue(request.param)

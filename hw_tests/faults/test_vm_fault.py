@@ -23,8 +23,8 @@ def test_a_kernel_out_of_bounds_faults_with_its_address(
     assert caught.value.address == NOWHERE + 0x1000
 
 
-def test_an_sdma_copy_out_of_bounds_faults(amdgpu_device, gtt_buffer, timeline_semaphore):
-    queue, target = amdgpu_device.sdma_queue(), gtt_buffer(4096)
+def test_an_sdma_copy_out_of_bounds_faults(make_queue, gtt_buffer, timeline_semaphore):
+    queue, target = make_queue("sdma"), gtt_buffer(4096)
     queue.copy_addresses(target.address, NOWHERE, 64).signal(timeline_semaphore, 1).submit()
     with pytest.raises(GpuFaultError, match=f"{NOWHERE:#x}"):
         timeline_semaphore.wait(1, timeout=10)

@@ -12,7 +12,7 @@ SIZES = [1, 4095, 4096, 4097, 64 * KIB, 2 * MIB, 2 * MIB + 1, 64 * MIB]
 
 
 @pytest.fixture(params=["vram", "gtt", "userptr"])
-def allocate(request):
+def allocate(request, amdgpu_device):
     """Allocate memory of each location in turn."""
     return request.getfixturevalue(f"{request.param}_buffer")
 

@@ -23,7 +23,7 @@ def test_a_recorded_copy_takes_what_is_there_when_it_runs(
 def test_a_recorded_dispatch_runs_each_time(
     kind, amdgpu_device, suite_kernel, gtt_buffer, timeline_semaphore
 ):
-    queue = amdgpu_device.compute_queue(kind)
+    queue = make_queue(kind)
     counter, out = gtt_buffer(4), gtt_buffer(4 * 640)
     counter.array[:] = 0
     recording = queue.record().dispatch(suite_kernel("atomics", "tickets"), 64, [out, counter, 64]).finish()
@@ -35,9 +35,9 @@ def test_a_recorded_dispatch_runs_each_time(
 
 
 @pytest.mark.parametrize("kind", ["pm4", "aql"])
-def test_a_recorded_chain_keeps_its_order(kind, amdgpu_device, suite_kernel, gtt_buffer, timeline_semaphore):
+def test_a_recorded_chain_keeps_its_order(kind, make_queue, suite_kernel, gtt_buffer, timeline_semaphore):
     """Each dispatch of the recording reads what the one before it wrote."""
-    queue = amdgpu_device.compute_queue(kind)
+    queue = make_queue(kind)
     add, one, total = suite_kernel("vector_add"), gtt_buffer(4 * 100), gtt_buffer(4 * 100)
     one.view(np.uint32)[:] = 1
     total.view(np.uint32)[:] = 0

@@ -10,9 +10,9 @@ from pytest_amdgpu.driver.errors import QueueClosedError
 RING = 4096
 
 
-def test_an_sdma_ring_wraps(amdgpu_device, vram_buffer, timeline_semaphore, rng):
+def test_an_sdma_ring_wraps(make_queue, vram_buffer, timeline_semaphore, rng):
     """Ten times around a small ring, each copy checked by the one that follows it."""
-    queue = amdgpu_device.sdma_queue(ring_size=RING)
+    queue = make_queue("sdma", ring_size=RING)
     buffers = [vram_buffer(256) for _ in range(3)]
     data = rng.integers(0, 256, 256, dtype=np.uint8)
     buffers[0].array[:] = data
@@ -23,12 +23,12 @@ def test_an_sdma_ring_wraps(amdgpu_device, vram_buffer, timeline_semaphore, rng)
     assert np.array_equal(buffers[1000 % 3].array, data)
 
 
-def test_a_full_ring_waits_for_space(amdgpu_device, gtt_buffer, timeline_semaphore):
+def test_a_full_ring_waits_for_space(make_queue, make_semaphore, gtt_buffer, timeline_semaphore):
     """More work than the ring holds, behind a wait that the host ends: nothing is lost or overwritten."""
-    queue = amdgpu_device.sdma_queue(ring_size=RING)
+    queue = make_queue("sdma", ring_size=RING)
     counter = gtt_buffer(RING)
     counter.array[:] = 0
-    go = amdgpu_device.timeline_semaphore()
+    go = make_semaphore()
     queue.wait(go, 1).submit()
     go.signal(1)
     for index in range(RING):
@@ -39,8 +39,8 @@ def test_a_full_ring_waits_for_space(amdgpu_device, gtt_buffer, timeline_semapho
 
 
 @pytest.mark.parametrize("kind", ["pm4", "aql"])
-def test_a_compute_ring_wraps(kind, amdgpu_device, suite_kernel, gtt_buffer, timeline_semaphore):
-    queue = amdgpu_device.compute_queue(kind, ring_size=RING)
+def test_a_compute_ring_wraps(kind, make_queue, suite_kernel, gtt_buffer, timeline_semaphore):
+    queue = make_queue(kind, ring_size=RING)
     kernel = suite_kernel("fill")
     out = gtt_buffer(4 * 300)
     out.array[:] = 0
@@ -51,9 +51,9 @@ def test_a_compute_ring_wraps(kind, amdgpu_device, suite_kernel, gtt_buffer, tim
     assert np.array_equal(out.view(np.uint32), np.arange(1, 301, dtype=np.uint32))
 
 
-def test_queues_come_and_go(amdgpu_device, gtt_buffer):
+def test_queues_come_and_go(amdgpu_device, make_semaphore, gtt_buffer):
     buffer = gtt_buffer(4096)
-    semaphore = amdgpu_device.timeline_semaphore()
+    semaphore = make_semaphore()
     for step in range(1, 6):
         queue = amdgpu_device.sdma_queue()
         queue.fill(buffer, step).signal(semaphore, step).submit()
@@ -63,16 +63,16 @@ def test_queues_come_and_go(amdgpu_device, gtt_buffer):
 
 
 @pytest.mark.parametrize("kind", ["sdma", "pm4", "aql"])
-def test_a_closed_queue_refuses_work(kind, amdgpu_device, timeline_semaphore):
-    queue = amdgpu_device.sdma_queue() if kind == "sdma" else amdgpu_device.compute_queue(kind)
+def test_a_closed_queue_refuses_work(kind, make_queue, timeline_semaphore):
+    queue = make_queue(kind)
     queue.close()
     with pytest.raises(QueueClosedError):
         queue.signal(timeline_semaphore, 1).submit()
 
 
-def test_two_queues_work_at_once(amdgpu_device, timeline_semaphore):
+def test_two_queues_work_at_once(make_queue, timeline_semaphore):
     """One queue waits for the other, which was given its work later."""
-    first, second = amdgpu_device.sdma_queue(), amdgpu_device.sdma_queue()
+    first, second = make_queue("sdma"), make_queue("sdma")
     first.wait(timeline_semaphore, 1).signal(timeline_semaphore, 2).submit()
     second.signal(timeline_semaphore, 1).submit()
     timeline_semaphore.wait(2, timeout=10)

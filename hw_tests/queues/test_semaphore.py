@@ -12,12 +12,6 @@ from pytest_amdgpu.driver.errors import SemaphoreValueError, WaitTimeoutError
 ENGINES = ["sdma", "pm4", "aql"]
 
 
-@pytest.fixture
-def make_queue(amdgpu_device):
-    """Return a function that makes a queue by the name of its engine."""
-    return lambda name: amdgpu_device.sdma_queue() if name == "sdma" else amdgpu_device.compute_queue(name)
-
-
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_engine_signals_the_host(engine, make_queue, timeline_semaphore):
     queue = make_queue(engine)
@@ -28,8 +22,8 @@ def test_an_engine_signals_the_host(engine, make_queue, timeline_semaphore):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_an_engine_waits_for_the_host(engine, make_queue, amdgpu_device, timeline_semaphore):
-    queue, go = make_queue(engine), amdgpu_device.timeline_semaphore()
+def test_an_engine_waits_for_the_host(engine, make_queue, make_semaphore, timeline_semaphore):
+    queue, go = make_queue(engine), make_semaphore()
     queue.wait(go, 5).signal(timeline_semaphore, 1).submit()
     go.signal(4)
     with pytest.raises(WaitTimeoutError):
@@ -49,9 +43,9 @@ def test_engines_hand_over_to_each_other(first, second, make_queue, timeline_sem
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_values_beyond_32_bits(engine, make_queue, amdgpu_device):
+def test_values_beyond_32_bits(engine, make_queue, make_semaphore):
     """A value whose low half is smaller than before still counts as larger."""
-    semaphore = amdgpu_device.timeline_semaphore(initial=0xFFFF_FFF0)
+    semaphore = make_semaphore(initial=0xFFFF_FFF0)
     queue = make_queue(engine)
     queue.wait(semaphore, 0xFFFF_FFF0).signal(semaphore, 0x1_0000_0001).submit()
     semaphore.wait(0x1_0000_0001, timeout=10)
