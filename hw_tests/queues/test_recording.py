@@ -20,9 +20,7 @@ def test_a_recorded_copy_takes_what_is_there_when_it_runs(
 
 
 @pytest.mark.parametrize("kind", ["pm4", "aql"])
-def test_a_recorded_dispatch_runs_each_time(
-    kind, amdgpu_device, suite_kernel, gtt_buffer, timeline_semaphore
-):
+def test_a_recorded_dispatch_runs_each_time(kind, make_queue, suite_kernel, gtt_buffer, timeline_semaphore):
     queue = make_queue(kind)
     counter, out = gtt_buffer(4), gtt_buffer(4 * 640)
     counter.array[:] = 0
