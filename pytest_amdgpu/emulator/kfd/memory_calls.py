@@ -36,7 +36,7 @@ KERNEL_RESERVE = (2 << 20) + (2 << 20) + (8 << 10)
 _AVAILABLE_GRANULE = 2 << 20
 _MAX_LISTED_DEVICES = 1 << 16
 _KINDS = AllocFlag.VRAM | AllocFlag.GTT | AllocFlag.USERPTR | AllocFlag.DOORBELL | AllocFlag.MMIO_REMAP
-_KNOWN_FLAGS = int(~AllocFlag(0))
+_KNOWN_FLAGS = sum(AllocFlag)
 
 
 def alloc_memory(process: Process, args: AllocMemoryOfGpuArgs) -> None:
