@@ -206,7 +206,7 @@ class Effects(RegisterFile):
     def set_hwreg(self, simm16: int, value: Value) -> None:
         """s_setreg_b32: write the field of a hardware register that `simm16` names; ends the block."""
         self.graph.effect("setreg", value, offset=self.inst.offset, simm16=simm16 & 0xFFFF)
-        self._end("fall")
+        self._end("mode")
 
     def clock(self, kind: str) -> Value:
         """A counter as scalar I64: "cycles" (s_memtime) or "realtime" (s_memrealtime, 100 MHz)."""

@@ -137,6 +137,10 @@ class Graph:
             self._count += 1
         return found
 
+    def values(self) -> list[Value]:
+        """All pure values, in order of creation."""
+        return list(self._interned.values())
+
     def const(self, type_: Type, bits: int) -> Value:
         """Return a constant by its bits."""
         return self.value("const", type_, attributes=(bits & type_.mask,), lanes=False)

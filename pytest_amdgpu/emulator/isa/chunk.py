@@ -1,0 +1,378 @@
+"""Runs the waves of some workgroups to their end.
+
+Waves with the same program counter run as one group. Of several groups the one with the lowest program counter goes
+first, so that waves that parted meet again; a group that has run long while others waited is put back, so that a loop
+that waits for another wave ends.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_amdgpu.emulator.isa import hwreg
+from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
+from pytest_amdgpu.emulator.isa.gather import Store
+from pytest_amdgpu.emulator.isa.launch import Launch
+from pytest_amdgpu.emulator.isa.numpy_backend import Variant
+from pytest_amdgpu.emulator.isa.program import Program, compiled
+from pytest_amdgpu.emulator.isa.translate import Block
+from pytest_amdgpu.emulator.isa.waves import Group, slot
+from pytest_amdgpu.emulator.memory import VmFault
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.emulator.isa.dispatch import DispatchState
+    from pytest_amdgpu.emulator.isa.memory_access import MemoryAccess
+
+QUANTUM = 2048
+"""Blocks that a group may run while others wait before it is put back."""
+_MASKS_KEPT = 256
+MSG_INTERRUPT, MSG_DEALLOC_VGPRS = 1, 3
+
+
+class Chunk:
+    """The running state of consecutive workgroups."""
+
+    def __init__(
+        self,
+        state: DispatchState,
+        program: Program,
+        memory: MemoryAccess,
+        first: int,
+        count: int,
+        scratch_slot: int = 0,
+    ) -> None:
+        self.state = state
+        self.memory = memory
+        self.wave_size = state.wave_size
+        self.full_exec = (1 << state.wave_size) - 1
+        self.lds_bytes = state.lds_bytes
+        # A guard keeps items that begin in one workgroup's LDS from reaching into the next one's.
+        stride = (state.lds_bytes + 15) // 8 * 8
+        self.lds = Store(np.zeros(max(count * stride, 8), np.uint8))
+        self.scratch_lane_bytes = state.scratch_wave_bytes // state.wave_size
+        self._program = program
+        self._first = first
+        self._lane_ids: dict[int, Any] = {}
+        self._masks: dict[tuple[int, int], list[Any]] = {}
+        launch = Launch(state, first, count)
+        self._workgroup = launch.workgroup
+        self._index = launch.index
+        self.lds_bases = (launch.workgroup * stride).astype(np.int64)[:, None]
+        self._living = launch.waves_per_workgroup.copy()
+        self._arrived = np.zeros(count, np.int64)
+        slots = (np.arange(launch.count) + scratch_slot).astype(np.uint64)[:, None]
+        self._scratch_offsets = slots * np.uint64(state.scratch_wave_bytes)
+        self._ready: list[Group] = []
+        self._parked: list[Group] = []
+        self.yielded = False
+        """Whether `run` ended early because the only group that can run asked for patience."""
+        if launch.count:
+            mode = state.rsrc1 >> 12 & 0xFF | (state.rsrc1 >> 21 & 1) << 8 | (state.rsrc1 >> 23 & 1) << 9
+            self._ready.append(
+                Group(
+                    self,
+                    state.entry,
+                    np.arange(launch.count),
+                    launch.vectors(),
+                    launch.scalars(self._scratch_offsets),
+                    mode,
+                )
+            )
+
+    # ---- what groups ask for ------------------------------------------------------------------------------
+
+    def lane_id(self, count: int) -> Any:
+        """Lane numbers [count, lanes]."""
+        found = self._lane_ids.get(count)
+        if found is None:
+            row = np.arange(self.wave_size, dtype=np.uint32)
+            found = self._lane_ids[count] = np.tile(row, (count, 1))
+        return found
+
+    def _mask(self, bits: int, count: int) -> list[Any]:
+        found = self._masks.get((bits, count))
+        if found is None:
+            if len(self._masks) > _MASKS_KEPT:
+                self._masks.clear()
+            octets = np.frombuffer(bits.to_bytes(8, "little"), np.uint8)
+            row = np.unpackbits(octets, bitorder="little").view(np.bool_)[: self.wave_size]
+            found = self._masks[bits, count] = [np.tile(row, (count, 1)), None]
+        return found
+
+    def mask_lanes(self, bits: int, count: int) -> Any:
+        """The bits of a mask as truth values [count, lanes]."""
+        return self._mask(bits, count)[0]
+
+    def wide_mask(self, lanes: Any, bits: Any, count: int) -> Any:
+        """Truth values as 32-bit masks; `bits` is the same as a scalar."""
+        if type(bits) is not int:
+            return np.negative(lanes.view(np.int8)).astype(np.int32).view(np.uint32)
+        entry = self._mask(bits, count)
+        if entry[1] is None:
+            entry[1] = np.negative(entry[0].view(np.int8)).astype(np.int32).view(np.uint32)
+        return entry[1]
+
+    def getreg(self, g: Group, simm16: int) -> Any:
+        """Read a field of a hardware register."""
+        return hwreg.read(g, simm16)
+
+    def setreg(self, g: Group, simm16: int, value: Any) -> None:
+        """Write a field of a hardware register."""
+        hwreg.write(g, simm16, value)
+
+    def clock(self, kind: str) -> int:
+        """Read a counter: "cycles" counts nanoseconds, "realtime" the GPU's constant-frequency clock."""
+        return time.perf_counter_ns() if kind == "cycles" else self.state.clock()
+
+    def message(self, g: Group, simm16: int, m0: Any) -> None:
+        """s_sendmsg."""
+        number = simm16 & 0xFF if self.state.family.gfx_version[0] >= 11 else simm16 & 15
+        if number == MSG_INTERRUPT:
+            values = [m0] * len(g.living) if type(m0) is int else m0[g.living, 0].tolist()
+            for value in values:
+                self.state.interrupt(value & 0x7FFFFF)
+        elif number != MSG_DEALLOC_VGPRS:
+            raise IllegalInstruction(g.pc, (), f"message {simm16:#x} is not emulated")
+
+    def scratch_bases(self, g: Group) -> Any:
+        """Address of each wave's private memory [waves, 1]."""
+        return self._scratch_offsets[g.waves] + np.uint64(self.state.scratch_base)
+
+    def xcc_ids(self, g: Group) -> Any:
+        """The XCC that each wave runs on: workgroups are dealt to them in turn."""
+        workgroups = self._workgroup[g.waves] + self._first
+        return (workgroups % self.state.num_xcc).astype(np.uint32)[:, None]
+
+    def hardware_slots(self, g: Group) -> Any:
+        """HW_ID: wave slot in bits 3:0 and SIMD in 5:4."""
+        number = g.waves
+        return (number % 10 | (number // 10 % 4) << 4).astype(np.uint32)[:, None]
+
+    # ---- scheduling ---------------------------------------------------------------------------------------
+
+    @property
+    def done(self) -> bool:
+        """Whether every wave has ended."""
+        return not self._ready and not self._parked
+
+    def run(self, budget: int) -> int:
+        """Run up to about `budget` blocks, less if all that can run waits (s_sleep); return how many were run."""
+        used = 0
+        self.yielded = False
+        while used < budget and self._ready and not self.yielded:
+            group = self._take()
+            used += self._run_group(group, budget - used)
+        if not self._ready and self._parked:
+            raise RuntimeError(f"no wave can go on: {self.describe()}")
+        return used
+
+    def _take(self) -> Group:
+        """Remove the group that goes next, with all that wait at the same place."""
+        ready = self._ready
+        if len(ready) == 1:
+            return ready.pop()
+        best = min(ready, key=lambda group: (group.penalty, group.pc))
+        same = [group for group in ready if group.pc == best.pc and group.mode == best.mode]
+        if len(same) == 1:
+            ready.remove(best)
+            return best
+        self._ready = [group for group in ready if group.pc != best.pc or group.mode != best.mode]
+        return Group.join(same)
+
+    def _run_group(self, g: Group, budget: int) -> int:
+        """Run a group until it parts, parks, ends, passes others or has used its turn; return the blocks run."""
+        used = 0
+        others = self._others(g)
+        turn = budget if others is None else min(budget, QUANTUM)
+        table = self._program.table(g.mode)
+        while used < turn:
+            pc = g.pc
+            block = table.get(pc)
+            if block is None:
+                block = self._program.fetch(pc, g.mode)
+            if g.source is not None:
+                g.need(block.vector_reads)
+            result = self._execute(g, block)
+            used += 1
+            kind = block.kind
+            if kind == "fall":
+                g.pc = pc + block.next
+            elif kind == "branch":
+                if type(result) is bool or result is None:
+                    g.pc = pc + (block.next if result is False else block.target)
+                else:
+                    self._branch(g, result, pc + block.target, pc + block.next)
+                    others = self._others(g)
+                    turn = min(turn, used + QUANTUM)
+            elif kind == "end":
+                self._end(g)
+                return used
+            elif kind == "barrier":
+                g.pc = pc + block.next
+                if not self._barrier(g):
+                    return used
+            elif kind == "jump":
+                self._jump(g, result)
+                others = self._others(g)
+            elif kind == "mode":
+                g.pc = pc + block.next
+                table = self._program.table(g.mode)
+            elif kind == "yield":
+                g.pc = pc + block.next
+                g.penalty += 1
+                self.yielded = others is None
+                break
+            else:
+                self._illegal(g, block)
+            if others is not None and g.pc >= others:
+                break
+        else:
+            g.penalty += 1
+        self._ready.append(g)
+        return used
+
+    def _others(self, g: Group) -> int | None:
+        """The lowest program counter of groups that do not stand back behind this one."""
+        return min((group.pc for group in self._ready if group.penalty <= g.penalty), default=None)
+
+    def _execute(self, g: Group, block: Block) -> Any:
+        """Run one block on a group in the variant that fits it."""
+        s = g.s
+        if g.count == 1:
+            variant = _SINGLE[g.full]
+        else:
+            uniform = True
+            for register in block.scalar_reads:
+                if type(s[slot(register)]) not in _PYTHON:
+                    uniform = False
+                    break
+            variant = _MANY[g.full][uniform]
+        code = block.variants.get(variant)
+        if code is None:
+            code = compiled(block, variant)
+        g.code_base = g.pc
+        try:
+            return code.function(g, g.v, s)
+        except (VmFault, IllegalInstruction) as error:
+            error.add_note(self._where(g, block, code, error))
+            raise
+        except Exception as error:
+            error.add_note(f"{self._where(g, block, code, error)}\n{code.source}")
+            raise
+
+    def _where(self, g: Group, block: Block, code: Any, error: BaseException) -> str:
+        """Name the instruction in which an error came up."""
+        trace = error.__traceback__
+        offset = 0
+        while trace is not None:
+            if trace.tb_frame.f_code is code.code:
+                offset = code.line_offsets[trace.tb_lineno - 1]
+            trace = trace.tb_next
+        inst = next((inst for inst in block.instructions if inst.offset == offset), block.instructions[-1])
+        words = " ".join(f"{word:08x}" for word in inst.words)
+        return f"at {g.pc + inst.offset:#x}: {inst.name} [{words}]"
+
+    def _branch(self, g: Group, condition: Any, target: int, following: int) -> None:
+        """Go on where each wave's condition says; part if they differ."""
+        taken = condition[:, 0]
+        if g.alive is not None:
+            living = np.flatnonzero(g.alive)
+            decisions = taken[living]
+            rows = living[decisions]
+            count = len(living)
+        else:
+            rows = np.flatnonzero(taken)
+            count = len(taken)
+        if len(rows) == count:
+            g.pc = target
+            return
+        if len(rows) == 0:
+            g.pc = following
+            return
+        if 2 * len(rows) > count:
+            others = np.flatnonzero(~taken if g.alive is None else ~taken & g.alive)
+            leaving = g.extract(others)
+            leaving.pc, g.pc = following, target
+        else:
+            leaving = g.extract(rows)
+            leaving.pc, g.pc = target, following
+        self._ready.append(leaving)
+
+    def _jump(self, g: Group, address: Any) -> None:
+        """Go on at each wave's address; part if they differ."""
+        if type(address) is int:
+            g.pc = address
+            return
+        living = g.living
+        waves, targets = g.waves[living], address[living, 0]
+        places = np.unique(targets).tolist()
+        for place in places[1:]:
+            leaving = g.extract(np.searchsorted(g.waves, waves[targets == place]))
+            leaving.pc = place
+            self._ready.append(leaving)
+        g.pc = places[0]
+
+    # ---- barriers and ends --------------------------------------------------------------------------------
+
+    def _workgroups(self, g: Group) -> Any:
+        """Workgroup of each living wave."""
+        waves = g.waves if g.alive is None else g.waves[g.alive]
+        return self._workgroup[waves]
+
+    def _barrier(self, g: Group) -> bool:
+        """Arrive at a barrier; return whether the group goes on at once."""
+        np.add.at(self._arrived, self._workgroups(g), 1)
+        complete = self._arrived == self._living
+        if complete[self._workgroups(g)].all() and not self._parked:
+            self._arrived[complete] = 0
+            return True
+        g.parked = True
+        self._parked.append(g)
+        self._release()
+        return False
+
+    def _end(self, g: Group) -> None:
+        np.subtract.at(self._living, self._workgroups(g), 1)
+        if self._parked:
+            self._release()
+
+    def _release(self) -> None:
+        """Let waves go on whose workgroup is complete at its barrier."""
+        complete = (self._arrived == self._living) & (self._arrived > 0)
+        if not complete.any():
+            return
+        for g in self._parked[:]:
+            living = g.living
+            free = living[complete[self._workgroup[g.waves[living]]]]
+            if len(free) == len(living):
+                self._parked.remove(g)
+                leaving = g
+            elif len(free):
+                leaving = g.extract(free)
+            else:
+                continue
+            leaving.parked = False
+            self._ready.append(leaving)
+        self._arrived[complete] = 0
+
+    def _illegal(self, g: Group, block: Block) -> None:
+        inst = block.instructions[-1]
+        raise IllegalInstruction(g.pc + inst.offset, inst.words, f"{inst.name}: {block.text}")
+
+    def describe(self) -> str:
+        """Say where the waves are, for diagnosis."""
+        lines = [
+            f"{len(group.living)} waves {'at a barrier before' if group.parked else 'at'} {group.pc:#x}"
+            for group in self._ready + self._parked
+        ]
+        return ", ".join(lines) or "all waves have ended"
+
+
+_PYTHON = frozenset((int, bool))
+_SINGLE = [Variant(full, single=True, uniform=True) for full in (False, True)]
+_MANY = [
+    [Variant(full, single=False, uniform=uniform) for uniform in (False, True)] for full in (False, True)
+]

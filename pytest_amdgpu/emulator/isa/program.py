@@ -1,0 +1,87 @@
+"""Finds the translated block for a program counter: fetches instructions, translates, and remembers by content."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
+from pytest_amdgpu.emulator.isa.numpy_backend import Compiled, Variant, compile_block
+from pytest_amdgpu.emulator.isa.translate import Block, Target, translate
+from pytest_amdgpu.emulator.memory import Access, AddressSpace
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.families.registry import Family
+
+FLOAT_MODE_MASK = 0xFF
+_PREFIX = 32
+_BLOCKS_KEPT = 20_000
+
+_lock = threading.Lock()
+_blocks: dict[tuple[Target, bytes], list[Block]] = {}
+"""All blocks ever translated in this process, by their first bytes; those with the same beginning follow each other."""
+
+
+def _find(target: Target, code: memoryview) -> Block:
+    """Return the block at the start of `code`."""
+    key = (target, bytes(code[:_PREFIX]))
+    with _lock:
+        for block in _blocks.get(key, ()):
+            # A block that was cut short by undecodable code beyond its end would be cut differently elsewhere;
+            # executing it again from the cut on is right all the same.
+            if code[: len(block.code)] == block.code:
+                return block
+    block = translate(target, code)
+    if len(block.code) >= _PREFIX or block.kind != "fall":
+        with _lock:
+            if len(_blocks) > _BLOCKS_KEPT:
+                _blocks.clear()
+            _blocks.setdefault(key, []).append(block)
+    return block
+
+
+def compiled(block: Block, variant: Variant) -> Compiled:
+    """Return the code of a variant of a block, compiling it at its first use."""
+    found: Compiled | None = block.variants.get(variant)
+    if found is None:
+        found = block.variants[variant] = compile_block(block, variant)
+    return found
+
+
+class Program:
+    """The blocks of one dispatch by address. Code that changes while it runs is seen by the next dispatch only."""
+
+    def __init__(self, family: Family, wave_size: int, memory: AddressSpace) -> None:
+        self._family = family
+        self._wave_size = wave_size
+        self._memory = memory
+        self._tables: dict[int, dict[int, Block]] = {}
+
+    def table(self, mode: int) -> dict[int, Block]:
+        """Return the blocks met so far by address, for a value of the MODE register; `fetch` fills it."""
+        return self._tables.setdefault(mode & FLOAT_MODE_MASK, {})
+
+    def fetch(self, pc: int, mode: int) -> Block:
+        """Return the block at an address.
+
+        Raises VmFault if it may not be executed, IllegalInstruction if it cannot be decoded or MODE asks for rounding
+        other than to nearest even.
+        """
+        mapping = self._memory.translate(pc, Access.EXECUTE)
+        code = mapping.data[pc - mapping.start :].data
+        if mode & 15:
+            raise IllegalInstruction(pc, (), f"MODE {mode:#x}: only rounding to nearest even is emulated")
+        target = Target(
+            self._family,
+            self._family.name,
+            self._wave_size,
+            # Denormals: 3 keeps them; LLVM AMDGPU usage, COMPUTE_PGM_RSRC1.FLOAT_MODE.
+            flush_f32=mode >> 4 & 3 != 3,
+            flush_f16_f64=mode >> 6 & 3 != 3,
+        )
+        try:
+            block = _find(target, code)
+        except IllegalInstruction as error:
+            raise IllegalInstruction(pc + error.address, error.words, error.text) from None
+        self.table(mode)[pc] = block
+        return block

@@ -1,0 +1,292 @@
+"""Waves that run together: a group has one program counter, its registers are arrays over its waves.
+
+Arrays of registers are never changed in place, so groups may share them. When a group splits, the part that leaves
+takes its rows of a register only when it first reads it; the part that stays keeps rows of departed waves, masked by
+`alive`, until fewer than three quarters are alive. When groups join, a register that neither has written since they
+split is found again instead of being put together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_amdgpu.emulator.isa.numpy_ops import uniform
+from pytest_amdgpu.emulator.isa.registers import Register
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.emulator.isa.chunk import Chunk
+
+M0_SLOT, SCC_SLOT, EXEC_SLOT = 128, 129, 130
+SCALAR_SLOTS = 131
+VECTOR_SLOTS = 512
+_DTYPES = [np.uint32] * 129 + [np.bool_, np.uint64]
+_DEEP = 12
+"""So many splits and joins deep, registers are copied rather than remembered."""
+
+Rows = npt.NDArray[np.intp]
+
+
+def slot(register: Register) -> int:
+    """Return the position of a scalar register in `Group.s`."""
+    kind, index = register
+    return {"s": index, "m0": M0_SLOT, "scc": SCC_SLOT, "exec": EXEC_SLOT}[kind]
+
+
+class _Part:
+    """Rows of the registers of a group as they were at some moment."""
+
+    def __init__(
+        self, registers: list[Any], source: Source | None, rows: Rows, positions: Rows | None
+    ) -> None:
+        self.registers = registers
+        self.source = source
+        self.rows = rows
+        self.positions = positions
+
+    def resolve(self, index: int) -> tuple[Any, Rows]:
+        """Return an array and which of its rows the part's rows are."""
+        array = self.registers[index]
+        if self.source is not None and (array is None or array is self.source.copies.get(index)):
+            base, rows = self.source.resolve(index)
+            return base, self.rows if rows is None else rows[self.rows]
+        return array, self.rows
+
+
+class Source:
+    """Where a group finds registers that it has not touched since it was made from `parts`."""
+
+    def __init__(self, parts: Sequence[_Part], count: int) -> None:
+        self.parts = parts
+        self.count = count
+        self.copies: dict[int, Any] = {}
+        self._joined: dict[int, Any] = {}
+        self.depth = 1 + max((part.source.depth for part in parts if part.source is not None), default=0)
+
+    def resolve(self, index: int) -> tuple[Any, Rows | None]:
+        """Return an array and which of its rows the group has; None for all of them in order."""
+        if index in self._joined:
+            return self._joined[index], None
+        found = [part.resolve(index) for part in self.parts]
+        first = found[0][0]
+        if len(found) == 1:
+            return found[0]
+        if all(array is first for array, _ in found):
+            rows = np.empty(self.count, np.intp)
+            for part, (_, part_rows) in zip(self.parts, found, strict=True):
+                rows[part.positions] = part_rows
+            if len(first) == self.count and (rows == np.arange(self.count)).all():
+                return first, None
+            return first, rows
+        joined = np.empty((self.count, first.shape[1]), first.dtype)
+        for part, (array, part_rows) in zip(self.parts, found, strict=True):
+            joined[part.positions] = array[part_rows]
+        self._joined[index] = joined
+        return joined, None
+
+    def get(self, index: int) -> Any:
+        """Return the register's array."""
+        array, rows = self.resolve(index)
+        if rows is not None:
+            array = np.take(array, rows, axis=0)
+        self.copies[index] = array
+        return array
+
+
+class Group:
+    """Waves with the same program counter. `waves` are their numbers in the chunk, ascending."""
+
+    def __init__(self, chunk: Chunk, pc: int, waves: Rows, v: list[Any], s: list[Any], mode: int) -> None:
+        self.chunk = chunk
+        self.memory = chunk.memory
+        self.pc = pc
+        self.code_base = pc
+        self.v = v
+        self.s = s
+        self.mode = mode
+        self.source: Source | None = None
+        self.penalty = 0
+        self.parked = False
+        self._set_waves(waves)
+        self.set_exec(s[EXEC_SLOT])
+
+    def _set_waves(self, waves: Rows) -> None:
+        self.waves = waves
+        self.alive: npt.NDArray[np.bool_] | None = None
+        self.count = len(waves)
+        self.shape = (self.count, self.chunk.wave_size)
+        self.lds_base = self.chunk.lds_bases[waves]
+
+    # ---- EXEC ---------------------------------------------------------------------------------------------
+
+    def set_exec(self, bits: Any) -> None:
+        """Set EXEC: a Python int, or an array [waves, 1] of uint64."""
+        if type(bits) is not int:
+            bits = uniform(bits)
+        self.s[EXEC_SLOT] = bits
+        self.full = type(bits) is int and bits == self.chunk.full_exec
+        self._exec_lanes: Any = None
+        self._exec_mask: Any = None
+        self._active: Any = False
+
+    @property
+    def exec_lanes(self) -> Any:
+        """EXEC as truth values [waves, lanes]."""
+        if self._exec_lanes is None:
+            self._exec_lanes = self.lanes(self.s[EXEC_SLOT])
+        return self._exec_lanes
+
+    @property
+    def exec_mask(self) -> Any:
+        """EXEC as 32-bit masks [waves, lanes], all ones where enabled."""
+        if self._exec_mask is None:
+            self._exec_mask = self.chunk.wide_mask(self.exec_lanes, self.s[EXEC_SLOT], self.count)
+        return self._exec_mask
+
+    @property
+    def active(self) -> Any:
+        """Which lanes may touch memory, as truth values [waves, lanes]; None for all."""
+        if self._active is False:
+            if self.full and self.alive is None:
+                self._active = None
+            elif self.alive is None:
+                self._active = self.exec_lanes
+            else:
+                self._active = self.exec_lanes & self.alive[:, None]
+        return self._active
+
+    # ---- what generated code calls ------------------------------------------------------------------------
+
+    @property
+    def lane_id(self) -> Any:
+        """Each lane's number [waves, lanes]."""
+        return self.chunk.lane_id(self.count)
+
+    @property
+    def all_lanes(self) -> Any:
+        """True in every lane."""
+        return self.lanes(self.chunk.full_exec)
+
+    def splat(self, value: Any) -> Any:
+        """A scalar in every lane."""
+        return np.full(self.shape, value, np.bool_ if type(value) is bool else np.uint32)
+
+    def lanes(self, bits: Any) -> Any:
+        """Bit `lane` of a mask as truth value [waves, lanes]."""
+        if type(bits) is int:
+            return self.chunk.mask_lanes(bits, self.count)
+        octets = np.ascontiguousarray(bits).view(np.uint8)
+        return np.unpackbits(octets, axis=1, count=self.shape[1], bitorder="little").view(np.bool_)
+
+    def ballot(self, condition: Any) -> Any:
+        """The enabled lanes where `condition` holds, as mask."""
+        bits = self.s[EXEC_SLOT]
+        if self.count == 1:
+            return int.from_bytes(np.packbits(condition, bitorder="little").tobytes(), "little") & bits
+        if condition.all():
+            return bits
+        if not condition.any():
+            return 0
+        octets = np.packbits(condition, axis=1, bitorder="little")
+        if self.shape[1] == 64:
+            packed = octets.view(np.uint64)
+        else:
+            packed = octets.view(np.uint32).astype(np.uint64)
+        return packed if self.full else packed & bits if type(bits) is not int else packed & np.uint64(bits)
+
+    def getreg(self, simm16: int) -> Any:
+        """Read a field of a hardware register."""
+        return self.chunk.getreg(self, simm16)
+
+    def setreg(self, simm16: int, value: Any) -> None:
+        """Write a field of a hardware register."""
+        self.chunk.setreg(self, simm16, value)
+
+    def clock(self, kind: str) -> int:
+        """Read a counter."""
+        return self.chunk.clock(kind)
+
+    def message(self, simm16: int, m0: Any) -> None:
+        """Send a message."""
+        self.chunk.message(self, simm16, m0)
+
+    # ---- splitting and joining ----------------------------------------------------------------------------
+
+    @property
+    def living(self) -> Rows:
+        """Rows of the waves that are still here."""
+        return np.arange(self.count) if self.alive is None else np.flatnonzero(self.alive)
+
+    def need(self, indices: Sequence[int]) -> None:
+        """Fetch registers that are still where the group came from."""
+        source, v = self.source, self.v
+        if source is not None:
+            for index in indices:
+                if v[index] is None:
+                    v[index] = source.get(index)
+
+    def extract(self, rows: Rows) -> Group:
+        """Make a group of the waves in `rows` and remove them here; they must not be all."""
+        leaving = self._subset(rows, list(self.v))
+        alive = self.alive.copy() if self.alive is not None else np.ones(self.count, np.bool_)
+        alive[rows] = False
+        self.alive = alive
+        self._active = False
+        left = int(alive.sum())
+        if left * 4 < self.count * 3:
+            staying = self._subset(np.flatnonzero(alive), self.v)
+            self.v, self.s, self.source = staying.v, staying.s, staying.source
+            self._set_waves(staying.waves)
+            self.set_exec(self.s[EXEC_SLOT])
+        return leaving
+
+    def _subset(self, rows: Rows, registers: list[Any]) -> Group:
+        s = [x if type(x) is int or type(x) is bool else uniform(x[rows]) for x in self.s]
+        group = Group(self.chunk, self.pc, self.waves[rows], [None] * VECTOR_SLOTS, s, self.mode)
+        group.source = Source([_Part(registers, self.source, rows, None)], len(rows))
+        group.penalty, group.parked = self.penalty, self.parked
+        group.settle()
+        return group
+
+    def settle(self) -> None:
+        """Copy what is remembered, once remembering has become deep."""
+        if self.source is not None and self.source.depth > _DEEP:
+            self.need(range(VECTOR_SLOTS))
+            self.source = None
+
+    @staticmethod
+    def join(groups: Sequence[Group]) -> Group:
+        """Make one group of several that have the same program counter and mode."""
+        living = [group.living for group in groups]
+        waves = np.concatenate([group.waves[rows] for group, rows in zip(groups, living, strict=True)])
+        order = np.argsort(waves)
+        position = np.empty(len(waves), np.intp)
+        position[order] = np.arange(len(waves))
+        parts, start = [], 0
+        for group, rows in zip(groups, living, strict=True):
+            parts.append(_Part(list(group.v), group.source, rows, position[start : start + len(rows)]))
+            start += len(rows)
+        s = [
+            _join_scalar([group.s[index] for group in groups], parts, len(waves), _DTYPES[index])
+            for index in range(SCALAR_SLOTS)
+        ]
+        first = groups[0]
+        joined = Group(first.chunk, first.pc, waves[order], [None] * VECTOR_SLOTS, s, first.mode)
+        joined.source = Source(parts, len(waves))
+        joined.penalty = max(group.penalty for group in groups)
+        joined.parked = first.parked
+        joined.settle()
+        return joined
+
+
+def _join_scalar(values: list[Any], parts: Sequence[_Part], count: int, dtype: Any) -> Any:
+    first = values[0]
+    if type(first) in (int, bool) and all(type(value) in (int, bool) and value == first for value in values):
+        return first
+    joined = np.empty((count, 1), dtype)
+    for value, part in zip(values, parts, strict=True):
+        joined[part.positions] = value if type(value) in (int, bool) else value[part.rows]
+    return joined
