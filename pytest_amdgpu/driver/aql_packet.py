@@ -1,60 +1,46 @@
-"""AQL packets as bytes: kernel dispatch, AMD's vendor packet that carries PM4, and one that does nothing.
-
-Layout: HSA Platform System Architecture 1.2, section 2.9, and for the vendor packet ROCr's
-amd_gpu_pm4.h and amd_aql_queue.cpp (ExecutePM4).
-"""
+"""The AQL packets that the driver submits, as bytes with places for addresses that are known later."""
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
+
+from pytest_amdgpu.packets.aql import PACKET_BYTES, aql_packets, to_bytes
 
 if TYPE_CHECKING:
     from pytest_amdgpu.driver.launch import Launch
-
-PACKET_SIZE = 64
 
 KERNARG_ADDRESS = 40
 """Byte of a dispatch packet where the address of the kernel arguments is."""
 INDIRECT_BUFFER_ADDRESS = 8
 """Byte of a PM4 packet where the address of the indirect buffer is."""
 
-_VENDOR, INVALID, _DISPATCH, _BARRIER_AND = 0, 1, 2, 3
-_BARRIER_BIT = 1 << 8
-_SYSTEM_SCOPES = 2 << 9 | 2 << 11
-"""Acquire from and release to everybody, the host included."""
-_ORDERED = _BARRIER_BIT | _SYSTEM_SCOPES
-
-_FORMAT_PM4_IB = 1
-_DWORDS_LEFT = 10
-
-_KERNEL_DISPATCH = struct.Struct("<HHHHHHIIIIIQQQQ")
-_PM4_IB = struct.Struct("<HH4II32xQ")
-_NOTHING = struct.Struct("<H62x").pack(_BARRIER_AND)
-
 
 def kernel_dispatch(launch: Launch, descriptor_address: int) -> bytes:
     """Return a dispatch packet that waits for all before it; its kernarg address is still 0."""
-    return _KERNEL_DISPATCH.pack(
-        _DISPATCH | _ORDERED,
-        launch.dimensions,
-        *launch.block,
-        0,
-        *launch.grid,
-        launch.private_segment,
-        launch.group_segment,
-        descriptor_address,
-        0,
-        0,
-        0,
+    block_x, block_y, block_z = launch.block
+    grid_x, grid_y, grid_z = launch.grid
+    return to_bytes(
+        aql_packets().kernel_dispatch(
+            block_x,
+            grid_x,
+            descriptor_address,
+            0,
+            dimensions=launch.dimensions,
+            workgroup_size_y=block_y,
+            workgroup_size_z=block_z,
+            grid_size_y=grid_y,
+            grid_size_z=grid_z,
+            private_segment_size=launch.private_segment,
+            group_segment_size=launch.group_segment,
+        )
     )
 
 
-def pm4_buffer(jump: tuple[int, int, int, int]) -> bytes:
-    """Return a packet that runs an INDIRECT_BUFFER, `jump`, when all before it is done."""
-    return _PM4_IB.pack(_VENDOR | _ORDERED, _FORMAT_PM4_IB, *jump, _DWORDS_LEFT, 0)
+def pm4_buffer(dwords: int) -> bytes:
+    """Return a packet that runs PM4 when all before it is done; the address of the PM4 is still 0."""
+    return to_bytes(aql_packets().pm4_ib(0, dwords))
 
 
 def nothing(size: int) -> bytes:
     """Return `size` bytes of packets that do nothing: barriers that depend on nothing."""
-    return _NOTHING * (size // PACKET_SIZE)
+    return to_bytes(aql_packets().barrier_and(barrier=0, acquire=0, release=0)) * (size // PACKET_BYTES)

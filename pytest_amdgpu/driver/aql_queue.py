@@ -15,28 +15,20 @@ from pytest_amdgpu.driver.commands import Commands, encode, resolve
 from pytest_amdgpu.driver.compute_queue import ComputeCommands, ComputeQueue
 from pytest_amdgpu.driver.dispatch_template import DispatchTemplate, TemplateLink
 from pytest_amdgpu.driver.recording import Recording
+from pytest_amdgpu.packets.aql import PACKET_BYTES, QueueOffset, aql_packets
 
 if TYPE_CHECKING:
     from pytest_amdgpu.driver.device import Device
     from pytest_amdgpu.driver.launch import Launch
     from pytest_amdgpu.driver.program import ProgramKernel
 
-DEFAULT_RING_SIZE = 1 << 16
-
 _FIRST_XCC = 1
-
-_TMPRING_SIZE = 0x8C
-_SCRATCH_RESOURCE = 0x90
-_SCRATCH_ADDRESS = 0xA0
-_SCRATCH_SIZE = 0xA8
-_SCRATCH_LANE_SIZE = 0xB0
-"""Offsets in amd_queue_t (ROCr's amd_hsa_queue.h)."""
 
 
 class AqlCommands(ComputeCommands):
     """A chain of commands for an AQL queue."""
 
-    CODE_ALIGNMENT = aql_packet.PACKET_SIZE
+    CODE_ALIGNMENT = PACKET_BYTES
     queue: AqlQueue
 
     def _command(self, pm4: bytes) -> None:
@@ -56,10 +48,10 @@ class AqlQueue(ComputeQueue):
     """A compute queue of AQL packets. Its pointers count packets, its doorbell takes the last one's index."""
 
     kind = QueueKind.AQL
-    UNIT = aql_packet.PACKET_SIZE
+    UNIT = PACKET_BYTES
     DOORBELL_BIAS = 1
 
-    def __init__(self, device: Device, ring_size: int = DEFAULT_RING_SIZE) -> None:
+    def __init__(self, device: Device, ring_size: int) -> None:
         self._pm4_packets: dict[int, bytes] = {}
         super().__init__(device, ring_size)
 
@@ -67,8 +59,7 @@ class AqlQueue(ComputeQueue):
         """Return a packet that runs an indirect buffer of `dwords`, whose address is still 0."""
         packet = self._pm4_packets.get(dwords)
         if packet is None:
-            jump = self.packets.indirect_buffer(0, dwords)
-            packet = self._pm4_packets[dwords] = aql_packet.pm4_buffer((jump[0], jump[1], jump[2], jump[3]))
+            packet = self._pm4_packets[dwords] = aql_packet.pm4_buffer(dwords)
         return packet
 
     def record_commands(self, commands: Commands) -> Recording:
@@ -82,7 +73,15 @@ class AqlQueue(ComputeQueue):
 
     def decode(self, words: memoryview) -> str:
         """Return the text of the packet at the beginning of `words`."""
-        return " ".join(f"{word:08x}" for word in words[:16])
+        packet = aql_packets().decode(words)
+        if packet.name != "PM4_IB":
+            return str(packet)
+        base = packet["base"]
+        for buffer in self.held_memory():
+            if buffer.cpu_visible and buffer.address <= base < buffer.address + buffer.size:
+                code = buffer.memory[base - buffer.address :][: 4 * packet["size"]].cast("I")
+                return f"{packet}, which runs: " + "; ".join(map(str, self.packets.decode_stream(code)))
+        return str(packet)
 
     def padding(self, size: int) -> bytes:
         """Return packets of `size` bytes that do nothing."""
@@ -107,8 +106,10 @@ class AqlQueue(ComputeQueue):
         if self._submissions:
             self.wait_idle(self.full_timeout)
         setup, page = self.scratch.setup, self._memory.pointers.memory
-        struct.pack_into("<I", page, _TMPRING_SIZE, setup.tmpring_size)
+        struct.pack_into("<I", page, QueueOffset.COMPUTE_TMPRING_SIZE, setup.tmpring_size)
         if not self.device.family.architected_flat_scratch:
-            struct.pack_into("<4I", page, _SCRATCH_RESOURCE, *setup.resource(self.device.family))
-        struct.pack_into("<QQ", page, _SCRATCH_ADDRESS, setup.address, setup.size)
-        struct.pack_into("<I", page, _SCRATCH_LANE_SIZE, setup.lane_size)
+            resource = setup.resource(self.device.family)
+            struct.pack_into("<4I", page, QueueOffset.SCRATCH_RESOURCE_DESCRIPTOR, *resource)
+        location = QueueOffset.SCRATCH_BACKING_MEMORY_LOCATION
+        struct.pack_into("<QQ", page, location, setup.address, setup.size)
+        struct.pack_into("<I", page, QueueOffset.SCRATCH_WAVE64_LANE_BYTE_SIZE, setup.lane_size)

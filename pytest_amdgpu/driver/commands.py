@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Self
 
 from pytest_amdgpu.driver.errors import BufferBoundsError, CommandError
@@ -27,6 +27,21 @@ PAYLOAD_ALIGNMENT = 64
 def encode(words: tuple[int, ...]) -> bytes:
     """Return the bytes of a packet of up to 63 dwords."""
     return _PACK[len(words)](*words)
+
+
+LONGEST_NOP = 1 << 14
+"""Dwords of the longest NOP of SDMA and of PM4, whose counts have 14 bits."""
+
+
+def nops(nop: Callable[[int], tuple[int, ...]], size: int) -> bytes:
+    """Return NOP packets of `size` bytes; `nop(n)` is the packet with `n` dwords behind the first."""
+    packets = []
+    left = size // 4
+    while left:
+        dwords = min(left, LONGEST_NOP)
+        packets.append(nop(dwords - 1)[0].to_bytes(4, "little") + bytes(4 * dwords - 4))
+        left -= dwords
+    return b"".join(packets)
 
 
 Link = tuple[bytearray, int, int]

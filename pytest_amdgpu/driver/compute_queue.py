@@ -54,10 +54,7 @@ class ComputeCommands(Commands):
         start = self._add_payload(template.payload) if template.payload else len(payload)
         if template.kernarg_size or args:
             with memoryview(payload)[start : start + template.kernarg_size] as view:
-                if dynamic_lds:
-                    kernel.pack(view, args, template.grid, template.block, dynamic_lds)
-                else:
-                    kernel.pack(view, args, template.grid, template.block)
+                kernel.pack(view, args, template.grid, template.block, dynamic_lds)
         at = len(code)
         code += template.code
         for in_payload, position, target in template.links:
@@ -110,7 +107,7 @@ class ComputeCommands(Commands):
 class ComputeQueue(Queue):
     """What PM4 and AQL queues share."""
 
-    def __init__(self, device: Device, ring_size: int = DEFAULT_RING_SIZE) -> None:
+    def __init__(self, device: Device, ring_size: int) -> None:
         self.packets: Pm4Packets = pm4_packets(device.family.pm4)
         self.scratch = Scratch(self)
         self._templates: dict[tuple[Any, ...], DispatchTemplate] = {}

@@ -155,6 +155,11 @@ def connect(kernel: Kernel) -> KfdProcess:
     return process
 
 
+def disconnect(kernel: Kernel) -> None:
+    """Forget the connection through `kernel`, whose other end the kernel has ended."""
+    _processes.pop(kernel, None)
+
+
 def open_node(kernel: Kernel, path: str, when_missing: str) -> int:
     """Open a device node; raises `DeviceOpenError` that says what to do about it."""
     try:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_amdgpu.driver import pm4_dispatch
 from pytest_amdgpu.driver.backend import QueueKind
-from pytest_amdgpu.driver.commands import PAYLOAD_ALIGNMENT, Commands, encode, resolve
+from pytest_amdgpu.driver.commands import PAYLOAD_ALIGNMENT, Commands, encode, nops, resolve
 from pytest_amdgpu.driver.compute_queue import ComputeCommands, ComputeQueue
 from pytest_amdgpu.driver.recording import Recording
 
@@ -49,10 +49,7 @@ class Pm4Queue(ComputeQueue):
 
     def padding(self, size: int) -> bytes:
         """Return NOP packets of `size` bytes."""
-        dwords, longest = size // 4, 1 << 14
-        full, rest = divmod(dwords, longest)
-        words = self.packets.nop(longest - 1) * full + (self.packets.nop(rest - 1) if rest else ())
-        return b"".join(word.to_bytes(4, "little") for word in words)
+        return nops(self.packets.nop, size)
 
     def _commands(self) -> Pm4Commands:
         return Pm4Commands(self)

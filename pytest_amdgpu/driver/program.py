@@ -39,15 +39,17 @@ class ProgramKernel:
             info, shared_base=backend.shared_aperture, private_base=backend.private_aperture
         )
 
-    def pack(self, view: memoryview, args: Sequence[Argument], grid: Grid, block: Grid) -> None:
+    def pack(
+        self, view: memoryview, args: Sequence[Argument], grid: Grid, block: Grid, dynamic_lds: int = 0
+    ) -> None:
         """Write the arguments of a launch into `view`, `kernarg_size` bytes of kernarg memory.
 
-        `grid` and `block` are in work-items. Raises `KernelArgumentError`, and `UseAfterFreeError` when the
+        `grid` and `block` are in work-items, `dynamic_lds` in bytes. Raises `KernelArgumentError`, and `UseAfterFreeError` when the
         program or a buffer among the arguments was freed.
         """
         if self.program.freed:
             raise UseAfterFreeError(f"{self.program.describe()}, made at {self.program.site}, was freed")
-        self._layout.pack_into(view, args, grid, block)
+        self._layout.pack_into(view, args, grid, block, dynamic_lds)
 
     def __repr__(self) -> str:
         return f"<ProgramKernel {self.info.signature}>"

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from pytest_amdgpu.abi.kfd import ContextSaveAreaHeader
-from pytest_amdgpu.driver import aql_packet
 from pytest_amdgpu.driver.backend import (
     PAGE,
     Backend,
@@ -27,20 +26,17 @@ from pytest_amdgpu.driver.backend import (
 from pytest_amdgpu.driver.buffer import Buffer
 from pytest_amdgpu.driver.errors import CommandError
 from pytest_amdgpu.families.queue_sizes import QueueSizes, queue_sizes
+from pytest_amdgpu.packets.aql import (
+    PACKET_BYTES,
+    PACKET_WORDS,
+    QUEUE_PROPERTY_IS_PTR64,
+    PacketType,
+    QueueOffset,
+)
 
-WRITE_POINTER = 0x38
-READ_POINTER = 0x80
-"""Offsets of the pointers in their page: those of write_dispatch_id and read_dispatch_id in amd_queue_t,
-which the page of a compute queue is (amd_hsa_queue.h in ROCr)."""
-
-_BASE_ADDRESS = 0x08
-_SIZE = 0x18
-_APERTURES = 0x40
-_READ_POINTER_OFFSET = 0x88
-_PROPERTIES = 0xB4
-_IS_64_BIT = 1 << 1
-"""More of amd_queue_t: what a kernel may read through its queue pointer, and how the command processor
-finds the structure from its read pointer."""
+WRITE_POINTER = QueueOffset.WRITE_DISPATCH_ID
+READ_POINTER = QueueOffset.READ_DISPATCH_ID
+"""Offsets of the pointers in their page, which for a compute queue is an amd_queue_t."""
 
 ERROR_PAYLOAD = 0x800
 """Offset in the same page of the word that the kernel ORs exception codes into."""
@@ -101,7 +97,7 @@ def create(
             undo.callback(backend.unwatch_queue, payload)
             _describe_queue(pointers, ring, backend)
             if kind is QueueKind.AQL:
-                ring.view(np.uint32)[:: aql_packet.PACKET_SIZE // 4] = aql_packet.INVALID
+                ring.view(np.uint32)[::PACKET_WORDS] = PacketType.INVALID
             _write_save_area_headers(context_save, sizes, backend.node.num_xcc, payload, event_id)
         hardware = backend.create_queue(
             QueueRequest(
@@ -121,13 +117,20 @@ def create(
 
 
 def _describe_queue(page: Buffer, ring: Buffer, backend: Backend) -> None:
-    """Fill in amd_queue_t, whose place the command processor finds by the offset of the read pointer."""
+    """Fill in what a kernel may read of amd_queue_t through its queue pointer.
+
+    The command processor finds the structure from the read pointer and the offset that stands behind it.
+    """
     memory = page.memory
-    struct.pack_into("<Q", memory, _BASE_ADDRESS, ring.address)
-    struct.pack_into("<I", memory, _SIZE, ring.size // aql_packet.PACKET_SIZE)
-    struct.pack_into("<II", memory, _APERTURES, backend.shared_aperture >> 32, backend.private_aperture >> 32)
-    struct.pack_into("<I", memory, _READ_POINTER_OFFSET, READ_POINTER)
-    struct.pack_into("<I", memory, _PROPERTIES, _IS_64_BIT)
+    struct.pack_into("<Q", memory, QueueOffset.BASE_ADDRESS, ring.address)
+    for offset, value in (
+        (QueueOffset.SIZE, ring.size // PACKET_BYTES),
+        (QueueOffset.GROUP_SEGMENT_APERTURE_BASE_HI, backend.shared_aperture >> 32),
+        (QueueOffset.PRIVATE_SEGMENT_APERTURE_BASE_HI, backend.private_aperture >> 32),
+        (QueueOffset.READ_DISPATCH_ID_FIELD_BASE_BYTE_OFFSET, READ_POINTER),
+        (QueueOffset.QUEUE_PROPERTIES, QUEUE_PROPERTY_IS_PTR64),
+    ):
+        struct.pack_into("<I", memory, offset, value)
 
 
 def _context_save_request(backend: Backend, sizes: QueueSizes) -> MemoryRequest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self, cast
 
 from pytest_amdgpu.driver.backend import QueueKind
-from pytest_amdgpu.driver.commands import Commands, encode, transfer_size
+from pytest_amdgpu.driver.commands import Commands, encode, nops, transfer_size
 from pytest_amdgpu.driver.errors import CommandError
 from pytest_amdgpu.driver.queue import Queue
 from pytest_amdgpu.driver.recording import Recording
@@ -182,10 +182,8 @@ class SdmaQueue(Queue):
         return Recording(self, memory, lead + call, commands.signals)
 
     def padding(self, size: int) -> bytes:
-        """Return a NOP (or several, for one has a limit) of `size` bytes."""
-        # Beyond a lead of one NOP packet's length the rest is zeros: each zero dword is a NOP, too.
-        dwords = size // 4
-        return encode_nop(self.packets, dwords) if dwords else b""
+        """Return NOP packets of `size` bytes."""
+        return nops(self.packets.nop, size)
 
     def decode(self, words: memoryview) -> str:
         """Return the text of the packet at the beginning of `words`."""
@@ -194,10 +192,3 @@ class SdmaQueue(Queue):
     def _commands(self) -> SdmaCommands:
         return SdmaCommands(self)
 
-
-def encode_nop(packets: SdmaPackets, dwords: int) -> bytes:
-    """Return NOP packets of `dwords` dwords together."""
-    longest = 1 << 14
-    full, rest = divmod(dwords, longest)
-    words = packets.nop(longest - 1) * full + (packets.nop(rest - 1) if rest else ())
-    return b"".join(word.to_bytes(4, "little") for word in words)
