@@ -44,8 +44,8 @@ class ProgramKernel:
     ) -> None:
         """Write the arguments of a launch into `view`, `kernarg_size` bytes of kernarg memory.
 
-        `grid` and `block` are in work-items, `dynamic_lds` in bytes. Raises `KernelArgumentError`, and `UseAfterFreeError` when the
-        program or a buffer among the arguments was freed.
+        `grid` and `block` are in work-items, `dynamic_lds` in bytes. Raises `KernelArgumentError`, and
+        `UseAfterFreeError` when the program or a buffer among the arguments was freed.
         """
         if self.program.freed:
             raise UseAfterFreeError(f"{self.program.describe()}, made at {self.program.site}, was freed")
