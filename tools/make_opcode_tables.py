@@ -52,11 +52,13 @@ PROBES: dict[str, tuple[int, ...]] = {
 SCALE = {"sbase": 2, "srsrc": 4}
 # What LLVM must accept for an operand to belong to a class: a VGPR, an SGPR, an inline constant, a literal.
 CLASS_PROBES = {"v": 256 + 64, "s": 32, "i": 0x81, "L": 255}
-# How a form is asked for: the code in src0, the dwords that may follow, what its text then holds.
+# How a form is asked for: the code in src0, the dwords that may follow, what its text then holds, and which bits
+# of the dword are not flipped: register, selectors, controls and masks, whose values the decoder checks itself.
 FORM_PROBES = {
-    "sdwa": (249, (0x00_06_06_00, 0x06_06_06_00), "src0_sel:"),
-    "dpp": (250, (0xFF_00_E4_00,), "quad_perm:"),
-    "dpp8": (233, (0x00_FA_C6_88,), "dpp8:"),
+    "sdwa": (249, (0x00_06_06_40, 0x06_06_06_40), "src0_sel:", 0x87_87_1F_FF),
+    "dpp": (250, (0xFF_00_E4_40,), "quad_perm:", 0xFF_01_FF_FF),
+    "newbcast": (250, (0xFF_01_50_40,), "row_newbcast:", 0xFF_01_FF_FF),
+    "dpp8": (233, (0x00_FA_C6_40,), "dpp8:", 0xFF_FF_FF_FF),
 }
 FORM_SUFFIX = re.compile(r"(_e32|_e64)?(_sdwa|_dpp8|_dpp)?$")
 
@@ -157,7 +159,7 @@ def find_encodings(prober: Prober, layout: Layout, skip: set[int]) -> dict[int, 
             for name, value in zip(sources, values, strict=True):
                 word = put(layout, word, name, value)
             if "imm" in layout.fields:
-                word = put(layout, word, "imm", 1)
+                asked.append((opcode, put(layout, word, "imm", 1)))
             if "saddr" in layout.fields:
                 asked.append((opcode, put(layout, word, "saddr", prober.target.saddr_off)))
             if "soffset" in layout.fields and "imm" not in layout.fields:
@@ -320,15 +322,33 @@ def forms_of(prober: Prober, probe: Probe) -> list[str]:
     if "src0" not in probe.operands or probe.layout.name in ("VINTERP",):
         return []
     forms = []
-    for form, (code, trailers, mark) in FORM_PROBES.items():
+    for form, (code, trailers, mark, settled) in FORM_PROBES.items():
+        if form == "sdwa":
+            # A comparison has its destination where others have clamp and omod; one source leaves src1's bits over.
+            settled |= 0xE000 if probe.layout.name == "VOPC" else 0
+            settled &= ~0 if "vsrc1" in probe.operands else 0x00FF_FFFF
         word = put(probe.layout, probe.word, "src0", code)
-        if any(
-            size == probe.layout.size + 4 and mark in text and mnemonic(text) == mnemonic(probe.text)
-            for trailer in trailers
-            for size, text in prober.texts(probe.layout, [word], trailer)
-        ):
-            forms.append(f"+{form}")
+        for trailer in trailers:
+            ((size, text),) = prober.texts(probe.layout, [word], trailer)
+            if size == probe.layout.size + 4 and mark in text and mnemonic(text) == mnemonic(probe.text):
+                if form != "newbcast" or "+dpp" not in "".join(forms):
+                    forms.append(f"+{form}{form_masks(prober, probe.layout, word, trailer, text, settled)}")
+                break
     return forms
+
+
+def form_masks(prober: Prober, layout: Layout, word: int, trailer: int, text: str, settled: int) -> str:
+    """The bits of the extra dword that must be zero and those without meaning, as the row writes them."""
+    zero = free = 0
+    for bit in range(32):
+        if settled >> bit & 1:
+            continue
+        ((size, changed),) = prober.texts(layout, [word], trailer ^ 1 << bit)
+        if not size:
+            zero |= 1 << bit
+        elif changed == text:
+            free |= 1 << bit
+    return f":{zero:x}:{free:x}" if zero or free else ""
 
 
 def loose_bits(prober: Prober, probe: Probe) -> tuple[int, int]:
@@ -338,7 +358,7 @@ def loose_bits(prober: Prober, probe: Probe) -> tuple[int, int]:
     fixed |= (1 << layout.opcode[1]) - 1 << layout.opcode[0]
     for name in (*probe.operands, *probe.ignored, *layout.where):
         fixed |= field_mask(layout, name)
-    if "saddr" in layout.fields:
+    if "saddr" in layout.fields and layout.name != "FLAT":
         fixed |= field_mask(layout, "saddr")
     if layout.name == "SMEM":
         fixed |= field_mask(layout, "soffset") | field_mask(layout, "offset")

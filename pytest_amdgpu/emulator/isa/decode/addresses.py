@@ -22,7 +22,8 @@ def _global(generation: Generation, row: Row, slot: Slot, word: int) -> Operand 
     if slot.field == "saddr":
         if scalar == generation.saddr_off:
             return operands.OFF
-        return operands.scalar_destinations(generation, 2)[scalar]
+        base = operands.scalar_destinations(generation, 2)[scalar]
+        return None if base is not None and base.kind is OperandKind.EXEC else base
     count = 2 if scalar == generation.saddr_off else 1
     return operands.vector_registers(generation, count)[_bits(row, "vaddr", word)]
 
@@ -86,8 +87,11 @@ def finish(
     sources: list[Operand],
     modifiers: dict[str, int],
     generation: Generation,
-) -> None:
-    """What remains after the fields were read: signs of offsets, AGPR bits, data registers of returning atomics."""
+) -> str:
+    """What remains after the fields were read: signs of offsets, AGPR bits, data registers of returning atomics.
+
+    The answer says what is invalid, empty if nothing is.
+    """
     name = row.layout.name
     if row.name == "s_waitcnt":
         _wait_counters(generation, word, modifiers)
@@ -100,13 +104,18 @@ def finish(
     ):
         destinations.append(_returned(row, sources[0]))
     if name in ("MUBUF", "MTBUF") and modifiers.get("lds"):
+        if "acc" in row.layout.fields and _bits(row, "acc", word):
+            return "a load into LDS has no data register"
         destinations.clear()
     if name == "VOP3P":
-        modifiers["op_sel_hi"] = modifiers.get("op_sel_hi", 0) | modifiers.pop("op_sel_hi2", 0) << 2
-    if name == "VOP3P_MAI" and not row.name.startswith("v_accvgpr"):
+        _packed_modifiers(row, modifiers)
+    if name == "VOP3P_MAI":
+        if row.name.startswith("v_accvgpr"):
+            return ""
         accumulators = _bits(row, "acc", word)
         to_accumulators(destinations, 0, bool(_bits(row, "acc_cd", word)))
-        for position in range(len(sources)):
+        # The index of a sparse operation is no accumulator.
+        for position in range(2 if row.name.startswith("v_smfmac") else 3):
             set_ = accumulators >> position & 1 if position < 2 else _bits(row, "acc_cd", word)
             to_accumulators(sources, position, bool(set_))
     elif "acc" in row.layout.fields and _bits(row, "acc", word):
@@ -114,6 +123,18 @@ def finish(
             data = [slot.field in ("vdst", "vdata", "data0", "data1") for slot in slots]
             for position in range(len(list_)):
                 to_accumulators(list_, position, position >= len(data) or data[position])
+    return ""
+
+
+def _packed_modifiers(row: Row, modifiers: dict[str, int]) -> None:
+    """Join the halves of op_sel_hi; mixed-precision operations have `neg` and `abs` in place of neg_lo and neg_hi."""
+    high = modifiers.pop("op_sel_hi2", 0) << 2
+    if any(name == "op_sel_hi" for name, _, _ in row.modifiers):
+        modifiers["op_sel_hi"] = modifiers.get("op_sel_hi", 0) | high
+    if "_mix" in row.name:
+        for packed, plain in (("neg_lo", "neg"), ("neg_hi", "abs")):
+            if packed in modifiers:
+                modifiers[plain] = modifiers.pop(packed)
 
 
 def to_accumulators(list_: list[Operand], position: int, really: bool) -> None:

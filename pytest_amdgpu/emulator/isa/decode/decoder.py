@@ -143,14 +143,15 @@ class Decoder:
         if literal:
             words = read_words(code, offset, len(words) + 1)
             sources = [
-                replace(operand, count=slot.count, value=words[-1])
+                replace(operand, count=slot.count, value=words[-1], half=slot.half)
                 if operand.kind is OperandKind.LITERAL
                 else operand
                 for slot, operand in zip(row.sources, sources, strict=True)
             ]
         if row.high_halves:
             add_high_halves(row, word, modifiers)
-        addresses.finish(row, word, destinations, sources, modifiers, self.generation)
+        if problem := addresses.finish(row, word, destinations, sources, modifiers, self.generation):
+            raise IllegalInstruction(offset, words, f"{row.name}: {problem}")
         return Instruction(
             offset,
             4 * len(words),

@@ -23,19 +23,28 @@ def decode(
     words = read_words(code, offset, row.layout.size // 4 + 1)
     extra = words[-1]
     kind = {operands.SDWA_CODE: "sdwa", operands.DPP_CODE: "dpp"}.get(form, "dpp8")
-    if kind not in row.forms:
+    masks = row.forms.get("newbcast" if kind == "dpp" and "newbcast" in row.forms else kind)
+    if masks is None:
         raise IllegalInstruction(offset, words, f"{row.name} has no {kind} form")
-    overrides: dict[str, Operand | None]
+    zero, free = masks
+    if extra & zero:
+        raise IllegalInstruction(offset, words, f"{row.name}: bits {extra & zero:#x} of the {kind} dword must be zero")
+    extra &= ~free
+    overrides: dict[str, Operand | None] = {"src0": _src0(row, extra & 0xFF)}
     if kind == "sdwa":
-        overrides = _sdwa(generation, row, word, extra, modifiers)
+        overrides |= _sdwa(generation, row, word, extra, modifiers)
+        for name, largest in (("dst_sel", 6), ("dst_unused", 2), ("src0_sel", 6), ("src1_sel", 6)):
+            if modifiers.get(name, 0) > largest:
+                raise IllegalInstruction(offset, words, f"{row.name}: {name} cannot be {modifiers[name]}")
+    elif kind == "dpp":
+        _dpp_modifiers(row, extra, modifiers)
+        control = modifiers["dpp_ctrl"]
+        if not generation.has_dpp_control(control) or ("newbcast" in row.forms and not 0x150 <= control < 0x160):
+            raise IllegalInstruction(offset, words, f"{row.name}: dpp_ctrl cannot be {control:#x}")
     else:
-        overrides = {"src0": _src0(row, extra & 0xFF)}
-        if kind == "dpp":
-            _dpp_modifiers(row, extra, modifiers)
-        else:
-            modifiers["dpp8"] = extra >> 8
-            if form == operands.DPP8_CODES[1]:
-                modifiers["fi"] = 1
+        modifiers["dpp8"] = extra >> 8
+        if form == operands.DPP8_CODES[1]:
+            modifiers["fi"] = 1
     destinations = _resolve(row, row.destinations, word, overrides, words, offset)
     sources = _resolve(row, row.sources, word, overrides, words, offset)
     if row.high_halves:

@@ -33,12 +33,22 @@ class Generation:
     wait_counters: tuple[tuple[str, tuple[Field, ...]], ...]
     """Bit fields of the counters in s_waitcnt's immediate, least significant first."""
 
+    dpp_controls: tuple[tuple[int, int], ...]
+    """Ranges (first, last) of valid dpp_ctrl values above the quad permutations."""
+
+    def has_dpp_control(self, control: int) -> bool:
+        """Whether dpp_ctrl may have this value."""
+        return control < 0x100 or any(first <= control <= last for first, last in self.dpp_controls)
+
     def rows(self) -> Mapping[str, str]:
         """The opcode table: rows of text by layout name."""
         module = importlib.import_module(f"pytest_amdgpu.emulator.isa.decode.tables.{self.table}")
         rows: Mapping[str, str] = module.ROWS
         return rows
 
+
+_ROW_SHIFTS = ((0x101, 0x10F), (0x111, 0x11F), (0x121, 0x12F))
+_WAVE_SHIFTS = ((0x130, 0x130), (0x134, 0x134), (0x138, 0x138), (0x13C, 0x13C))
 
 GENERATIONS = {
     "gfx942": Generation(
@@ -54,6 +64,8 @@ GENERATIONS = {
         sdwa=True,
         true16=False,
         wait_counters=(("vmcnt", ((0, 4), (14, 2))), ("expcnt", ((4, 3),)), ("lgkmcnt", ((8, 4),))),
+        # Mirrors and broadcasts, then row_newbcast.
+        dpp_controls=(*_ROW_SHIFTS, *_WAVE_SHIFTS, (0x140, 0x143), (0x150, 0x15F)),
     ),
     "gfx1100": Generation(
         table="gfx11",
@@ -68,5 +80,7 @@ GENERATIONS = {
         sdwa=False,
         true16=True,
         wait_counters=(("vmcnt", ((10, 6),)), ("expcnt", ((0, 3),)), ("lgkmcnt", ((4, 6),))),
+        # Mirrors, then row_share and row_xmask.
+        dpp_controls=(*_ROW_SHIFTS, (0x140, 0x141), (0x150, 0x16F)),
     ),
 }

@@ -11,7 +11,14 @@ import struct
 from functools import cache
 
 from pytest_amdgpu.emulator.isa.decode.generation import Generation
-from pytest_amdgpu.emulator.isa.decode.instruction import SPECIAL_NAMES, TTMP0, VCC, Operand, OperandKind
+from pytest_amdgpu.emulator.isa.decode.instruction import (
+    SPECIAL_NAMES,
+    SRC_LDS_DIRECT,
+    TTMP0,
+    VCC,
+    Operand,
+    OperandKind,
+)
 
 LITERAL_CODE = 255
 SDWA_CODE = 249
@@ -65,6 +72,15 @@ def scalar_destinations(generation: Generation, count: int) -> OperandTable:
     return tuple(scalar_register(generation, code, count) for code in range(128))
 
 
+@cache
+def scalar_data(generation: Generation, count: int) -> OperandTable:
+    """Data of scalar memory instructions by the 7-bit field: scalar registers but not M0 and EXEC."""
+    return tuple(
+        None if operand is None or operand.kind in (OperandKind.M0, OperandKind.EXEC) else operand
+        for operand in scalar_destinations(generation, count)
+    )
+
+
 def vector_register(generation: Generation, index: int, count: int, kind: OperandKind) -> Operand | None:
     """The VGPR or AGPR (tuple) at `index`, None if it is misaligned or runs past the last one."""
     if index + count > 256 or (generation.aligned_vgprs and count > 1 and index % 2):
@@ -99,6 +115,8 @@ def _constant(generation: Generation, code: int, count: int, classes: str) -> Op
     if 240 <= code <= 248:
         return _inline_float(code, count)
     # Special values are sources like scalar registers; accumulators and other VGPR-or-constant operands take none.
+    if code == SRC_LDS_DIRECT and (count > 1 or "v" not in classes):
+        return None
     if code in SPECIAL_NAMES and "s" in classes:
         return Operand(OperandKind.SPECIAL, code, count)
     return None

@@ -4,7 +4,7 @@ A row is one line of text:
 
     120 v_add_co_ci_u32 =vdst =sdst:m src0 src1 src2:m!s +dpp zero=f800000000000000
      |   |               |     |  |                |  |   |    bits that must be zero (see below)
-     |   |               |     |  |                |  |   +--- forms beside the plain one: sdwa, dpp, dpp8
+     |   |               |     |  |                |  |   +--- forms beside the plain one
      |   |               |     |  |                |  +------- what the operand may be, where not the usual
      |   |               |     |  +----------------+---------- width in dwords; m: a wave mask, h: half a VGPR
      |   |               +-----+------------------------------ operands in LLVM's order, `=` marks destinations
@@ -15,6 +15,8 @@ Classes: `!v` VGPR only, `!s` scalar register only, `!si` scalar or constant, `!
 of simm16 `!i` signed, `!u` unsigned, `!b` branch distance; `!m` an immediate in a register's field.
 `?` after a destination: written only if the glc/sc0 bit asks for the value before an atomic operation.
 `zero=`, `ones=`: bits that must be so, `free=`: bits without meaning, all over the 32- or 64-bit encoding.
+Forms: `sdwa`, `dpp`, `dpp8`, `newbcast` (DPP with row_newbcast only); two masks over their extra dword may follow, bits
+that must be zero and bits without meaning.
 `vcc` and `exec` are implied operands, `literal` is the dword after the instruction.
 """
 
@@ -64,7 +66,8 @@ class Row:
     name: str
     destinations: tuple[Slot, ...]
     sources: tuple[Slot, ...]
-    forms: frozenset[str]
+    forms: dict[str, tuple[int, int]]
+    """Forms beside the plain one, with the bits of their extra dword that must be zero and that have no meaning."""
     zero: int
     ones: int
     """Bits that must be zero, and bits that must be one."""
@@ -84,11 +87,12 @@ def parse_row(line: str, layout: Layout, generation: Generation, wave_size: int)
     _, name, *tokens = line.split()
     destinations: list[Slot] = []
     sources: list[Slot] = []
-    forms = set()
+    forms = {}
     zero = ones = free = 0
     for token in tokens:
         if token.startswith("+"):
-            forms.add(token[1:])
+            form, *masks = token[1:].split(":")
+            forms[form] = (int(masks[0], 16), int(masks[1], 16)) if masks else (0, 0)
         elif token.startswith("zero="):
             zero = int(token[5:], 16)
         elif token.startswith("ones="):
@@ -110,7 +114,7 @@ def parse_row(line: str, layout: Layout, generation: Generation, wave_size: int)
         name=name,
         destinations=tuple(destinations),
         sources=tuple(sources),
-        forms=frozenset(forms),
+        forms=forms,
         zero=zero,
         ones=ones,
         modifiers=tuple(item for item in modifiers if item[2]),
@@ -163,8 +167,13 @@ def _table(
     field: str, count: int, classes: str, half: bool, layout: Layout, generation: Generation
 ) -> operands.OperandTable:
     short = layout.name in SHORT_VECTOR
-    if field in ("sdst", "sdata") or (field == "vdst" and classes == "s"):
+    if field == "sdata":
+        return operands.scalar_data(generation, count)
+    if field == "sdst":
         return operands.scalar_destinations(generation, count)
+    if field == "vdst" and classes == "s":
+        # The field has eight bits, scalar registers have seven.
+        return operands.scalar_destinations(generation, count) + (None,) * 128
     if field == "sbase":
         return operands.scalar_destinations(generation, count)[::2]
     if field == "srsrc":

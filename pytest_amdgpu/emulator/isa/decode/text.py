@@ -19,7 +19,7 @@ from pytest_amdgpu.emulator.isa.decode.instruction import (
 _FLOATS = ("0.5", "-0.5", "1.0", "-1.0", "2.0", "-2.0", "4.0", "-4.0", "0.15915494")
 _SDWA_SELECTS = ("BYTE_0", "BYTE_1", "BYTE_2", "BYTE_3", "WORD_0", "WORD_1", "DWORD")
 _SDWA_UNUSED = ("UNUSED_PAD", "UNUSED_SEXT", "UNUSED_PRESERVE")
-_FLAGS = "offen idxen gds sc0 nt sc1 glc slc dlc lds tfe clamp".split()
+_FLAGS = ("offen", "idxen", "gds", "sc0", "nt", "sc1", "glc", "slc", "dlc", "lds", "tfe", "clamp")
 _OMOD = ("", "mul:2", "mul:4", "div:2")
 _MATRIX_NUMBERS = ("cbsz", "abid")
 
@@ -28,10 +28,13 @@ def text(instruction: Instruction) -> str:
     """One line, without offset and encoding."""
     if instruction.halves:
         return " :: ".join(text(half) for half in instruction.halves)
-    operands = [
-        *_destinations(instruction),
-        *(_source(instruction, position) for position in range(len(instruction.sources))),
-    ]
+    operands = _destinations(instruction)
+    for position, operand in enumerate(instruction.sources):
+        # Not written: the counters (see the modifiers), the mask that VOPD always takes from VCC.
+        if instruction.name != "s_waitcnt" and (
+            operand.index != VCC or not instruction.encoding.startswith("VOPD")
+        ):
+            operands.append(_source(instruction, position))
     parts = [instruction.name]
     if operands:
         parts.append(", ".join(operands))
@@ -94,7 +97,7 @@ def operand_text(operand: Operand, high: int = 0) -> str:
     if kind is OperandKind.INLINE_FLOAT:
         return _FLOATS[index - 240]
     if kind is OperandKind.LITERAL:
-        return f"{operand.value:#x}"
+        return f"{operand.value & (0xFFFF if operand.half else 0xFFFFFFFF):#x}"
     if kind is OperandKind.SPECIAL:
         return "src_lds_direct" if index == SRC_LDS_DIRECT else SPECIAL_NAMES[index]
     return kind.name.lower()
@@ -117,22 +120,19 @@ def _modifiers(instruction: Instruction) -> list[str]:
         return [f"{name}({modifiers[name]})" for name in ("vmcnt", "expcnt", "lgkmcnt") if name in modifiers]
     if encoding.startswith("VOP3P"):
         for name in ("op_sel", "op_sel_hi", "neg_lo", "neg_hi"):
-            usual = (1 << count) - 1 if name == "op_sel_hi" else 0
+            usual = (1 << count) - 1 if name == "op_sel_hi" and "_mix" not in instruction.name else 0
             value = modifiers.get(name, usual) & (1 << count) - 1
             if value != usual:
                 parts.append(f"{name}:{_bits(value, count)}")
-    elif op_sel := modifiers.get("op_sel", 0):
-        if encoding.startswith("VOP3"):
-            packed = op_sel & (1 << count) - 1 | (op_sel >> 3 & 1) << count
-            parts.append(f"op_sel:{_bits(packed, count + 1)}")
+    elif encoding.startswith("VOP3") and (op_sel := modifiers.get("op_sel", 0)):
+        packed = op_sel & (1 << count) - 1 | (op_sel >> 3 & 1) << count
+        parts.append(f"op_sel:{_bits(packed, count + 1)}")
     if encoding == "DS" or encoding.startswith(("FLAT", "M")):
         parts += [
             f"{name}:{modifiers[name]}" for name in ("offset", "offset0", "offset1") if modifiers.get(name)
         ]
-    elif (
-        encoding == "SMEM" and modifiers.get("offset") and instruction.sources[-1].kind is not OperandKind.OFF
-    ):
-        parts.append(f"offset:{modifiers['offset']:#x}")
+    elif encoding == "SMEM" and instruction.sources and instruction.sources[-1].kind is not OperandKind.OFF:
+        parts += [f"offset:{modifiers['offset']:#x}"] if modifiers.get("offset") else []
     if "format" in modifiers:
         parts.append(f"format:{modifiers['format']}")
     parts += [f"{name}:{modifiers[name]}" for name in _MATRIX_NUMBERS if modifiers.get(name)]

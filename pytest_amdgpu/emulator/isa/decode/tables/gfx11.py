@@ -217,25 +217,25 @@ ROWS = {
 """,
     "VOP1": """
 00 v_nop zero=1fe0000
-01 v_mov_b32 =vdst src0 +dpp +dpp8
+01 v_mov_b32 =vdst src0 +dpp:f00000:20000 +dpp8
 02 v_readfirstlane_b32 =vdst!s src0!v
 03 v_cvt_i32_f64 =vdst src0:2
 04 v_cvt_f64_i32 =vdst:2 src0
-05 v_cvt_f32_i32 =vdst src0 +dpp +dpp8
-06 v_cvt_f32_u32 =vdst src0 +dpp +dpp8
-07 v_cvt_u32_f32 =vdst src0 +dpp +dpp8
-08 v_cvt_i32_f32 =vdst src0 +dpp +dpp8
-0a v_cvt_f16_f32 =vdst:h src0 +dpp +dpp8
-0b v_cvt_f32_f16 =vdst src0:h +dpp +dpp8
-0c v_cvt_nearest_i32_f32 =vdst src0 +dpp +dpp8
-0d v_cvt_floor_i32_f32 =vdst src0 +dpp +dpp8
-0e v_cvt_off_f32_i4 =vdst src0 +dpp +dpp8
+05 v_cvt_f32_i32 =vdst src0 +dpp:f00000:20000 +dpp8
+06 v_cvt_f32_u32 =vdst src0 +dpp:f00000:20000 +dpp8
+07 v_cvt_u32_f32 =vdst src0 +dpp:c00000:20000 +dpp8
+08 v_cvt_i32_f32 =vdst src0 +dpp:c00000:20000 +dpp8
+0a v_cvt_f16_f32 =vdst:h src0 +dpp:c00000:20000 +dpp8
+0b v_cvt_f32_f16 =vdst src0:h +dpp:c00000:20000 +dpp8
+0c v_cvt_nearest_i32_f32 =vdst src0 +dpp:c00000:20000 +dpp8
+0d v_cvt_floor_i32_f32 =vdst src0 +dpp:c00000:20000 +dpp8
+0e v_cvt_off_f32_i4 =vdst src0 +dpp:f00000:20000 +dpp8
 0f v_cvt_f32_f64 =vdst src0:2
 10 v_cvt_f64_f32 =vdst:2 src0
-11 v_cvt_f32_ubyte0 =vdst src0 +dpp +dpp8
-12 v_cvt_f32_ubyte1 =vdst src0 +dpp +dpp8
-13 v_cvt_f32_ubyte2 =vdst src0 +dpp +dpp8
-14 v_cvt_f32_ubyte3 =vdst src0 +dpp +dpp8
+11 v_cvt_f32_ubyte0 =vdst src0 +dpp:f00000:20000 +dpp8
+12 v_cvt_f32_ubyte1 =vdst src0 +dpp:f00000:20000 +dpp8
+13 v_cvt_f32_ubyte2 =vdst src0 +dpp:f00000:20000 +dpp8
+14 v_cvt_f32_ubyte3 =vdst src0 +dpp:f00000:20000 +dpp8
 15 v_cvt_u32_f64 =vdst src0:2
 16 v_cvt_f64_u32 =vdst:2 src0
 17 v_trunc_f64 =vdst:2 src0:2
@@ -243,99 +243,99 @@ ROWS = {
 19 v_rndne_f64 =vdst:2 src0:2
 1a v_floor_f64 =vdst:2 src0:2
 1b v_pipeflush zero=1fe0000
-1c v_mov_b16 =vdst:h src0:h +dpp +dpp8
-20 v_fract_f32 =vdst src0 +dpp +dpp8
-21 v_trunc_f32 =vdst src0 +dpp +dpp8
-22 v_ceil_f32 =vdst src0 +dpp +dpp8
-23 v_rndne_f32 =vdst src0 +dpp +dpp8
-24 v_floor_f32 =vdst src0 +dpp +dpp8
-25 v_exp_f32 =vdst src0 +dpp +dpp8
-27 v_log_f32 =vdst src0 +dpp +dpp8
-2a v_rcp_f32 =vdst src0 +dpp +dpp8
-2b v_rcp_iflag_f32 =vdst src0 +dpp +dpp8
-2e v_rsq_f32 =vdst src0 +dpp +dpp8
+1c v_mov_b16 =vdst:h src0:h +dpp:c00000:320000 +dpp8
+20 v_fract_f32 =vdst src0 +dpp:c00000:20000 +dpp8
+21 v_trunc_f32 =vdst src0 +dpp:c00000:20000 +dpp8
+22 v_ceil_f32 =vdst src0 +dpp:c00000:20000 +dpp8
+23 v_rndne_f32 =vdst src0 +dpp:c00000:20000 +dpp8
+24 v_floor_f32 =vdst src0 +dpp:c00000:20000 +dpp8
+25 v_exp_f32 =vdst src0 +dpp:c00000:20000 +dpp8
+27 v_log_f32 =vdst src0 +dpp:c00000:20000 +dpp8
+2a v_rcp_f32 =vdst src0 +dpp:c00000:20000 +dpp8
+2b v_rcp_iflag_f32 =vdst src0 +dpp:c00000:20000 +dpp8
+2e v_rsq_f32 =vdst src0 +dpp:c00000:20000 +dpp8
 2f v_rcp_f64 =vdst:2 src0:2
 31 v_rsq_f64 =vdst:2 src0:2
-33 v_sqrt_f32 =vdst src0 +dpp +dpp8
+33 v_sqrt_f32 =vdst src0 +dpp:c00000:20000 +dpp8
 34 v_sqrt_f64 =vdst:2 src0:2
-35 v_sin_f32 =vdst src0 +dpp +dpp8
-36 v_cos_f32 =vdst src0 +dpp +dpp8
-37 v_not_b32 =vdst src0 +dpp +dpp8
-38 v_bfrev_b32 =vdst src0 +dpp +dpp8
-39 v_clz_i32_u32 =vdst src0 +dpp +dpp8
-3a v_ctz_i32_b32 =vdst src0 +dpp +dpp8
-3b v_cls_i32 =vdst src0 +dpp +dpp8
+35 v_sin_f32 =vdst src0 +dpp:c00000:20000 +dpp8
+36 v_cos_f32 =vdst src0 +dpp:c00000:20000 +dpp8
+37 v_not_b32 =vdst src0 +dpp:f00000:20000 +dpp8
+38 v_bfrev_b32 =vdst src0 +dpp:f00000:20000 +dpp8
+39 v_clz_i32_u32 =vdst src0 +dpp:f00000:20000 +dpp8
+3a v_ctz_i32_b32 =vdst src0 +dpp:f00000:20000 +dpp8
+3b v_cls_i32 =vdst src0 +dpp:f00000:20000 +dpp8
 3c v_frexp_exp_i32_f64 =vdst src0:2
 3d v_frexp_mant_f64 =vdst:2 src0:2
 3e v_fract_f64 =vdst:2 src0:2
-3f v_frexp_exp_i32_f32 =vdst src0 +dpp +dpp8
-40 v_frexp_mant_f32 =vdst src0 +dpp +dpp8
-42 v_movreld_b32 =vdst src0 +dpp +dpp8
-43 v_movrels_b32 =vdst src0!v +dpp +dpp8
-44 v_movrelsd_b32 =vdst src0!v +dpp +dpp8
-48 v_movrelsd_2_b32 =vdst src0!v +dpp +dpp8
-50 v_cvt_f16_u16 =vdst:h src0:h +dpp +dpp8
-51 v_cvt_f16_i16 =vdst:h src0:h +dpp +dpp8
-52 v_cvt_u16_f16 =vdst:h src0:h +dpp +dpp8
-53 v_cvt_i16_f16 =vdst:h src0:h +dpp +dpp8
-54 v_rcp_f16 =vdst:h src0:h +dpp +dpp8
-55 v_sqrt_f16 =vdst:h src0:h +dpp +dpp8
-56 v_rsq_f16 =vdst:h src0:h +dpp +dpp8
-57 v_log_f16 =vdst:h src0:h +dpp +dpp8
-58 v_exp_f16 =vdst:h src0:h +dpp +dpp8
-59 v_frexp_mant_f16 =vdst:h src0:h +dpp +dpp8
-5a v_frexp_exp_i16_f16 =vdst:h src0:h +dpp +dpp8
-5b v_floor_f16 =vdst:h src0:h +dpp +dpp8
-5c v_ceil_f16 =vdst:h src0:h +dpp +dpp8
-5d v_trunc_f16 =vdst:h src0:h +dpp +dpp8
-5e v_rndne_f16 =vdst:h src0:h +dpp +dpp8
-5f v_fract_f16 =vdst:h src0:h +dpp +dpp8
-60 v_sin_f16 =vdst:h src0:h +dpp +dpp8
-61 v_cos_f16 =vdst:h src0:h +dpp +dpp8
-62 v_sat_pk_u8_i16 =vdst:h src0 +dpp +dpp8
-63 v_cvt_norm_i16_f16 =vdst:h src0:h +dpp +dpp8
-64 v_cvt_norm_u16_f16 =vdst:h src0:h +dpp +dpp8
+3f v_frexp_exp_i32_f32 =vdst src0 +dpp:c00000:20000 +dpp8
+40 v_frexp_mant_f32 =vdst src0 +dpp:c00000:20000 +dpp8
+42 v_movreld_b32 =vdst src0 +dpp:f00000:20000 +dpp8
+43 v_movrels_b32 =vdst src0!v +dpp:f00000:20000 +dpp8
+44 v_movrelsd_b32 =vdst src0!v +dpp:f00000:20000 +dpp8
+48 v_movrelsd_2_b32 =vdst src0!v +dpp:f00000:20000 +dpp8
+50 v_cvt_f16_u16 =vdst:h src0:h +dpp:c00000:320000 +dpp8
+51 v_cvt_f16_i16 =vdst:h src0:h +dpp:c00000:320000 +dpp8
+52 v_cvt_u16_f16 =vdst:h src0:h +dpp:c00000:20000 +dpp8
+53 v_cvt_i16_f16 =vdst:h src0:h +dpp:c00000:20000 +dpp8
+54 v_rcp_f16 =vdst:h src0:h +dpp:c00000:20000 +dpp8
+55 v_sqrt_f16 =vdst:h src0:h +dpp:c00000:20000 +dpp8
+56 v_rsq_f16 =vdst:h src0:h +dpp:c00000:20000 +dpp8
+57 v_log_f16 =vdst:h src0:h +dpp:c00000:20000 +dpp8
+58 v_exp_f16 =vdst:h src0:h +dpp:c00000:20000 +dpp8
+59 v_frexp_mant_f16 =vdst:h src0:h +dpp:c00000:20000 +dpp8
+5a v_frexp_exp_i16_f16 =vdst:h src0:h +dpp:c00000:20000 +dpp8
+5b v_floor_f16 =vdst:h src0:h +dpp:c00000:20000 +dpp8
+5c v_ceil_f16 =vdst:h src0:h +dpp:c00000:20000 +dpp8
+5d v_trunc_f16 =vdst:h src0:h +dpp:c00000:20000 +dpp8
+5e v_rndne_f16 =vdst:h src0:h +dpp:c00000:20000 +dpp8
+5f v_fract_f16 =vdst:h src0:h +dpp:c00000:20000 +dpp8
+60 v_sin_f16 =vdst:h src0:h +dpp:c00000:20000 +dpp8
+61 v_cos_f16 =vdst:h src0:h +dpp:c00000:20000 +dpp8
+62 v_sat_pk_u8_i16 =vdst:h src0 +dpp:c00000:320000 +dpp8
+63 v_cvt_norm_i16_f16 =vdst:h src0:h +dpp:c00000:20000 +dpp8
+64 v_cvt_norm_u16_f16 =vdst:h src0:h +dpp:c00000:20000 +dpp8
 65 v_swap_b32 =vdst src0!v
 66 v_swap_b16 =vdst:h src0:h!v
 67 v_permlane64_b32 =vdst src0!v
 68 v_swaprel_b32 =vdst src0!v
-69 v_not_b16 =vdst:h src0:h +dpp +dpp8
-6a v_cvt_i32_i16 =vdst src0:h +dpp +dpp8
-6b v_cvt_u32_u16 =vdst src0:h +dpp +dpp8
+69 v_not_b16 =vdst:h src0:h +dpp:c00000:320000 +dpp8
+6a v_cvt_i32_i16 =vdst src0:h +dpp:c00000:320000 +dpp8
+6b v_cvt_u32_u16 =vdst src0:h +dpp:c00000:320000 +dpp8
 """,
     "VOPC": """
-00 v_cmp_f_f16 =vcc src0:h vsrc1:h +dpp +dpp8
-01 v_cmp_lt_f16 =vcc src0:h vsrc1:h +dpp +dpp8
-02 v_cmp_eq_f16 =vcc src0:h vsrc1:h +dpp +dpp8
-03 v_cmp_le_f16 =vcc src0:h vsrc1:h +dpp +dpp8
-04 v_cmp_gt_f16 =vcc src0:h vsrc1:h +dpp +dpp8
-05 v_cmp_lg_f16 =vcc src0:h vsrc1:h +dpp +dpp8
-06 v_cmp_ge_f16 =vcc src0:h vsrc1:h +dpp +dpp8
-07 v_cmp_o_f16 =vcc src0:h vsrc1:h +dpp +dpp8
-08 v_cmp_u_f16 =vcc src0:h vsrc1:h +dpp +dpp8
-09 v_cmp_nge_f16 =vcc src0:h vsrc1:h +dpp +dpp8
-0a v_cmp_nlg_f16 =vcc src0:h vsrc1:h +dpp +dpp8
-0b v_cmp_ngt_f16 =vcc src0:h vsrc1:h +dpp +dpp8
-0c v_cmp_nle_f16 =vcc src0:h vsrc1:h +dpp +dpp8
-0d v_cmp_neq_f16 =vcc src0:h vsrc1:h +dpp +dpp8
-0e v_cmp_nlt_f16 =vcc src0:h vsrc1:h +dpp +dpp8
-0f v_cmp_t_f16 =vcc src0:h vsrc1:h +dpp +dpp8
-10 v_cmp_f_f32 =vcc src0 vsrc1 +dpp +dpp8
-11 v_cmp_lt_f32 =vcc src0 vsrc1 +dpp +dpp8
-12 v_cmp_eq_f32 =vcc src0 vsrc1 +dpp +dpp8
-13 v_cmp_le_f32 =vcc src0 vsrc1 +dpp +dpp8
-14 v_cmp_gt_f32 =vcc src0 vsrc1 +dpp +dpp8
-15 v_cmp_lg_f32 =vcc src0 vsrc1 +dpp +dpp8
-16 v_cmp_ge_f32 =vcc src0 vsrc1 +dpp +dpp8
-17 v_cmp_o_f32 =vcc src0 vsrc1 +dpp +dpp8
-18 v_cmp_u_f32 =vcc src0 vsrc1 +dpp +dpp8
-19 v_cmp_nge_f32 =vcc src0 vsrc1 +dpp +dpp8
-1a v_cmp_nlg_f32 =vcc src0 vsrc1 +dpp +dpp8
-1b v_cmp_ngt_f32 =vcc src0 vsrc1 +dpp +dpp8
-1c v_cmp_nle_f32 =vcc src0 vsrc1 +dpp +dpp8
-1d v_cmp_neq_f32 =vcc src0 vsrc1 +dpp +dpp8
-1e v_cmp_nlt_f32 =vcc src0 vsrc1 +dpp +dpp8
-1f v_cmp_t_f32 =vcc src0 vsrc1 +dpp +dpp8
+00 v_cmp_f_f16 =vcc src0:h vsrc1:h +dpp:0:20000 +dpp8
+01 v_cmp_lt_f16 =vcc src0:h vsrc1:h +dpp:0:20000 +dpp8
+02 v_cmp_eq_f16 =vcc src0:h vsrc1:h +dpp:0:20000 +dpp8
+03 v_cmp_le_f16 =vcc src0:h vsrc1:h +dpp:0:20000 +dpp8
+04 v_cmp_gt_f16 =vcc src0:h vsrc1:h +dpp:0:20000 +dpp8
+05 v_cmp_lg_f16 =vcc src0:h vsrc1:h +dpp:0:20000 +dpp8
+06 v_cmp_ge_f16 =vcc src0:h vsrc1:h +dpp:0:20000 +dpp8
+07 v_cmp_o_f16 =vcc src0:h vsrc1:h +dpp:0:20000 +dpp8
+08 v_cmp_u_f16 =vcc src0:h vsrc1:h +dpp:0:20000 +dpp8
+09 v_cmp_nge_f16 =vcc src0:h vsrc1:h +dpp:0:20000 +dpp8
+0a v_cmp_nlg_f16 =vcc src0:h vsrc1:h +dpp:0:20000 +dpp8
+0b v_cmp_ngt_f16 =vcc src0:h vsrc1:h +dpp:0:20000 +dpp8
+0c v_cmp_nle_f16 =vcc src0:h vsrc1:h +dpp:0:20000 +dpp8
+0d v_cmp_neq_f16 =vcc src0:h vsrc1:h +dpp:0:20000 +dpp8
+0e v_cmp_nlt_f16 =vcc src0:h vsrc1:h +dpp:0:20000 +dpp8
+0f v_cmp_t_f16 =vcc src0:h vsrc1:h +dpp:0:20000 +dpp8
+10 v_cmp_f_f32 =vcc src0 vsrc1 +dpp:0:20000 +dpp8
+11 v_cmp_lt_f32 =vcc src0 vsrc1 +dpp:0:20000 +dpp8
+12 v_cmp_eq_f32 =vcc src0 vsrc1 +dpp:0:20000 +dpp8
+13 v_cmp_le_f32 =vcc src0 vsrc1 +dpp:0:20000 +dpp8
+14 v_cmp_gt_f32 =vcc src0 vsrc1 +dpp:0:20000 +dpp8
+15 v_cmp_lg_f32 =vcc src0 vsrc1 +dpp:0:20000 +dpp8
+16 v_cmp_ge_f32 =vcc src0 vsrc1 +dpp:0:20000 +dpp8
+17 v_cmp_o_f32 =vcc src0 vsrc1 +dpp:0:20000 +dpp8
+18 v_cmp_u_f32 =vcc src0 vsrc1 +dpp:0:20000 +dpp8
+19 v_cmp_nge_f32 =vcc src0 vsrc1 +dpp:0:20000 +dpp8
+1a v_cmp_nlg_f32 =vcc src0 vsrc1 +dpp:0:20000 +dpp8
+1b v_cmp_ngt_f32 =vcc src0 vsrc1 +dpp:0:20000 +dpp8
+1c v_cmp_nle_f32 =vcc src0 vsrc1 +dpp:0:20000 +dpp8
+1d v_cmp_neq_f32 =vcc src0 vsrc1 +dpp:0:20000 +dpp8
+1e v_cmp_nlt_f32 =vcc src0 vsrc1 +dpp:0:20000 +dpp8
+1f v_cmp_t_f32 =vcc src0 vsrc1 +dpp:0:20000 +dpp8
 20 v_cmp_f_f64 =vcc src0:2 vsrc1:2
 21 v_cmp_lt_f64 =vcc src0:2 vsrc1:2
 22 v_cmp_eq_f64 =vcc src0:2 vsrc1:2
@@ -352,34 +352,34 @@ ROWS = {
 2d v_cmp_neq_f64 =vcc src0:2 vsrc1:2
 2e v_cmp_nlt_f64 =vcc src0:2 vsrc1:2
 2f v_cmp_t_f64 =vcc src0:2 vsrc1:2
-31 v_cmp_lt_i16 =vcc src0:h vsrc1:h +dpp +dpp8
-32 v_cmp_eq_i16 =vcc src0:h vsrc1:h +dpp +dpp8
-33 v_cmp_le_i16 =vcc src0:h vsrc1:h +dpp +dpp8
-34 v_cmp_gt_i16 =vcc src0:h vsrc1:h +dpp +dpp8
-35 v_cmp_ne_i16 =vcc src0:h vsrc1:h +dpp +dpp8
-36 v_cmp_ge_i16 =vcc src0:h vsrc1:h +dpp +dpp8
-39 v_cmp_lt_u16 =vcc src0:h vsrc1:h +dpp +dpp8
-3a v_cmp_eq_u16 =vcc src0:h vsrc1:h +dpp +dpp8
-3b v_cmp_le_u16 =vcc src0:h vsrc1:h +dpp +dpp8
-3c v_cmp_gt_u16 =vcc src0:h vsrc1:h +dpp +dpp8
-3d v_cmp_ne_u16 =vcc src0:h vsrc1:h +dpp +dpp8
-3e v_cmp_ge_u16 =vcc src0:h vsrc1:h +dpp +dpp8
-40 v_cmp_f_i32 =vcc src0 vsrc1 +dpp +dpp8
-41 v_cmp_lt_i32 =vcc src0 vsrc1 +dpp +dpp8
-42 v_cmp_eq_i32 =vcc src0 vsrc1 +dpp +dpp8
-43 v_cmp_le_i32 =vcc src0 vsrc1 +dpp +dpp8
-44 v_cmp_gt_i32 =vcc src0 vsrc1 +dpp +dpp8
-45 v_cmp_ne_i32 =vcc src0 vsrc1 +dpp +dpp8
-46 v_cmp_ge_i32 =vcc src0 vsrc1 +dpp +dpp8
-47 v_cmp_t_i32 =vcc src0 vsrc1 +dpp +dpp8
-48 v_cmp_f_u32 =vcc src0 vsrc1 +dpp +dpp8
-49 v_cmp_lt_u32 =vcc src0 vsrc1 +dpp +dpp8
-4a v_cmp_eq_u32 =vcc src0 vsrc1 +dpp +dpp8
-4b v_cmp_le_u32 =vcc src0 vsrc1 +dpp +dpp8
-4c v_cmp_gt_u32 =vcc src0 vsrc1 +dpp +dpp8
-4d v_cmp_ne_u32 =vcc src0 vsrc1 +dpp +dpp8
-4e v_cmp_ge_u32 =vcc src0 vsrc1 +dpp +dpp8
-4f v_cmp_t_u32 =vcc src0 vsrc1 +dpp +dpp8
+31 v_cmp_lt_i16 =vcc src0:h vsrc1:h +dpp:0:f20000 +dpp8
+32 v_cmp_eq_i16 =vcc src0:h vsrc1:h +dpp:0:f20000 +dpp8
+33 v_cmp_le_i16 =vcc src0:h vsrc1:h +dpp:0:f20000 +dpp8
+34 v_cmp_gt_i16 =vcc src0:h vsrc1:h +dpp:0:f20000 +dpp8
+35 v_cmp_ne_i16 =vcc src0:h vsrc1:h +dpp:0:f20000 +dpp8
+36 v_cmp_ge_i16 =vcc src0:h vsrc1:h +dpp:0:f20000 +dpp8
+39 v_cmp_lt_u16 =vcc src0:h vsrc1:h +dpp:0:f20000 +dpp8
+3a v_cmp_eq_u16 =vcc src0:h vsrc1:h +dpp:0:f20000 +dpp8
+3b v_cmp_le_u16 =vcc src0:h vsrc1:h +dpp:0:f20000 +dpp8
+3c v_cmp_gt_u16 =vcc src0:h vsrc1:h +dpp:0:f20000 +dpp8
+3d v_cmp_ne_u16 =vcc src0:h vsrc1:h +dpp:0:f20000 +dpp8
+3e v_cmp_ge_u16 =vcc src0:h vsrc1:h +dpp:0:f20000 +dpp8
+40 v_cmp_f_i32 =vcc src0 vsrc1 +dpp:f00000:20000 +dpp8
+41 v_cmp_lt_i32 =vcc src0 vsrc1 +dpp:f00000:20000 +dpp8
+42 v_cmp_eq_i32 =vcc src0 vsrc1 +dpp:f00000:20000 +dpp8
+43 v_cmp_le_i32 =vcc src0 vsrc1 +dpp:f00000:20000 +dpp8
+44 v_cmp_gt_i32 =vcc src0 vsrc1 +dpp:f00000:20000 +dpp8
+45 v_cmp_ne_i32 =vcc src0 vsrc1 +dpp:f00000:20000 +dpp8
+46 v_cmp_ge_i32 =vcc src0 vsrc1 +dpp:f00000:20000 +dpp8
+47 v_cmp_t_i32 =vcc src0 vsrc1 +dpp:f00000:20000 +dpp8
+48 v_cmp_f_u32 =vcc src0 vsrc1 +dpp:f00000:20000 +dpp8
+49 v_cmp_lt_u32 =vcc src0 vsrc1 +dpp:f00000:20000 +dpp8
+4a v_cmp_eq_u32 =vcc src0 vsrc1 +dpp:f00000:20000 +dpp8
+4b v_cmp_le_u32 =vcc src0 vsrc1 +dpp:f00000:20000 +dpp8
+4c v_cmp_gt_u32 =vcc src0 vsrc1 +dpp:f00000:20000 +dpp8
+4d v_cmp_ne_u32 =vcc src0 vsrc1 +dpp:f00000:20000 +dpp8
+4e v_cmp_ge_u32 =vcc src0 vsrc1 +dpp:f00000:20000 +dpp8
+4f v_cmp_t_u32 =vcc src0 vsrc1 +dpp:f00000:20000 +dpp8
 50 v_cmp_f_i64 =vcc src0:2 vsrc1:2
 51 v_cmp_lt_i64 =vcc src0:2 vsrc1:2
 52 v_cmp_eq_i64 =vcc src0:2 vsrc1:2
@@ -396,41 +396,41 @@ ROWS = {
 5d v_cmp_ne_u64 =vcc src0:2 vsrc1:2
 5e v_cmp_ge_u64 =vcc src0:2 vsrc1:2
 5f v_cmp_t_u64 =vcc src0:2 vsrc1:2
-7d v_cmp_class_f16 =vcc src0:h vsrc1:h +dpp +dpp8
-7e v_cmp_class_f32 =vcc src0 vsrc1 +dpp +dpp8
+7d v_cmp_class_f16 =vcc src0:h vsrc1:h +dpp:0:20000 +dpp8
+7e v_cmp_class_f32 =vcc src0 vsrc1 +dpp:c00000:20000 +dpp8
 7f v_cmp_class_f64 =vcc src0:2 vsrc1
-80 v_cmpx_f_f16 =exec src0:h vsrc1:h +dpp +dpp8
-81 v_cmpx_lt_f16 =exec src0:h vsrc1:h +dpp +dpp8
-82 v_cmpx_eq_f16 =exec src0:h vsrc1:h +dpp +dpp8
-83 v_cmpx_le_f16 =exec src0:h vsrc1:h +dpp +dpp8
-84 v_cmpx_gt_f16 =exec src0:h vsrc1:h +dpp +dpp8
-85 v_cmpx_lg_f16 =exec src0:h vsrc1:h +dpp +dpp8
-86 v_cmpx_ge_f16 =exec src0:h vsrc1:h +dpp +dpp8
-87 v_cmpx_o_f16 =exec src0:h vsrc1:h +dpp +dpp8
-88 v_cmpx_u_f16 =exec src0:h vsrc1:h +dpp +dpp8
-89 v_cmpx_nge_f16 =exec src0:h vsrc1:h +dpp +dpp8
-8a v_cmpx_nlg_f16 =exec src0:h vsrc1:h +dpp +dpp8
-8b v_cmpx_ngt_f16 =exec src0:h vsrc1:h +dpp +dpp8
-8c v_cmpx_nle_f16 =exec src0:h vsrc1:h +dpp +dpp8
-8d v_cmpx_neq_f16 =exec src0:h vsrc1:h +dpp +dpp8
-8e v_cmpx_nlt_f16 =exec src0:h vsrc1:h +dpp +dpp8
-8f v_cmpx_t_f16 =exec src0:h vsrc1:h +dpp +dpp8
-90 v_cmpx_f_f32 =exec src0 vsrc1 +dpp +dpp8
-91 v_cmpx_lt_f32 =exec src0 vsrc1 +dpp +dpp8
-92 v_cmpx_eq_f32 =exec src0 vsrc1 +dpp +dpp8
-93 v_cmpx_le_f32 =exec src0 vsrc1 +dpp +dpp8
-94 v_cmpx_gt_f32 =exec src0 vsrc1 +dpp +dpp8
-95 v_cmpx_lg_f32 =exec src0 vsrc1 +dpp +dpp8
-96 v_cmpx_ge_f32 =exec src0 vsrc1 +dpp +dpp8
-97 v_cmpx_o_f32 =exec src0 vsrc1 +dpp +dpp8
-98 v_cmpx_u_f32 =exec src0 vsrc1 +dpp +dpp8
-99 v_cmpx_nge_f32 =exec src0 vsrc1 +dpp +dpp8
-9a v_cmpx_nlg_f32 =exec src0 vsrc1 +dpp +dpp8
-9b v_cmpx_ngt_f32 =exec src0 vsrc1 +dpp +dpp8
-9c v_cmpx_nle_f32 =exec src0 vsrc1 +dpp +dpp8
-9d v_cmpx_neq_f32 =exec src0 vsrc1 +dpp +dpp8
-9e v_cmpx_nlt_f32 =exec src0 vsrc1 +dpp +dpp8
-9f v_cmpx_t_f32 =exec src0 vsrc1 +dpp +dpp8
+80 v_cmpx_f_f16 =exec src0:h vsrc1:h +dpp:0:20000 +dpp8
+81 v_cmpx_lt_f16 =exec src0:h vsrc1:h +dpp:0:20000 +dpp8
+82 v_cmpx_eq_f16 =exec src0:h vsrc1:h +dpp:0:20000 +dpp8
+83 v_cmpx_le_f16 =exec src0:h vsrc1:h +dpp:0:20000 +dpp8
+84 v_cmpx_gt_f16 =exec src0:h vsrc1:h +dpp:0:20000 +dpp8
+85 v_cmpx_lg_f16 =exec src0:h vsrc1:h +dpp:0:20000 +dpp8
+86 v_cmpx_ge_f16 =exec src0:h vsrc1:h +dpp:0:20000 +dpp8
+87 v_cmpx_o_f16 =exec src0:h vsrc1:h +dpp:0:20000 +dpp8
+88 v_cmpx_u_f16 =exec src0:h vsrc1:h +dpp:0:20000 +dpp8
+89 v_cmpx_nge_f16 =exec src0:h vsrc1:h +dpp:0:20000 +dpp8
+8a v_cmpx_nlg_f16 =exec src0:h vsrc1:h +dpp:0:20000 +dpp8
+8b v_cmpx_ngt_f16 =exec src0:h vsrc1:h +dpp:0:20000 +dpp8
+8c v_cmpx_nle_f16 =exec src0:h vsrc1:h +dpp:0:20000 +dpp8
+8d v_cmpx_neq_f16 =exec src0:h vsrc1:h +dpp:0:20000 +dpp8
+8e v_cmpx_nlt_f16 =exec src0:h vsrc1:h +dpp:0:20000 +dpp8
+8f v_cmpx_t_f16 =exec src0:h vsrc1:h +dpp:0:20000 +dpp8
+90 v_cmpx_f_f32 =exec src0 vsrc1 +dpp:0:20000 +dpp8
+91 v_cmpx_lt_f32 =exec src0 vsrc1 +dpp:0:20000 +dpp8
+92 v_cmpx_eq_f32 =exec src0 vsrc1 +dpp:0:20000 +dpp8
+93 v_cmpx_le_f32 =exec src0 vsrc1 +dpp:0:20000 +dpp8
+94 v_cmpx_gt_f32 =exec src0 vsrc1 +dpp:0:20000 +dpp8
+95 v_cmpx_lg_f32 =exec src0 vsrc1 +dpp:0:20000 +dpp8
+96 v_cmpx_ge_f32 =exec src0 vsrc1 +dpp:0:20000 +dpp8
+97 v_cmpx_o_f32 =exec src0 vsrc1 +dpp:0:20000 +dpp8
+98 v_cmpx_u_f32 =exec src0 vsrc1 +dpp:0:20000 +dpp8
+99 v_cmpx_nge_f32 =exec src0 vsrc1 +dpp:0:20000 +dpp8
+9a v_cmpx_nlg_f32 =exec src0 vsrc1 +dpp:0:20000 +dpp8
+9b v_cmpx_ngt_f32 =exec src0 vsrc1 +dpp:0:20000 +dpp8
+9c v_cmpx_nle_f32 =exec src0 vsrc1 +dpp:0:20000 +dpp8
+9d v_cmpx_neq_f32 =exec src0 vsrc1 +dpp:0:20000 +dpp8
+9e v_cmpx_nlt_f32 =exec src0 vsrc1 +dpp:0:20000 +dpp8
+9f v_cmpx_t_f32 =exec src0 vsrc1 +dpp:0:20000 +dpp8
 a0 v_cmpx_f_f64 =exec src0:2 vsrc1:2
 a1 v_cmpx_lt_f64 =exec src0:2 vsrc1:2
 a2 v_cmpx_eq_f64 =exec src0:2 vsrc1:2
@@ -447,34 +447,34 @@ ac v_cmpx_nle_f64 =exec src0:2 vsrc1:2
 ad v_cmpx_neq_f64 =exec src0:2 vsrc1:2
 ae v_cmpx_nlt_f64 =exec src0:2 vsrc1:2
 af v_cmpx_t_f64 =exec src0:2 vsrc1:2
-b1 v_cmpx_lt_i16 =exec src0:h vsrc1:h +dpp +dpp8
-b2 v_cmpx_eq_i16 =exec src0:h vsrc1:h +dpp +dpp8
-b3 v_cmpx_le_i16 =exec src0:h vsrc1:h +dpp +dpp8
-b4 v_cmpx_gt_i16 =exec src0:h vsrc1:h +dpp +dpp8
-b5 v_cmpx_ne_i16 =exec src0:h vsrc1:h +dpp +dpp8
-b6 v_cmpx_ge_i16 =exec src0:h vsrc1:h +dpp +dpp8
-b9 v_cmpx_lt_u16 =exec src0:h vsrc1:h +dpp +dpp8
-ba v_cmpx_eq_u16 =exec src0:h vsrc1:h +dpp +dpp8
-bb v_cmpx_le_u16 =exec src0:h vsrc1:h +dpp +dpp8
-bc v_cmpx_gt_u16 =exec src0:h vsrc1:h +dpp +dpp8
-bd v_cmpx_ne_u16 =exec src0:h vsrc1:h +dpp +dpp8
-be v_cmpx_ge_u16 =exec src0:h vsrc1:h +dpp +dpp8
-c0 v_cmpx_f_i32 =exec src0 vsrc1 +dpp +dpp8
-c1 v_cmpx_lt_i32 =exec src0 vsrc1 +dpp +dpp8
-c2 v_cmpx_eq_i32 =exec src0 vsrc1 +dpp +dpp8
-c3 v_cmpx_le_i32 =exec src0 vsrc1 +dpp +dpp8
-c4 v_cmpx_gt_i32 =exec src0 vsrc1 +dpp +dpp8
-c5 v_cmpx_ne_i32 =exec src0 vsrc1 +dpp +dpp8
-c6 v_cmpx_ge_i32 =exec src0 vsrc1 +dpp +dpp8
-c7 v_cmpx_t_i32 =exec src0 vsrc1 +dpp +dpp8
-c8 v_cmpx_f_u32 =exec src0 vsrc1 +dpp +dpp8
-c9 v_cmpx_lt_u32 =exec src0 vsrc1 +dpp +dpp8
-ca v_cmpx_eq_u32 =exec src0 vsrc1 +dpp +dpp8
-cb v_cmpx_le_u32 =exec src0 vsrc1 +dpp +dpp8
-cc v_cmpx_gt_u32 =exec src0 vsrc1 +dpp +dpp8
-cd v_cmpx_ne_u32 =exec src0 vsrc1 +dpp +dpp8
-ce v_cmpx_ge_u32 =exec src0 vsrc1 +dpp +dpp8
-cf v_cmpx_t_u32 =exec src0 vsrc1 +dpp +dpp8
+b1 v_cmpx_lt_i16 =exec src0:h vsrc1:h +dpp:0:f20000 +dpp8
+b2 v_cmpx_eq_i16 =exec src0:h vsrc1:h +dpp:0:f20000 +dpp8
+b3 v_cmpx_le_i16 =exec src0:h vsrc1:h +dpp:0:f20000 +dpp8
+b4 v_cmpx_gt_i16 =exec src0:h vsrc1:h +dpp:0:f20000 +dpp8
+b5 v_cmpx_ne_i16 =exec src0:h vsrc1:h +dpp:0:f20000 +dpp8
+b6 v_cmpx_ge_i16 =exec src0:h vsrc1:h +dpp:0:f20000 +dpp8
+b9 v_cmpx_lt_u16 =exec src0:h vsrc1:h +dpp:0:f20000 +dpp8
+ba v_cmpx_eq_u16 =exec src0:h vsrc1:h +dpp:0:f20000 +dpp8
+bb v_cmpx_le_u16 =exec src0:h vsrc1:h +dpp:0:f20000 +dpp8
+bc v_cmpx_gt_u16 =exec src0:h vsrc1:h +dpp:0:f20000 +dpp8
+bd v_cmpx_ne_u16 =exec src0:h vsrc1:h +dpp:0:f20000 +dpp8
+be v_cmpx_ge_u16 =exec src0:h vsrc1:h +dpp:0:f20000 +dpp8
+c0 v_cmpx_f_i32 =exec src0 vsrc1 +dpp:f00000:20000 +dpp8
+c1 v_cmpx_lt_i32 =exec src0 vsrc1 +dpp:f00000:20000 +dpp8
+c2 v_cmpx_eq_i32 =exec src0 vsrc1 +dpp:f00000:20000 +dpp8
+c3 v_cmpx_le_i32 =exec src0 vsrc1 +dpp:f00000:20000 +dpp8
+c4 v_cmpx_gt_i32 =exec src0 vsrc1 +dpp:f00000:20000 +dpp8
+c5 v_cmpx_ne_i32 =exec src0 vsrc1 +dpp:f00000:20000 +dpp8
+c6 v_cmpx_ge_i32 =exec src0 vsrc1 +dpp:f00000:20000 +dpp8
+c7 v_cmpx_t_i32 =exec src0 vsrc1 +dpp:f00000:20000 +dpp8
+c8 v_cmpx_f_u32 =exec src0 vsrc1 +dpp:f00000:20000 +dpp8
+c9 v_cmpx_lt_u32 =exec src0 vsrc1 +dpp:f00000:20000 +dpp8
+ca v_cmpx_eq_u32 =exec src0 vsrc1 +dpp:f00000:20000 +dpp8
+cb v_cmpx_le_u32 =exec src0 vsrc1 +dpp:f00000:20000 +dpp8
+cc v_cmpx_gt_u32 =exec src0 vsrc1 +dpp:f00000:20000 +dpp8
+cd v_cmpx_ne_u32 =exec src0 vsrc1 +dpp:f00000:20000 +dpp8
+ce v_cmpx_ge_u32 =exec src0 vsrc1 +dpp:f00000:20000 +dpp8
+cf v_cmpx_t_u32 =exec src0 vsrc1 +dpp:f00000:20000 +dpp8
 d0 v_cmpx_f_i64 =exec src0:2 vsrc1:2
 d1 v_cmpx_lt_i64 =exec src0:2 vsrc1:2
 d2 v_cmpx_eq_i64 =exec src0:2 vsrc1:2
@@ -491,57 +491,57 @@ dc v_cmpx_gt_u64 =exec src0:2 vsrc1:2
 dd v_cmpx_ne_u64 =exec src0:2 vsrc1:2
 de v_cmpx_ge_u64 =exec src0:2 vsrc1:2
 df v_cmpx_t_u64 =exec src0:2 vsrc1:2
-fd v_cmpx_class_f16 =exec src0:h vsrc1:h +dpp +dpp8
-fe v_cmpx_class_f32 =exec src0 vsrc1 +dpp +dpp8
+fd v_cmpx_class_f16 =exec src0:h vsrc1:h +dpp:0:20000 +dpp8
+fe v_cmpx_class_f32 =exec src0 vsrc1 +dpp:0:c20000 +dpp8
 ff v_cmpx_class_f64 =exec src0:2 vsrc1
 """,
     "VOP2": """
 00 v_illegal zero=1ffffff
-01 v_cndmask_b32 =vdst src0 vsrc1 vcc +dpp +dpp8
-02 v_dot2acc_f32_f16 =vdst src0 vsrc1 +dpp +dpp8
-03 v_add_f32 =vdst src0 vsrc1 +dpp +dpp8
-04 v_sub_f32 =vdst src0 vsrc1 +dpp +dpp8
-05 v_subrev_f32 =vdst src0 vsrc1 +dpp +dpp8
+01 v_cndmask_b32 =vdst src0 vsrc1 vcc +dpp:0:20000 +dpp8
+02 v_dot2acc_f32_f16 =vdst src0 vsrc1 +dpp:0:20000 +dpp8
+03 v_add_f32 =vdst src0 vsrc1 +dpp:0:20000 +dpp8
+04 v_sub_f32 =vdst src0 vsrc1 +dpp:0:20000 +dpp8
+05 v_subrev_f32 =vdst src0 vsrc1 +dpp:0:20000 +dpp8
 06 v_fmac_dx9_zero_f32 =vdst src0 vsrc1
-07 v_mul_dx9_zero_f32 =vdst src0 vsrc1 +dpp +dpp8
-08 v_mul_f32 =vdst src0 vsrc1 +dpp +dpp8
-09 v_mul_i32_i24 =vdst src0 vsrc1 +dpp +dpp8
-0a v_mul_hi_i32_i24 =vdst src0 vsrc1 +dpp +dpp8
-0b v_mul_u32_u24 =vdst src0 vsrc1 +dpp +dpp8
-0c v_mul_hi_u32_u24 =vdst src0 vsrc1 +dpp +dpp8
-0f v_min_f32 =vdst src0 vsrc1 +dpp +dpp8
-10 v_max_f32 =vdst src0 vsrc1 +dpp +dpp8
-11 v_min_i32 =vdst src0 vsrc1 +dpp +dpp8
-12 v_max_i32 =vdst src0 vsrc1 +dpp +dpp8
-13 v_min_u32 =vdst src0 vsrc1 +dpp +dpp8
-14 v_max_u32 =vdst src0 vsrc1 +dpp +dpp8
-18 v_lshlrev_b32 =vdst src0 vsrc1 +dpp +dpp8
-19 v_lshrrev_b32 =vdst src0 vsrc1 +dpp +dpp8
-1a v_ashrrev_i32 =vdst src0 vsrc1 +dpp +dpp8
-1b v_and_b32 =vdst src0 vsrc1 +dpp +dpp8
-1c v_or_b32 =vdst src0 vsrc1 +dpp +dpp8
-1d v_xor_b32 =vdst src0 vsrc1 +dpp +dpp8
-1e v_xnor_b32 =vdst src0 vsrc1 +dpp +dpp8
-20 v_add_co_ci_u32 =vdst =vcc src0 vsrc1 vcc +dpp +dpp8
-21 v_sub_co_ci_u32 =vdst =vcc src0 vsrc1 vcc +dpp +dpp8
-22 v_subrev_co_ci_u32 =vdst =vcc src0 vsrc1 vcc +dpp +dpp8
-25 v_add_nc_u32 =vdst src0 vsrc1 +dpp +dpp8
-26 v_sub_nc_u32 =vdst src0 vsrc1 +dpp +dpp8
-27 v_subrev_nc_u32 =vdst src0 vsrc1 +dpp +dpp8
-2b v_fmac_f32 =vdst src0 vsrc1 +dpp +dpp8
+07 v_mul_dx9_zero_f32 =vdst src0 vsrc1 +dpp:0:20000 +dpp8
+08 v_mul_f32 =vdst src0 vsrc1 +dpp:0:20000 +dpp8
+09 v_mul_i32_i24 =vdst src0 vsrc1 +dpp:f00000:20000 +dpp8
+0a v_mul_hi_i32_i24 =vdst src0 vsrc1 +dpp:f00000:20000 +dpp8
+0b v_mul_u32_u24 =vdst src0 vsrc1 +dpp:f00000:20000 +dpp8
+0c v_mul_hi_u32_u24 =vdst src0 vsrc1 +dpp:f00000:20000 +dpp8
+0f v_min_f32 =vdst src0 vsrc1 +dpp:0:20000 +dpp8
+10 v_max_f32 =vdst src0 vsrc1 +dpp:0:20000 +dpp8
+11 v_min_i32 =vdst src0 vsrc1 +dpp:f00000:20000 +dpp8
+12 v_max_i32 =vdst src0 vsrc1 +dpp:f00000:20000 +dpp8
+13 v_min_u32 =vdst src0 vsrc1 +dpp:f00000:20000 +dpp8
+14 v_max_u32 =vdst src0 vsrc1 +dpp:f00000:20000 +dpp8
+18 v_lshlrev_b32 =vdst src0 vsrc1 +dpp:f00000:20000 +dpp8
+19 v_lshrrev_b32 =vdst src0 vsrc1 +dpp:f00000:20000 +dpp8
+1a v_ashrrev_i32 =vdst src0 vsrc1 +dpp:f00000:20000 +dpp8
+1b v_and_b32 =vdst src0 vsrc1 +dpp:f00000:20000 +dpp8
+1c v_or_b32 =vdst src0 vsrc1 +dpp:f00000:20000 +dpp8
+1d v_xor_b32 =vdst src0 vsrc1 +dpp:f00000:20000 +dpp8
+1e v_xnor_b32 =vdst src0 vsrc1 +dpp:f00000:20000 +dpp8
+20 v_add_co_ci_u32 =vdst =vcc src0 vsrc1 vcc +dpp:f00000:20000 +dpp8
+21 v_sub_co_ci_u32 =vdst =vcc src0 vsrc1 vcc +dpp:f00000:20000 +dpp8
+22 v_subrev_co_ci_u32 =vdst =vcc src0 vsrc1 vcc +dpp:f00000:20000 +dpp8
+25 v_add_nc_u32 =vdst src0 vsrc1 +dpp:f00000:20000 +dpp8
+26 v_sub_nc_u32 =vdst src0 vsrc1 +dpp:f00000:20000 +dpp8
+27 v_subrev_nc_u32 =vdst src0 vsrc1 +dpp:f00000:20000 +dpp8
+2b v_fmac_f32 =vdst src0 vsrc1 +dpp:0:20000 +dpp8
 2c v_fmamk_f32 =vdst src0 literal vsrc1
 2d v_fmaak_f32 =vdst src0 vsrc1 literal
-2f v_cvt_pk_rtz_f16_f32 =vdst src0 vsrc1 +dpp +dpp8
-32 v_add_f16 =vdst:h src0:h vsrc1:h +dpp +dpp8
-33 v_sub_f16 =vdst:h src0:h vsrc1:h +dpp +dpp8
-34 v_subrev_f16 =vdst:h src0:h vsrc1:h +dpp +dpp8
-35 v_mul_f16 =vdst:h src0:h vsrc1:h +dpp +dpp8
-36 v_fmac_f16 =vdst:h src0:h vsrc1:h +dpp +dpp8
+2f v_cvt_pk_rtz_f16_f32 =vdst src0 vsrc1 +dpp:0:20000 +dpp8
+32 v_add_f16 =vdst:h src0:h vsrc1:h +dpp:0:20000 +dpp8
+33 v_sub_f16 =vdst:h src0:h vsrc1:h +dpp:0:20000 +dpp8
+34 v_subrev_f16 =vdst:h src0:h vsrc1:h +dpp:0:20000 +dpp8
+35 v_mul_f16 =vdst:h src0:h vsrc1:h +dpp:0:20000 +dpp8
+36 v_fmac_f16 =vdst:h src0:h vsrc1:h +dpp:0:20000 +dpp8
 37 v_fmamk_f16 =vdst:h src0:h literal vsrc1:h
 38 v_fmaak_f16 =vdst:h src0:h vsrc1:h literal
-39 v_max_f16 =vdst:h src0:h vsrc1:h +dpp +dpp8
-3a v_min_f16 =vdst:h src0:h vsrc1:h +dpp +dpp8
-3b v_ldexp_f16 =vdst:h src0:h vsrc1:h +dpp +dpp8
+39 v_max_f16 =vdst:h src0:h vsrc1:h +dpp:0:20000 +dpp8
+3a v_min_f16 =vdst:h src0:h vsrc1:h +dpp:0:20000 +dpp8
+3b v_ldexp_f16 =vdst:h src0:h vsrc1:h +dpp:0:c20000 +dpp8
 3c v_pk_fmac_f16 =vdst src0 vsrc1
 """,
     "VOP3P": """
@@ -564,15 +564,15 @@ ff v_cmpx_class_f64 =exec src0:2 vsrc1
 10 v_pk_mul_f16 =vdst src0 src1 zero=8000000000802400 free=4000
 11 v_pk_min_f16 =vdst src0 src1 zero=8000000000802400 free=4000
 12 v_pk_max_f16 =vdst src0 src1 zero=8000000000802400 free=4000
-13 v_dot2_f32_f16 =vdst src0 src1 src2 +dpp +dpp8 zero=800000
+13 v_dot2_f32_f16 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=800000
 16 v_dot4_i32_iu8 =vdst src0 src1 src2 zero=803800 free=1800000000004000
 17 v_dot4_u32_u8 =vdst src0 src1 src2 zero=803800 free=1800000000004000
 18 v_dot8_i32_iu4 =vdst src0 src1 src2 zero=803800 free=1800000000004000
 19 v_dot8_u32_u4 =vdst src0 src1 src2 zero=803800 free=1800000000004000
-1a v_dot2_f32_bf16 =vdst src0 src1 src2 +dpp +dpp8 zero=800000
-20 v_fma_mix_f32 =vdst src0 src1 src2 +dpp +dpp8 zero=800000
-21 v_fma_mixlo_f16 =vdst src0 src1 src2 +dpp +dpp8 zero=800000
-22 v_fma_mixhi_f16 =vdst src0 src1 src2 +dpp +dpp8 zero=800000
+1a v_dot2_f32_bf16 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=800000
+20 v_fma_mix_f32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=800000
+21 v_fma_mixlo_f16 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=800000
+22 v_fma_mixhi_f16 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=800000
 40 v_wmma_f32_16x16x16_f16 =vdst:m src0:8!v src1:8!v src2:m!vi zero=80b800 free=1800000000004000
 41 v_wmma_f32_16x16x16_bf16 =vdst:m src0:8!v src1:8!v src2:m!vi zero=80b800 free=1800000000004000
 42 v_wmma_f16_16x16x16_f16 =vdst:m src0:8!v src1:8!v src2:m!vi zero=808000
@@ -581,38 +581,38 @@ ff v_cmpx_class_f64 =exec src0:2 vsrc1
 45 v_wmma_i32_16x16x16_iu4 =vdst:m src0:2!v src1:2!v src2:m!vi zero=803800 free=1800000000004000
 """,
     "VOP3": """
-00 v_cmp_f_f16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000000400
-01 v_cmp_lt_f16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000000400
-02 v_cmp_eq_f16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000000400
-03 v_cmp_le_f16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000000400
-04 v_cmp_gt_f16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000000400
-05 v_cmp_lg_f16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000000400
-06 v_cmp_ge_f16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000000400
-07 v_cmp_o_f16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000000400
-08 v_cmp_u_f16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000000400
-09 v_cmp_nge_f16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000000400
-0a v_cmp_nlg_f16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000000400
-0b v_cmp_ngt_f16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000000400
-0c v_cmp_nle_f16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000000400
-0d v_cmp_neq_f16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000000400
-0e v_cmp_nlt_f16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000000400
-0f v_cmp_t_f16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000000400
-10 v_cmp_f_f32 =vdst:m!s src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
-11 v_cmp_lt_f32 =vdst:m!s src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
-12 v_cmp_eq_f32 =vdst:m!s src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
-13 v_cmp_le_f32 =vdst:m!s src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
-14 v_cmp_gt_f32 =vdst:m!s src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
-15 v_cmp_lg_f32 =vdst:m!s src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
-16 v_cmp_ge_f32 =vdst:m!s src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
-17 v_cmp_o_f32 =vdst:m!s src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
-18 v_cmp_u_f32 =vdst:m!s src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
-19 v_cmp_nge_f32 =vdst:m!s src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
-1a v_cmp_nlg_f32 =vdst:m!s src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
-1b v_cmp_ngt_f32 =vdst:m!s src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
-1c v_cmp_nle_f32 =vdst:m!s src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
-1d v_cmp_neq_f32 =vdst:m!s src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
-1e v_cmp_nlt_f32 =vdst:m!s src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
-1f v_cmp_t_f32 =vdst:m!s src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
+00 v_cmp_f_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000400
+01 v_cmp_lt_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000400
+02 v_cmp_eq_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000400
+03 v_cmp_le_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000400
+04 v_cmp_gt_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000400
+05 v_cmp_lg_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000400
+06 v_cmp_ge_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000400
+07 v_cmp_o_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000400
+08 v_cmp_u_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000400
+09 v_cmp_nge_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000400
+0a v_cmp_nlg_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000400
+0b v_cmp_ngt_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000400
+0c v_cmp_nle_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000400
+0d v_cmp_neq_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000400
+0e v_cmp_nlt_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000400
+0f v_cmp_t_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000400
+10 v_cmp_f_f32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
+11 v_cmp_lt_f32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
+12 v_cmp_eq_f32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
+13 v_cmp_le_f32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
+14 v_cmp_gt_f32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
+15 v_cmp_lg_f32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
+16 v_cmp_ge_f32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
+17 v_cmp_o_f32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
+18 v_cmp_u_f32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
+19 v_cmp_nge_f32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
+1a v_cmp_nlg_f32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
+1b v_cmp_ngt_f32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
+1c v_cmp_nle_f32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
+1d v_cmp_neq_f32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
+1e v_cmp_nlt_f32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
+1f v_cmp_t_f32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
 20 v_cmp_f_f64 =vdst:m!s src0:2 src1:2 zero=9800000000000400 free=7800
 21 v_cmp_lt_f64 =vdst:m!s src0:2 src1:2 zero=9800000000000400 free=7800
 22 v_cmp_eq_f64 =vdst:m!s src0:2 src1:2 zero=9800000000000400 free=7800
@@ -629,34 +629,34 @@ ff v_cmpx_class_f64 =exec src0:2 vsrc1
 2d v_cmp_neq_f64 =vdst:m!s src0:2 src1:2 zero=9800000000000400 free=7800
 2e v_cmp_nlt_f64 =vdst:m!s src0:2 src1:2 zero=9800000000000400 free=7800
 2f v_cmp_t_f64 =vdst:m!s src0:2 src1:2 zero=9800000000000400 free=7800
-31 v_cmp_lt_i16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-32 v_cmp_eq_i16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-33 v_cmp_le_i16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-34 v_cmp_gt_i16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-35 v_cmp_ne_i16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-36 v_cmp_ge_i16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-39 v_cmp_lt_u16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-3a v_cmp_eq_u16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-3b v_cmp_le_u16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-3c v_cmp_gt_u16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-3d v_cmp_ne_u16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-3e v_cmp_ge_u16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-40 v_cmp_f_i32 =vdst:m!s src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-41 v_cmp_lt_i32 =vdst:m!s src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-42 v_cmp_eq_i32 =vdst:m!s src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-43 v_cmp_le_i32 =vdst:m!s src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-44 v_cmp_gt_i32 =vdst:m!s src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-45 v_cmp_ne_i32 =vdst:m!s src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-46 v_cmp_ge_i32 =vdst:m!s src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-47 v_cmp_t_i32 =vdst:m!s src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-48 v_cmp_f_u32 =vdst:m!s src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-49 v_cmp_lt_u32 =vdst:m!s src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-4a v_cmp_eq_u32 =vdst:m!s src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-4b v_cmp_le_u32 =vdst:m!s src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-4c v_cmp_gt_u32 =vdst:m!s src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-4d v_cmp_ne_u32 =vdst:m!s src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-4e v_cmp_ge_u32 =vdst:m!s src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-4f v_cmp_t_u32 =vdst:m!s src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
+31 v_cmp_lt_i16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+32 v_cmp_eq_i16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+33 v_cmp_le_i16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+34 v_cmp_gt_i16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+35 v_cmp_ne_i16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+36 v_cmp_ge_i16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+39 v_cmp_lt_u16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+3a v_cmp_eq_u16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+3b v_cmp_le_u16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+3c v_cmp_gt_u16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+3d v_cmp_ne_u16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+3e v_cmp_ge_u16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+40 v_cmp_f_i32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+41 v_cmp_lt_i32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+42 v_cmp_eq_i32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+43 v_cmp_le_i32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+44 v_cmp_gt_i32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+45 v_cmp_ne_i32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+46 v_cmp_ge_i32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+47 v_cmp_t_i32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+48 v_cmp_f_u32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+49 v_cmp_lt_u32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+4a v_cmp_eq_u32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+4b v_cmp_le_u32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+4c v_cmp_gt_u32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+4d v_cmp_ne_u32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+4e v_cmp_ge_u32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+4f v_cmp_t_u32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
 50 v_cmp_f_i64 =vdst:m!s src0:2 src1:2 zero=f800000000008700 free=7800
 51 v_cmp_lt_i64 =vdst:m!s src0:2 src1:2 zero=f800000000008700 free=7800
 52 v_cmp_eq_i64 =vdst:m!s src0:2 src1:2 zero=f800000000008700 free=7800
@@ -673,41 +673,41 @@ ff v_cmpx_class_f64 =exec src0:2 vsrc1
 5d v_cmp_ne_u64 =vdst:m!s src0:2 src1:2 zero=f800000000008700 free=7800
 5e v_cmp_ge_u64 =vdst:m!s src0:2 src1:2 zero=f800000000008700 free=7800
 5f v_cmp_t_u64 =vdst:m!s src0:2 src1:2 zero=f800000000008700 free=7800
-7d v_cmp_class_f16 =vdst:m!s src0:h src1:h +dpp +dpp8 zero=9800000000008400
-7e v_cmp_class_f32 =vdst:m!s src0 src1 +dpp +dpp8 zero=d800000000008600 free=7800
+7d v_cmp_class_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400
+7e v_cmp_class_f32 =vdst:m!s src0 src1 +dpp:0:f20000 +dpp8 zero=d800000000008600 free=7800
 7f v_cmp_class_f64 =vdst:m!s src0:2 src1 zero=d800000000008600 free=7800
-80 v_cmpx_f_f16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000000481 ones=7e
-81 v_cmpx_lt_f16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000000481 ones=7e
-82 v_cmpx_eq_f16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000000481 ones=7e
-83 v_cmpx_le_f16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000000481 ones=7e
-84 v_cmpx_gt_f16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000000481 ones=7e
-85 v_cmpx_lg_f16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000000481 ones=7e
-86 v_cmpx_ge_f16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000000481 ones=7e
-87 v_cmpx_o_f16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000000481 ones=7e
-88 v_cmpx_u_f16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000000481 ones=7e
-89 v_cmpx_nge_f16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000000481 ones=7e
-8a v_cmpx_nlg_f16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000000481 ones=7e
-8b v_cmpx_ngt_f16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000000481 ones=7e
-8c v_cmpx_nle_f16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000000481 ones=7e
-8d v_cmpx_neq_f16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000000481 ones=7e
-8e v_cmpx_nlt_f16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000000481 ones=7e
-8f v_cmpx_t_f16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000000481 ones=7e
-90 v_cmpx_f_f32 =exec src0 src1 +dpp +dpp8 zero=9800000000000481 ones=7e free=7800
-91 v_cmpx_lt_f32 =exec src0 src1 +dpp +dpp8 zero=9800000000000481 ones=7e free=7800
-92 v_cmpx_eq_f32 =exec src0 src1 +dpp +dpp8 zero=9800000000000481 ones=7e free=7800
-93 v_cmpx_le_f32 =exec src0 src1 +dpp +dpp8 zero=9800000000000481 ones=7e free=7800
-94 v_cmpx_gt_f32 =exec src0 src1 +dpp +dpp8 zero=9800000000000481 ones=7e free=7800
-95 v_cmpx_lg_f32 =exec src0 src1 +dpp +dpp8 zero=9800000000000481 ones=7e free=7800
-96 v_cmpx_ge_f32 =exec src0 src1 +dpp +dpp8 zero=9800000000000481 ones=7e free=7800
-97 v_cmpx_o_f32 =exec src0 src1 +dpp +dpp8 zero=9800000000000481 ones=7e free=7800
-98 v_cmpx_u_f32 =exec src0 src1 +dpp +dpp8 zero=9800000000000481 ones=7e free=7800
-99 v_cmpx_nge_f32 =exec src0 src1 +dpp +dpp8 zero=9800000000000481 ones=7e free=7800
-9a v_cmpx_nlg_f32 =exec src0 src1 +dpp +dpp8 zero=9800000000000481 ones=7e free=7800
-9b v_cmpx_ngt_f32 =exec src0 src1 +dpp +dpp8 zero=9800000000000481 ones=7e free=7800
-9c v_cmpx_nle_f32 =exec src0 src1 +dpp +dpp8 zero=9800000000000481 ones=7e free=7800
-9d v_cmpx_neq_f32 =exec src0 src1 +dpp +dpp8 zero=9800000000000481 ones=7e free=7800
-9e v_cmpx_nlt_f32 =exec src0 src1 +dpp +dpp8 zero=9800000000000481 ones=7e free=7800
-9f v_cmpx_t_f32 =exec src0 src1 +dpp +dpp8 zero=9800000000000481 ones=7e free=7800
+80 v_cmpx_f_f16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e
+81 v_cmpx_lt_f16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e
+82 v_cmpx_eq_f16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e
+83 v_cmpx_le_f16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e
+84 v_cmpx_gt_f16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e
+85 v_cmpx_lg_f16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e
+86 v_cmpx_ge_f16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e
+87 v_cmpx_o_f16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e
+88 v_cmpx_u_f16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e
+89 v_cmpx_nge_f16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e
+8a v_cmpx_nlg_f16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e
+8b v_cmpx_ngt_f16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e
+8c v_cmpx_nle_f16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e
+8d v_cmpx_neq_f16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e
+8e v_cmpx_nlt_f16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e
+8f v_cmpx_t_f16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e
+90 v_cmpx_f_f32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e free=7800
+91 v_cmpx_lt_f32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e free=7800
+92 v_cmpx_eq_f32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e free=7800
+93 v_cmpx_le_f32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e free=7800
+94 v_cmpx_gt_f32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e free=7800
+95 v_cmpx_lg_f32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e free=7800
+96 v_cmpx_ge_f32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e free=7800
+97 v_cmpx_o_f32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e free=7800
+98 v_cmpx_u_f32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e free=7800
+99 v_cmpx_nge_f32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e free=7800
+9a v_cmpx_nlg_f32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e free=7800
+9b v_cmpx_ngt_f32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e free=7800
+9c v_cmpx_nle_f32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e free=7800
+9d v_cmpx_neq_f32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e free=7800
+9e v_cmpx_nlt_f32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e free=7800
+9f v_cmpx_t_f32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000481 ones=7e free=7800
 a0 v_cmpx_f_f64 =exec src0:2 src1:2 zero=9800000000000481 ones=7e free=7800
 a1 v_cmpx_lt_f64 =exec src0:2 src1:2 zero=9800000000000481 ones=7e free=7800
 a2 v_cmpx_eq_f64 =exec src0:2 src1:2 zero=9800000000000481 ones=7e free=7800
@@ -724,34 +724,34 @@ ac v_cmpx_nle_f64 =exec src0:2 src1:2 zero=9800000000000481 ones=7e free=7800
 ad v_cmpx_neq_f64 =exec src0:2 src1:2 zero=9800000000000481 ones=7e free=7800
 ae v_cmpx_nlt_f64 =exec src0:2 src1:2 zero=9800000000000481 ones=7e free=7800
 af v_cmpx_t_f64 =exec src0:2 src1:2 zero=9800000000000481 ones=7e free=7800
-b1 v_cmpx_lt_i16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
-b2 v_cmpx_eq_i16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
-b3 v_cmpx_le_i16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
-b4 v_cmpx_gt_i16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
-b5 v_cmpx_ne_i16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
-b6 v_cmpx_ge_i16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
-b9 v_cmpx_lt_u16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
-ba v_cmpx_eq_u16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
-bb v_cmpx_le_u16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
-bc v_cmpx_gt_u16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
-bd v_cmpx_ne_u16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
-be v_cmpx_ge_u16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
-c0 v_cmpx_f_i32 =exec src0 src1 +dpp +dpp8 zero=f800000000008781 ones=7e free=7800
-c1 v_cmpx_lt_i32 =exec src0 src1 +dpp +dpp8 zero=f800000000008781 ones=7e free=7800
-c2 v_cmpx_eq_i32 =exec src0 src1 +dpp +dpp8 zero=f800000000008781 ones=7e free=7800
-c3 v_cmpx_le_i32 =exec src0 src1 +dpp +dpp8 zero=f800000000008781 ones=7e free=7800
-c4 v_cmpx_gt_i32 =exec src0 src1 +dpp +dpp8 zero=f800000000008781 ones=7e free=7800
-c5 v_cmpx_ne_i32 =exec src0 src1 +dpp +dpp8 zero=f800000000008781 ones=7e free=7800
-c6 v_cmpx_ge_i32 =exec src0 src1 +dpp +dpp8 zero=f800000000008781 ones=7e free=7800
-c7 v_cmpx_t_i32 =exec src0 src1 +dpp +dpp8 zero=f800000000008781 ones=7e free=7800
-c8 v_cmpx_f_u32 =exec src0 src1 +dpp +dpp8 zero=f800000000008781 ones=7e free=7800
-c9 v_cmpx_lt_u32 =exec src0 src1 +dpp +dpp8 zero=f800000000008781 ones=7e free=7800
-ca v_cmpx_eq_u32 =exec src0 src1 +dpp +dpp8 zero=f800000000008781 ones=7e free=7800
-cb v_cmpx_le_u32 =exec src0 src1 +dpp +dpp8 zero=f800000000008781 ones=7e free=7800
-cc v_cmpx_gt_u32 =exec src0 src1 +dpp +dpp8 zero=f800000000008781 ones=7e free=7800
-cd v_cmpx_ne_u32 =exec src0 src1 +dpp +dpp8 zero=f800000000008781 ones=7e free=7800
-ce v_cmpx_ge_u32 =exec src0 src1 +dpp +dpp8 zero=f800000000008781 ones=7e free=7800
-cf v_cmpx_t_u32 =exec src0 src1 +dpp +dpp8 zero=f800000000008781 ones=7e free=7800
+b1 v_cmpx_lt_i16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
+b2 v_cmpx_eq_i16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
+b3 v_cmpx_le_i16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
+b4 v_cmpx_gt_i16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
+b5 v_cmpx_ne_i16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
+b6 v_cmpx_ge_i16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
+b9 v_cmpx_lt_u16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
+ba v_cmpx_eq_u16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
+bb v_cmpx_le_u16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
+bc v_cmpx_gt_u16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
+bd v_cmpx_ne_u16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
+be v_cmpx_ge_u16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008481 ones=7e free=6000000000000300
+c0 v_cmpx_f_i32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008781 ones=7e free=7800
+c1 v_cmpx_lt_i32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008781 ones=7e free=7800
+c2 v_cmpx_eq_i32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008781 ones=7e free=7800
+c3 v_cmpx_le_i32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008781 ones=7e free=7800
+c4 v_cmpx_gt_i32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008781 ones=7e free=7800
+c5 v_cmpx_ne_i32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008781 ones=7e free=7800
+c6 v_cmpx_ge_i32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008781 ones=7e free=7800
+c7 v_cmpx_t_i32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008781 ones=7e free=7800
+c8 v_cmpx_f_u32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008781 ones=7e free=7800
+c9 v_cmpx_lt_u32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008781 ones=7e free=7800
+ca v_cmpx_eq_u32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008781 ones=7e free=7800
+cb v_cmpx_le_u32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008781 ones=7e free=7800
+cc v_cmpx_gt_u32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008781 ones=7e free=7800
+cd v_cmpx_ne_u32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008781 ones=7e free=7800
+ce v_cmpx_ge_u32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008781 ones=7e free=7800
+cf v_cmpx_t_u32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008781 ones=7e free=7800
 d0 v_cmpx_f_i64 =exec src0:2 src1:2 zero=f800000000008781 ones=7e free=7800
 d1 v_cmpx_lt_i64 =exec src0:2 src1:2 zero=f800000000008781 ones=7e free=7800
 d2 v_cmpx_eq_i64 =exec src0:2 src1:2 zero=f800000000008781 ones=7e free=7800
@@ -768,65 +768,65 @@ dc v_cmpx_gt_u64 =exec src0:2 src1:2 zero=f800000000008781 ones=7e free=7800
 dd v_cmpx_ne_u64 =exec src0:2 src1:2 zero=f800000000008781 ones=7e free=7800
 de v_cmpx_ge_u64 =exec src0:2 src1:2 zero=f800000000008781 ones=7e free=7800
 df v_cmpx_t_u64 =exec src0:2 src1:2 zero=f800000000008781 ones=7e free=7800
-fd v_cmpx_class_f16 =exec src0:h src1:h +dpp +dpp8 zero=9800000000008481 ones=7e
-fe v_cmpx_class_f32 =exec src0 src1 +dpp +dpp8 zero=9800000000008481 ones=7e free=4000000000007a00
+fd v_cmpx_class_f16 =exec src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008481 ones=7e
+fe v_cmpx_class_f32 =exec src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000008481 ones=7e free=4000000000007a00
 ff v_cmpx_class_f64 =exec src0:2 src1 zero=9800000000008481 ones=7e free=4000000000007a00
-101 v_cndmask_b32 =vdst src0 src1 src2:m!s +dpp +dpp8 zero=9800000000008400 free=7800
-103 v_add_f32 =vdst src0 src1 +dpp +dpp8 zero=8000000000000400 free=7800
-104 v_sub_f32 =vdst src0 src1 +dpp +dpp8 zero=8000000000000400 free=7800
-105 v_subrev_f32 =vdst src0 src1 +dpp +dpp8 zero=8000000000000400 free=7800
+101 v_cndmask_b32 =vdst src0 src1 src2:m!s +dpp:0:f20000 +dpp8 zero=9800000000008400 free=7800
+103 v_add_f32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=8000000000000400 free=7800
+104 v_sub_f32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=8000000000000400 free=7800
+105 v_subrev_f32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=8000000000000400 free=7800
 106 v_fmac_dx9_zero_f32 =vdst src0 src1 zero=8000000000000400 free=7800
-107 v_mul_dx9_zero_f32 =vdst src0 src1 +dpp +dpp8 zero=8000000000000400 free=7800
-108 v_mul_f32 =vdst src0 src1 +dpp +dpp8 zero=8000000000000400 free=7800
-109 v_mul_i32_i24 =vdst src0 src1 +dpp +dpp8 zero=f800000000000700 free=7800
-10a v_mul_hi_i32_i24 =vdst src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-10b v_mul_u32_u24 =vdst src0 src1 +dpp +dpp8 zero=f800000000000700 free=7800
-10c v_mul_hi_u32_u24 =vdst src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-10f v_min_f32 =vdst src0 src1 +dpp +dpp8 zero=8000000000000400 free=7800
-110 v_max_f32 =vdst src0 src1 +dpp +dpp8 zero=8000000000000400 free=7800
-111 v_min_i32 =vdst src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-112 v_max_i32 =vdst src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-113 v_min_u32 =vdst src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-114 v_max_u32 =vdst src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-118 v_lshlrev_b32 =vdst src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-119 v_lshrrev_b32 =vdst src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-11a v_ashrrev_i32 =vdst src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-11b v_and_b32 =vdst src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-11c v_or_b32 =vdst src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-11d v_xor_b32 =vdst src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-11e v_xnor_b32 =vdst src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-125 v_add_nc_u32 =vdst src0 src1 +dpp +dpp8 zero=f800000000000700 free=7800
-126 v_sub_nc_u32 =vdst src0 src1 +dpp +dpp8 zero=f800000000000700 free=7800
-127 v_subrev_nc_u32 =vdst src0 src1 +dpp +dpp8 zero=f800000000000700 free=7800
-12b v_fmac_f32 =vdst src0 src1 +dpp +dpp8 zero=8000000000000400 free=7800
-12f v_cvt_pk_rtz_f16_f32 =vdst src0 src1 +dpp +dpp8 zero=8000000000000400 free=7800
-132 v_add_f16 =vdst:h src0:h src1:h +dpp +dpp8 zero=8000000000000400
-133 v_sub_f16 =vdst:h src0:h src1:h +dpp +dpp8 zero=8000000000000400
-134 v_subrev_f16 =vdst:h src0:h src1:h +dpp +dpp8 zero=8000000000000400
-135 v_mul_f16 =vdst:h src0:h src1:h +dpp +dpp8 zero=8000000000000400
-136 v_fmac_f16 =vdst:h src0:h src1:h +dpp +dpp8 zero=8000000000000400
-139 v_max_f16 =vdst:h src0:h src1:h +dpp +dpp8 zero=8000000000000400
-13a v_min_f16 =vdst:h src0:h src1:h +dpp +dpp8 zero=8000000000000400
-13b v_ldexp_f16 =vdst:h src0:h src1:h +dpp +dpp8 zero=8000000000000400 free=4000000000000200
+107 v_mul_dx9_zero_f32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=8000000000000400 free=7800
+108 v_mul_f32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=8000000000000400 free=7800
+109 v_mul_i32_i24 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000000700 free=7800
+10a v_mul_hi_i32_i24 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+10b v_mul_u32_u24 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000000700 free=7800
+10c v_mul_hi_u32_u24 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+10f v_min_f32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=8000000000000400 free=7800
+110 v_max_f32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=8000000000000400 free=7800
+111 v_min_i32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+112 v_max_i32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+113 v_min_u32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+114 v_max_u32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+118 v_lshlrev_b32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+119 v_lshrrev_b32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+11a v_ashrrev_i32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+11b v_and_b32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+11c v_or_b32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+11d v_xor_b32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+11e v_xnor_b32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+125 v_add_nc_u32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000000700 free=7800
+126 v_sub_nc_u32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000000700 free=7800
+127 v_subrev_nc_u32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000000700 free=7800
+12b v_fmac_f32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=8000000000000400 free=7800
+12f v_cvt_pk_rtz_f16_f32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=8000000000000400 free=7800
+132 v_add_f16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=8000000000000400
+133 v_sub_f16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=8000000000000400
+134 v_subrev_f16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=8000000000000400
+135 v_mul_f16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=8000000000000400
+136 v_fmac_f16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=8000000000000400
+139 v_max_f16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=8000000000000400
+13a v_min_f16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=8000000000000400
+13b v_ldexp_f16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=8000000000000400 free=4000000000000200
 180 v_nop zero=f8000000000087ff free=7800
-181 v_mov_b32 =vdst src0 +dpp +dpp8 zero=f800000000008700 free=7800
+181 v_mov_b32 =vdst src0 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
 183 v_cvt_i32_f64 =vdst src0:2 zero=c000000000000600 free=7800
 184 v_cvt_f64_i32 =vdst:2 src0 zero=e000000000000700 free=7800
-185 v_cvt_f32_i32 =vdst src0 +dpp +dpp8 zero=e000000000000700 free=7800
-186 v_cvt_f32_u32 =vdst src0 +dpp +dpp8 zero=e000000000000700 free=7800
-187 v_cvt_u32_f32 =vdst src0 +dpp +dpp8 zero=c000000000000600 free=7800
-188 v_cvt_i32_f32 =vdst src0 +dpp +dpp8 zero=c000000000000600 free=7800
-18a v_cvt_f16_f32 =vdst:h src0 +dpp +dpp8 zero=c000000000000600
-18b v_cvt_f32_f16 =vdst src0:h +dpp +dpp8 zero=c000000000000600
-18c v_cvt_nearest_i32_f32 =vdst src0 +dpp +dpp8 zero=d800000000000600 free=7800
-18d v_cvt_floor_i32_f32 =vdst src0 +dpp +dpp8 zero=d800000000000600 free=7800
-18e v_cvt_off_f32_i4 =vdst src0 +dpp +dpp8 zero=e000000000000700 free=7800
+185 v_cvt_f32_i32 =vdst src0 +dpp:0:f20000 +dpp8 zero=e000000000000700 free=7800
+186 v_cvt_f32_u32 =vdst src0 +dpp:0:f20000 +dpp8 zero=e000000000000700 free=7800
+187 v_cvt_u32_f32 =vdst src0 +dpp:0:f20000 +dpp8 zero=c000000000000600 free=7800
+188 v_cvt_i32_f32 =vdst src0 +dpp:0:f20000 +dpp8 zero=c000000000000600 free=7800
+18a v_cvt_f16_f32 =vdst:h src0 +dpp:0:f20000 +dpp8 zero=c000000000000600
+18b v_cvt_f32_f16 =vdst src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600
+18c v_cvt_nearest_i32_f32 =vdst src0 +dpp:0:f20000 +dpp8 zero=d800000000000600 free=7800
+18d v_cvt_floor_i32_f32 =vdst src0 +dpp:0:f20000 +dpp8 zero=d800000000000600 free=7800
+18e v_cvt_off_f32_i4 =vdst src0 +dpp:0:f20000 +dpp8 zero=e000000000000700 free=7800
 18f v_cvt_f32_f64 =vdst src0:2 zero=c000000000000600 free=7800
 190 v_cvt_f64_f32 =vdst:2 src0 zero=c000000000000600 free=7800
-191 v_cvt_f32_ubyte0 =vdst src0 +dpp +dpp8 zero=e000000000000700 free=7800
-192 v_cvt_f32_ubyte1 =vdst src0 +dpp +dpp8 zero=e000000000000700 free=7800
-193 v_cvt_f32_ubyte2 =vdst src0 +dpp +dpp8 zero=e000000000000700 free=7800
-194 v_cvt_f32_ubyte3 =vdst src0 +dpp +dpp8 zero=e000000000000700 free=7800
+191 v_cvt_f32_ubyte0 =vdst src0 +dpp:0:f20000 +dpp8 zero=e000000000000700 free=7800
+192 v_cvt_f32_ubyte1 =vdst src0 +dpp:0:f20000 +dpp8 zero=e000000000000700 free=7800
+193 v_cvt_f32_ubyte2 =vdst src0 +dpp:0:f20000 +dpp8 zero=e000000000000700 free=7800
+194 v_cvt_f32_ubyte3 =vdst src0 +dpp:0:f20000 +dpp8 zero=e000000000000700 free=7800
 195 v_cvt_u32_f64 =vdst src0:2 zero=c000000000000600 free=7800
 196 v_cvt_f64_u32 =vdst:2 src0 zero=e000000000000700 free=7800
 197 v_trunc_f64 =vdst:2 src0:2 zero=c000000000000600 free=7800
@@ -834,161 +834,161 @@ ff v_cmpx_class_f64 =exec src0:2 src1 zero=9800000000008481 ones=7e free=4000000
 199 v_rndne_f64 =vdst:2 src0:2 zero=c000000000000600 free=7800
 19a v_floor_f64 =vdst:2 src0:2 zero=c000000000000600 free=7800
 19b v_pipeflush zero=f8000000000087ff free=7800
-19c v_mov_b16 =vdst:h src0:h +dpp +dpp8 zero=d80000000000b600 free=2000000000000100
-1a0 v_fract_f32 =vdst src0 +dpp +dpp8 zero=c000000000000600 free=7800
-1a1 v_trunc_f32 =vdst src0 +dpp +dpp8 zero=c000000000000600 free=7800
-1a2 v_ceil_f32 =vdst src0 +dpp +dpp8 zero=c000000000000600 free=7800
-1a3 v_rndne_f32 =vdst src0 +dpp +dpp8 zero=c000000000000600 free=7800
-1a4 v_floor_f32 =vdst src0 +dpp +dpp8 zero=c000000000000600 free=7800
-1a5 v_exp_f32 =vdst src0 +dpp +dpp8 zero=c000000000000600 free=7800
-1a7 v_log_f32 =vdst src0 +dpp +dpp8 zero=c000000000000600 free=7800
-1aa v_rcp_f32 =vdst src0 +dpp +dpp8 zero=c000000000000600 free=7800
-1ab v_rcp_iflag_f32 =vdst src0 +dpp +dpp8 zero=c000000000000600 free=7800
-1ae v_rsq_f32 =vdst src0 +dpp +dpp8 zero=c000000000000600 free=7800
+19c v_mov_b16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=d80000000000b600 free=2000000000000100
+1a0 v_fract_f32 =vdst src0 +dpp:0:f20000 +dpp8 zero=c000000000000600 free=7800
+1a1 v_trunc_f32 =vdst src0 +dpp:0:f20000 +dpp8 zero=c000000000000600 free=7800
+1a2 v_ceil_f32 =vdst src0 +dpp:0:f20000 +dpp8 zero=c000000000000600 free=7800
+1a3 v_rndne_f32 =vdst src0 +dpp:0:f20000 +dpp8 zero=c000000000000600 free=7800
+1a4 v_floor_f32 =vdst src0 +dpp:0:f20000 +dpp8 zero=c000000000000600 free=7800
+1a5 v_exp_f32 =vdst src0 +dpp:0:f20000 +dpp8 zero=c000000000000600 free=7800
+1a7 v_log_f32 =vdst src0 +dpp:0:f20000 +dpp8 zero=c000000000000600 free=7800
+1aa v_rcp_f32 =vdst src0 +dpp:0:f20000 +dpp8 zero=c000000000000600 free=7800
+1ab v_rcp_iflag_f32 =vdst src0 +dpp:0:f20000 +dpp8 zero=c000000000000600 free=7800
+1ae v_rsq_f32 =vdst src0 +dpp:0:f20000 +dpp8 zero=c000000000000600 free=7800
 1af v_rcp_f64 =vdst:2 src0:2 zero=c000000000000600 free=7800
 1b1 v_rsq_f64 =vdst:2 src0:2 zero=c000000000000600 free=7800
-1b3 v_sqrt_f32 =vdst src0 +dpp +dpp8 zero=c000000000000600 free=7800
+1b3 v_sqrt_f32 =vdst src0 +dpp:0:f20000 +dpp8 zero=c000000000000600 free=7800
 1b4 v_sqrt_f64 =vdst:2 src0:2 zero=c000000000000600 free=7800
-1b5 v_sin_f32 =vdst src0 +dpp +dpp8 zero=c000000000000600 free=7800
-1b6 v_cos_f32 =vdst src0 +dpp +dpp8 zero=c000000000000600 free=7800
-1b7 v_not_b32 =vdst src0 +dpp +dpp8 zero=f800000000008700 free=7800
-1b8 v_bfrev_b32 =vdst src0 +dpp +dpp8 zero=f800000000008700 free=7800
-1b9 v_clz_i32_u32 =vdst src0 +dpp +dpp8 zero=f800000000008700 free=7800
-1ba v_ctz_i32_b32 =vdst src0 +dpp +dpp8 zero=f800000000008700 free=7800
-1bb v_cls_i32 =vdst src0 +dpp +dpp8 zero=f800000000008700 free=7800
+1b5 v_sin_f32 =vdst src0 +dpp:0:f20000 +dpp8 zero=c000000000000600 free=7800
+1b6 v_cos_f32 =vdst src0 +dpp:0:f20000 +dpp8 zero=c000000000000600 free=7800
+1b7 v_not_b32 =vdst src0 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+1b8 v_bfrev_b32 =vdst src0 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+1b9 v_clz_i32_u32 =vdst src0 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+1ba v_ctz_i32_b32 =vdst src0 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+1bb v_cls_i32 =vdst src0 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
 1bc v_frexp_exp_i32_f64 =vdst src0:2 zero=c000000000000600 free=7800
 1bd v_frexp_mant_f64 =vdst:2 src0:2 zero=c000000000000600 free=7800
 1be v_fract_f64 =vdst:2 src0:2 zero=c000000000000600 free=7800
-1bf v_frexp_exp_i32_f32 =vdst src0 +dpp +dpp8 zero=d800000000000600 free=7800
-1c0 v_frexp_mant_f32 =vdst src0 +dpp +dpp8 zero=c000000000000600 free=7800
-1c2 v_movreld_b32 =vdst src0 +dpp +dpp8 zero=f800000000008700 free=7800
-1c3 v_movrels_b32 =vdst src0!v +dpp +dpp8 zero=f800000000008700 free=7800
-1c4 v_movrelsd_b32 =vdst src0!v +dpp +dpp8 zero=f800000000008700 free=7800
-1c8 v_movrelsd_2_b32 =vdst src0!v +dpp +dpp8 zero=f800000000008700 free=7800
-1d0 v_cvt_f16_u16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600 free=2000000000000100
-1d1 v_cvt_f16_i16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600 free=2000000000000100
-1d2 v_cvt_u16_f16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600
-1d3 v_cvt_i16_f16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600
-1d4 v_rcp_f16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600
-1d5 v_sqrt_f16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600
-1d6 v_rsq_f16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600
-1d7 v_log_f16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600
-1d8 v_exp_f16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600
-1d9 v_frexp_mant_f16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600
-1da v_frexp_exp_i16_f16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600
-1db v_floor_f16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600
-1dc v_ceil_f16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600
-1dd v_trunc_f16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600
-1de v_rndne_f16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600
-1df v_fract_f16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600
-1e0 v_sin_f16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600
-1e1 v_cos_f16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600
-1e2 v_sat_pk_u8_i16 =vdst:h src0 +dpp +dpp8 zero=d800000000008600 free=2000000000000100
-1e3 v_cvt_norm_i16_f16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600
-1e4 v_cvt_norm_u16_f16 =vdst:h src0:h +dpp +dpp8 zero=c000000000000600
-1e9 v_not_b16 =vdst:h src0:h +dpp +dpp8 zero=d800000000008600 free=2000000000000100
-1ea v_cvt_i32_i16 =vdst src0:h +dpp +dpp8 zero=d800000000008600 free=2000000000000100
-1eb v_cvt_u32_u16 =vdst src0:h +dpp +dpp8 zero=d800000000008600 free=2000000000000100
+1bf v_frexp_exp_i32_f32 =vdst src0 +dpp:0:f20000 +dpp8 zero=d800000000000600 free=7800
+1c0 v_frexp_mant_f32 =vdst src0 +dpp:0:f20000 +dpp8 zero=c000000000000600 free=7800
+1c2 v_movreld_b32 =vdst src0 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+1c3 v_movrels_b32 =vdst src0!v +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+1c4 v_movrelsd_b32 =vdst src0!v +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+1c8 v_movrelsd_2_b32 =vdst src0!v +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+1d0 v_cvt_f16_u16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600 free=2000000000000100
+1d1 v_cvt_f16_i16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600 free=2000000000000100
+1d2 v_cvt_u16_f16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600
+1d3 v_cvt_i16_f16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600
+1d4 v_rcp_f16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600
+1d5 v_sqrt_f16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600
+1d6 v_rsq_f16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600
+1d7 v_log_f16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600
+1d8 v_exp_f16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600
+1d9 v_frexp_mant_f16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600
+1da v_frexp_exp_i16_f16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600
+1db v_floor_f16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600
+1dc v_ceil_f16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600
+1dd v_trunc_f16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600
+1de v_rndne_f16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600
+1df v_fract_f16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600
+1e0 v_sin_f16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600
+1e1 v_cos_f16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600
+1e2 v_sat_pk_u8_i16 =vdst:h src0 +dpp:0:f20000 +dpp8 zero=d800000000008600 free=2000000000000100
+1e3 v_cvt_norm_i16_f16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600
+1e4 v_cvt_norm_u16_f16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=c000000000000600
+1e9 v_not_b16 =vdst:h src0:h +dpp:0:f20000 +dpp8 zero=d800000000008600 free=2000000000000100
+1ea v_cvt_i32_i16 =vdst src0:h +dpp:0:f20000 +dpp8 zero=d800000000008600 free=2000000000000100
+1eb v_cvt_u32_u16 =vdst src0:h +dpp:0:f20000 +dpp8 zero=d800000000008600 free=2000000000000100
 209 v_fma_dx9_zero_f32 =vdst src0 src1 src2 free=7800
-20a v_mad_i32_i24 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000000700 free=7800
-20b v_mad_u32_u24 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000000700 free=7800
-20c v_cubeid_f32 =vdst src0 src1 src2 +dpp +dpp8 free=7800
-20d v_cubesc_f32 =vdst src0 src1 src2 +dpp +dpp8 free=7800
-20e v_cubetc_f32 =vdst src0 src1 src2 +dpp +dpp8 free=7800
-20f v_cubema_f32 =vdst src0 src1 src2 +dpp +dpp8 free=7800
-210 v_bfe_u32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-211 v_bfe_i32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-212 v_bfi_b32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-213 v_fma_f32 =vdst src0 src1 src2 +dpp +dpp8 free=7800
+20a v_mad_i32_i24 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000000700 free=7800
+20b v_mad_u32_u24 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000000700 free=7800
+20c v_cubeid_f32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 free=7800
+20d v_cubesc_f32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 free=7800
+20e v_cubetc_f32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 free=7800
+20f v_cubema_f32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 free=7800
+210 v_bfe_u32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+211 v_bfe_i32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+212 v_bfi_b32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+213 v_fma_f32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 free=7800
 214 v_fma_f64 =vdst:2 src0:2 src1:2 src2:2 free=7800
-215 v_lerp_u8 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-216 v_alignbit_b32 =vdst src0 src1 src2:h +dpp +dpp8 zero=1800000000000000 free=e000000000000700
-217 v_alignbyte_b32 =vdst src0 src1 src2:h +dpp +dpp8 zero=1800000000000000 free=e000000000000700
-218 v_mullit_f32 =vdst src0 src1 src2 +dpp +dpp8 free=7800
-219 v_min3_f32 =vdst src0 src1 src2 +dpp +dpp8 free=7800
-21a v_min3_i32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-21b v_min3_u32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-21c v_max3_f32 =vdst src0 src1 src2 +dpp +dpp8 free=7800
-21d v_max3_i32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-21e v_max3_u32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-21f v_med3_f32 =vdst src0 src1 src2 +dpp +dpp8 free=7800
-220 v_med3_i32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-221 v_med3_u32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-222 v_sad_u8 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000000700 free=7800
-223 v_sad_hi_u8 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000000700 free=7800
-224 v_sad_u16 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000000700 free=7800
-225 v_sad_u32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000000700 free=7800
-226 v_cvt_pk_u8_f32 =vdst src0 src1 src2 +dpp +dpp8 zero=1800000000000000 free=c000000000007e00
+215 v_lerp_u8 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+216 v_alignbit_b32 =vdst src0 src1 src2:h +dpp:0:f20000 +dpp8 zero=1800000000000000 free=e000000000000700
+217 v_alignbyte_b32 =vdst src0 src1 src2:h +dpp:0:f20000 +dpp8 zero=1800000000000000 free=e000000000000700
+218 v_mullit_f32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 free=7800
+219 v_min3_f32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 free=7800
+21a v_min3_i32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+21b v_min3_u32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+21c v_max3_f32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 free=7800
+21d v_max3_i32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+21e v_max3_u32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+21f v_med3_f32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 free=7800
+220 v_med3_i32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+221 v_med3_u32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+222 v_sad_u8 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000000700 free=7800
+223 v_sad_hi_u8 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000000700 free=7800
+224 v_sad_u16 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000000700 free=7800
+225 v_sad_u32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000000700 free=7800
+226 v_cvt_pk_u8_f32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=1800000000000000 free=c000000000007e00
 227 v_div_fixup_f32 =vdst src0 src1 src2 free=7800
 228 v_div_fixup_f64 =vdst:2 src0:2 src1:2 src2:2 free=7800
 237 v_div_fmas_f32 =vdst src0 src1 src2 free=7800
 238 v_div_fmas_f64 =vdst:2 src0:2 src1:2 src2:2 free=7800
-239 v_msad_u8 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000000700 free=7800
+239 v_msad_u8 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000000700 free=7800
 23a v_qsad_pk_u16_u8 =vdst:2 src0:2 src1 src2:2 zero=f800000000000700 free=7800
 23b v_mqsad_pk_u16_u8 =vdst:2 src0:2 src1 src2:2 zero=f800000000000700 free=7800
 23d v_mqsad_u32_u8 =vdst:4 src0:2 src1 src2:4!v zero=f800000000000700 free=7800
-240 v_xor3_b32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-241 v_mad_u16 =vdst:h src0:h src1:h src2:h +dpp +dpp8 zero=1800000000000000 free=e000000000000700
-244 v_perm_b32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-245 v_xad_u32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-246 v_lshl_add_u32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-247 v_add_lshl_u32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-248 v_fma_f16 =vdst:h src0:h src1:h src2:h +dpp +dpp8
-249 v_min3_f16 =vdst:h src0:h src1:h src2:h +dpp +dpp8
-24a v_min3_i16 =vdst:h src0:h src1:h src2:h +dpp +dpp8 zero=1800000000000000 free=e000000000000700
-24b v_min3_u16 =vdst:h src0:h src1:h src2:h +dpp +dpp8 zero=1800000000000000 free=e000000000000700
-24c v_max3_f16 =vdst:h src0:h src1:h src2:h +dpp +dpp8
-24d v_max3_i16 =vdst:h src0:h src1:h src2:h +dpp +dpp8 zero=1800000000000000 free=e000000000000700
-24e v_max3_u16 =vdst:h src0:h src1:h src2:h +dpp +dpp8 zero=1800000000000000 free=e000000000000700
-24f v_med3_f16 =vdst:h src0:h src1:h src2:h +dpp +dpp8
-250 v_med3_i16 =vdst:h src0:h src1:h src2:h +dpp +dpp8 zero=1800000000000000 free=e000000000000700
-251 v_med3_u16 =vdst:h src0:h src1:h src2:h +dpp +dpp8 zero=1800000000000000 free=e000000000000700
-253 v_mad_i16 =vdst:h src0:h src1:h src2:h +dpp +dpp8 zero=1800000000000000 free=e000000000000700
-254 v_div_fixup_f16 =vdst:h src0:h src1:h src2:h +dpp +dpp8
-255 v_add3_u32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-256 v_lshl_or_b32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-257 v_and_or_b32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-258 v_or3_b32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-259 v_mad_u32_u16 =vdst src0:h src1:h src2 +dpp +dpp8 zero=1800000000000000 free=e000000000000700
-25a v_mad_i32_i16 =vdst src0:h src1:h src2 +dpp +dpp8 zero=1800000000000000 free=e000000000000700
+240 v_xor3_b32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+241 v_mad_u16 =vdst:h src0:h src1:h src2:h +dpp:0:f20000 +dpp8 zero=1800000000000000 free=e000000000000700
+244 v_perm_b32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+245 v_xad_u32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+246 v_lshl_add_u32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+247 v_add_lshl_u32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+248 v_fma_f16 =vdst:h src0:h src1:h src2:h +dpp:0:f20000 +dpp8
+249 v_min3_f16 =vdst:h src0:h src1:h src2:h +dpp:0:f20000 +dpp8
+24a v_min3_i16 =vdst:h src0:h src1:h src2:h +dpp:0:f20000 +dpp8 zero=1800000000000000 free=e000000000000700
+24b v_min3_u16 =vdst:h src0:h src1:h src2:h +dpp:0:f20000 +dpp8 zero=1800000000000000 free=e000000000000700
+24c v_max3_f16 =vdst:h src0:h src1:h src2:h +dpp:0:f20000 +dpp8
+24d v_max3_i16 =vdst:h src0:h src1:h src2:h +dpp:0:f20000 +dpp8 zero=1800000000000000 free=e000000000000700
+24e v_max3_u16 =vdst:h src0:h src1:h src2:h +dpp:0:f20000 +dpp8 zero=1800000000000000 free=e000000000000700
+24f v_med3_f16 =vdst:h src0:h src1:h src2:h +dpp:0:f20000 +dpp8
+250 v_med3_i16 =vdst:h src0:h src1:h src2:h +dpp:0:f20000 +dpp8 zero=1800000000000000 free=e000000000000700
+251 v_med3_u16 =vdst:h src0:h src1:h src2:h +dpp:0:f20000 +dpp8 zero=1800000000000000 free=e000000000000700
+253 v_mad_i16 =vdst:h src0:h src1:h src2:h +dpp:0:f20000 +dpp8 zero=1800000000000000 free=e000000000000700
+254 v_div_fixup_f16 =vdst:h src0:h src1:h src2:h +dpp:0:f20000 +dpp8
+255 v_add3_u32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+256 v_lshl_or_b32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+257 v_and_or_b32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+258 v_or3_b32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+259 v_mad_u32_u16 =vdst src0:h src1:h src2 +dpp:0:f20000 +dpp8 zero=1800000000000000 free=e000000000000700
+25a v_mad_i32_i16 =vdst src0:h src1:h src2 +dpp:0:f20000 +dpp8 zero=1800000000000000 free=e000000000000700
 25b v_permlane16_b32 =vdst src0!v src1!si src2!si zero=f800000000008700 free=6000
 25c v_permlanex16_b32 =vdst src0!v src1!si src2!si zero=f800000000008700 free=6000
-25d v_cndmask_b16 =vdst:h src0:h src1:h src2:m!s +dpp +dpp8 zero=9800000000008400
-25e v_maxmin_f32 =vdst src0 src1 src2 +dpp +dpp8 free=7800
-25f v_minmax_f32 =vdst src0 src1 src2 +dpp +dpp8 free=7800
-260 v_maxmin_f16 =vdst:h src0:h src1:h src2:h +dpp +dpp8
-261 v_minmax_f16 =vdst:h src0:h src1:h src2:h +dpp +dpp8
-262 v_maxmin_u32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-263 v_minmax_u32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-264 v_maxmin_i32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-265 v_minmax_i32 =vdst src0 src1 src2 +dpp +dpp8 zero=f800000000008700 free=7800
-266 v_dot2_f16_f16 =vdst:h src0 src1 src2:h +dpp +dpp8 zero=1800000000008000 free=1800
-267 v_dot2_bf16_bf16 =vdst:h src0 src1 src2:h +dpp +dpp8 zero=1800000000008000 free=1800
-303 v_add_nc_u16 =vdst:h src0:h src1:h +dpp +dpp8 zero=9800000000002400 free=6000000000000300
-304 v_sub_nc_u16 =vdst:h src0:h src1:h +dpp +dpp8 zero=9800000000002400 free=6000000000000300
-305 v_mul_lo_u16 =vdst:h src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-306 v_cvt_pk_i16_f32 =vdst src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
-307 v_cvt_pk_u16_f32 =vdst src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
-309 v_max_u16 =vdst:h src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-30a v_max_i16 =vdst:h src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-30b v_min_u16 =vdst:h src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-30c v_min_i16 =vdst:h src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-30d v_add_nc_i16 =vdst:h src0:h src1:h +dpp +dpp8 zero=9800000000002400 free=6000000000000300
-30e v_sub_nc_i16 =vdst:h src0:h src1:h +dpp +dpp8 zero=9800000000002400 free=6000000000000300
-311 v_pack_b32_f16 =vdst src0:h src1:h +dpp +dpp8 zero=9800000000002400
-312 v_cvt_pk_norm_i16_f16 =vdst src0:h src1:h +dpp +dpp8 zero=9800000000002400
-313 v_cvt_pk_norm_u16_f16 =vdst src0:h src1:h +dpp +dpp8 zero=9800000000002400
-31c v_ldexp_f32 =vdst src0 src1 +dpp +dpp8 zero=8000000000000400 free=4000000000007a00
-31d v_bfm_b32 =vdst src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-31e v_bcnt_u32_b32 =vdst src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-31f v_mbcnt_lo_u32_b32 =vdst src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-320 v_mbcnt_hi_u32_b32 =vdst src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-321 v_cvt_pk_norm_i16_f32 =vdst src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
-322 v_cvt_pk_norm_u16_f32 =vdst src0 src1 +dpp +dpp8 zero=9800000000000400 free=7800
-323 v_cvt_pk_u16_u32 =vdst src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-324 v_cvt_pk_i16_i32 =vdst src0 src1 +dpp +dpp8 zero=f800000000008700 free=7800
-325 v_sub_nc_i32 =vdst src0 src1 +dpp +dpp8 zero=f800000000000700 free=7800
-326 v_add_nc_i32 =vdst src0 src1 +dpp +dpp8 zero=f800000000000700 free=7800
+25d v_cndmask_b16 =vdst:h src0:h src1:h src2:m!s +dpp:0:f20000 +dpp8 zero=9800000000008400
+25e v_maxmin_f32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 free=7800
+25f v_minmax_f32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 free=7800
+260 v_maxmin_f16 =vdst:h src0:h src1:h src2:h +dpp:0:f20000 +dpp8
+261 v_minmax_f16 =vdst:h src0:h src1:h src2:h +dpp:0:f20000 +dpp8
+262 v_maxmin_u32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+263 v_minmax_u32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+264 v_maxmin_i32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+265 v_minmax_i32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+266 v_dot2_f16_f16 =vdst:h src0 src1 src2:h +dpp:0:f20000 +dpp8 zero=1800000000008000 free=1800
+267 v_dot2_bf16_bf16 =vdst:h src0 src1 src2:h +dpp:0:f20000 +dpp8 zero=1800000000008000 free=1800
+303 v_add_nc_u16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000002400 free=6000000000000300
+304 v_sub_nc_u16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000002400 free=6000000000000300
+305 v_mul_lo_u16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+306 v_cvt_pk_i16_f32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
+307 v_cvt_pk_u16_f32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
+309 v_max_u16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+30a v_max_i16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+30b v_min_u16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+30c v_min_i16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+30d v_add_nc_i16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000002400 free=6000000000000300
+30e v_sub_nc_i16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000002400 free=6000000000000300
+311 v_pack_b32_f16 =vdst src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000002400
+312 v_cvt_pk_norm_i16_f16 =vdst src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000002400
+313 v_cvt_pk_norm_u16_f16 =vdst src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000002400
+31c v_ldexp_f32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=8000000000000400 free=4000000000007a00
+31d v_bfm_b32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+31e v_bcnt_u32_b32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+31f v_mbcnt_lo_u32_b32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+320 v_mbcnt_hi_u32_b32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+321 v_cvt_pk_norm_i16_f32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
+322 v_cvt_pk_norm_u16_f32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=9800000000000400 free=7800
+323 v_cvt_pk_u16_u32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+324 v_cvt_pk_i16_i32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000008700 free=7800
+325 v_sub_nc_i32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000000700 free=7800
+326 v_add_nc_i32 =vdst src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000000700 free=7800
 327 v_add_f64 =vdst:2 src0:2 src1:2 zero=8000000000000400 free=7800
 328 v_mul_f64 =vdst:2 src0:2 src1:2 zero=8000000000000400 free=7800
 329 v_min_f64 =vdst:2 src0:2 src1:2 zero=8000000000000400 free=7800
@@ -998,29 +998,29 @@ ff v_cmpx_class_f64 =exec src0:2 src1 zero=9800000000008481 ones=7e free=4000000
 32d v_mul_hi_u32 =vdst src0 src1 zero=f800000000008700 free=7800
 32e v_mul_hi_i32 =vdst src0 src1 zero=f800000000008700 free=7800
 32f v_trig_preop_f64 =vdst:2 src0:2 src1 zero=8000000000000400 free=4000000000007a00
-338 v_lshlrev_b16 =vdst:h src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-339 v_lshrrev_b16 =vdst:h src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-33a v_ashrrev_i16 =vdst:h src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
+338 v_lshlrev_b16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+339 v_lshrrev_b16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+33a v_ashrrev_i16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
 33c v_lshlrev_b64 =vdst:2 src0 src1:2 zero=f800000000008700 free=7800
 33d v_lshrrev_b64 =vdst:2 src0 src1:2 zero=f800000000008700 free=7800
 33e v_ashrrev_i64 =vdst:2 src0 src1:2 zero=f800000000008700 free=7800
 360 v_readlane_b32 =vdst!s src0!v src1!si zero=f800000000008700 free=7800
 361 v_writelane_b32 =vdst src0!si src1!si zero=f800000000008700 free=7800
-362 v_and_b16 =vdst:h src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-363 v_or_b16 =vdst:h src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
-364 v_xor_b16 =vdst:h src0:h src1:h +dpp +dpp8 zero=9800000000008400 free=6000000000000300
+362 v_and_b16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+363 v_or_b16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
+364 v_xor_b16 =vdst:h src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000008400 free=6000000000000300
 """,
     "VOP3_SDST": """
-120 v_add_co_ci_u32 =vdst =sdst:m src0 src1 src2:m!s +dpp +dpp8 zero=f800000000000000
-121 v_sub_co_ci_u32 =vdst =sdst:m src0 src1 src2:m!s +dpp +dpp8 zero=f800000000000000
-122 v_subrev_co_ci_u32 =vdst =sdst:m src0 src1 src2:m!s +dpp +dpp8 zero=f800000000000000
+120 v_add_co_ci_u32 =vdst =sdst:m src0 src1 src2:m!s +dpp:0:f20000 +dpp8 zero=f800000000000000
+121 v_sub_co_ci_u32 =vdst =sdst:m src0 src1 src2:m!s +dpp:0:f20000 +dpp8 zero=f800000000000000
+122 v_subrev_co_ci_u32 =vdst =sdst:m src0 src1 src2:m!s +dpp:0:f20000 +dpp8 zero=f800000000000000
 2fc v_div_scale_f32 =vdst =sdst:m src0 src1 src2
 2fd v_div_scale_f64 =vdst:2 =sdst:m src0:2 src1:2 src2:2
 2fe v_mad_u64_u32 =vdst:2 =sdst:m src0 src1 src2:2 zero=f800000000000000
 2ff v_mad_i64_i32 =vdst:2 =sdst:m src0 src1 src2:2 zero=f800000000000000
-300 v_add_co_u32 =vdst =sdst:m src0 src1 +dpp +dpp8 zero=f800000000000000
-301 v_sub_co_u32 =vdst =sdst:m src0 src1 +dpp +dpp8 zero=f800000000000000
-302 v_subrev_co_u32 =vdst =sdst:m src0 src1 +dpp +dpp8 zero=f800000000000000
+300 v_add_co_u32 =vdst =sdst:m src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000000000
+301 v_sub_co_u32 =vdst =sdst:m src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000000000
+302 v_subrev_co_u32 =vdst =sdst:m src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000000000
 """,
     "VINTERP": """
 00 v_interp_p10_f32 =vdst src0!v src1!v src2!v free=1800000000807800
@@ -1205,58 +1205,58 @@ fe ds_load_b96 =vdst:3 vaddr zero=ffff0000000000 free=10000
 ff ds_load_b128 =vdst:4 vaddr zero=ffff0000000000 free=10000
 """,
     "FLAT": """
-10 flat_load_u8 =vdst vaddr:2 zero=80000000000000 free=2000000
-11 flat_load_i8 =vdst vaddr:2 zero=80000000000000 free=2000000
-12 flat_load_u16 =vdst vaddr:2 zero=80000000000000 free=2000000
-13 flat_load_i16 =vdst vaddr:2 zero=80000000000000 free=2000000
-14 flat_load_b32 =vdst vaddr:2 zero=80000000000000 free=2000000
-15 flat_load_b64 =vdst:2 vaddr:2 zero=80000000000000 free=2000000
-16 flat_load_b96 =vdst:3 vaddr:2 zero=80000000000000 free=2000000
-17 flat_load_b128 =vdst:4 vaddr:2 zero=80000000000000 free=2000000
-18 flat_store_b8 vaddr:2 vdata zero=80000000000000 free=2000000
-19 flat_store_b16 vaddr:2 vdata zero=80000000000000 free=2000000
-1a flat_store_b32 vaddr:2 vdata zero=80000000000000 free=2000000
-1b flat_store_b64 vaddr:2 vdata:2 zero=80000000000000 free=2000000
-1c flat_store_b96 vaddr:2 vdata:3 zero=80000000000000 free=2000000
-1d flat_store_b128 vaddr:2 vdata:4 zero=80000000000000 free=2000000
-1e flat_load_d16_u8 =vdst vaddr:2 zero=80000000000000 free=2000000
-1f flat_load_d16_i8 =vdst vaddr:2 zero=80000000000000 free=2000000
-20 flat_load_d16_b16 =vdst vaddr:2 zero=80000000000000 free=2000000
-21 flat_load_d16_hi_u8 =vdst vaddr:2 zero=80000000000000 free=2000000
-22 flat_load_d16_hi_i8 =vdst vaddr:2 zero=80000000000000 free=2000000
-23 flat_load_d16_hi_b16 =vdst vaddr:2 zero=80000000000000 free=2000000
-24 flat_store_d16_hi_b8 vaddr:2 vdata zero=80000000000000 free=2000000
-25 flat_store_d16_hi_b16 vaddr:2 vdata zero=80000000000000 free=2000000
-33 flat_atomic_swap_b32 =vdst? vaddr:2 vdata zero=80000000000000 free=2000000
-34 flat_atomic_cmpswap_b32 =vdst? vaddr:2 vdata:2 zero=80000000000000 free=2000000
-35 flat_atomic_add_u32 =vdst? vaddr:2 vdata zero=80000000000000 free=2000000
-36 flat_atomic_sub_u32 =vdst? vaddr:2 vdata zero=80000000000000 free=2000000
-38 flat_atomic_min_i32 =vdst? vaddr:2 vdata zero=80000000000000 free=2000000
-39 flat_atomic_min_u32 =vdst? vaddr:2 vdata zero=80000000000000 free=2000000
-3a flat_atomic_max_i32 =vdst? vaddr:2 vdata zero=80000000000000 free=2000000
-3b flat_atomic_max_u32 =vdst? vaddr:2 vdata zero=80000000000000 free=2000000
-3c flat_atomic_and_b32 =vdst? vaddr:2 vdata zero=80000000000000 free=2000000
-3d flat_atomic_or_b32 =vdst? vaddr:2 vdata zero=80000000000000 free=2000000
-3e flat_atomic_xor_b32 =vdst? vaddr:2 vdata zero=80000000000000 free=2000000
-3f flat_atomic_inc_u32 =vdst? vaddr:2 vdata zero=80000000000000 free=2000000
-40 flat_atomic_dec_u32 =vdst? vaddr:2 vdata zero=80000000000000 free=2000000
-41 flat_atomic_swap_b64 =vdst:2? vaddr:2 vdata:2 zero=80000000000000 free=2000000
-42 flat_atomic_cmpswap_b64 =vdst:2? vaddr:2 vdata:4 zero=80000000000000 free=2000000
-43 flat_atomic_add_u64 =vdst:2? vaddr:2 vdata:2 zero=80000000000000 free=2000000
-44 flat_atomic_sub_u64 =vdst:2? vaddr:2 vdata:2 zero=80000000000000 free=2000000
-45 flat_atomic_min_i64 =vdst:2? vaddr:2 vdata:2 zero=80000000000000 free=2000000
-46 flat_atomic_min_u64 =vdst:2? vaddr:2 vdata:2 zero=80000000000000 free=2000000
-47 flat_atomic_max_i64 =vdst:2? vaddr:2 vdata:2 zero=80000000000000 free=2000000
-48 flat_atomic_max_u64 =vdst:2? vaddr:2 vdata:2 zero=80000000000000 free=2000000
-49 flat_atomic_and_b64 =vdst:2? vaddr:2 vdata:2 zero=80000000000000 free=2000000
-4a flat_atomic_or_b64 =vdst:2? vaddr:2 vdata:2 zero=80000000000000 free=2000000
-4b flat_atomic_xor_b64 =vdst:2? vaddr:2 vdata:2 zero=80000000000000 free=2000000
-4c flat_atomic_inc_u64 =vdst:2? vaddr:2 vdata:2 zero=80000000000000 free=2000000
-4d flat_atomic_dec_u64 =vdst:2? vaddr:2 vdata:2 zero=80000000000000 free=2000000
-50 flat_atomic_cmpswap_f32 =vdst? vaddr:2 vdata:2 zero=80000000000000 free=2000000
-51 flat_atomic_min_f32 =vdst? vaddr:2 vdata zero=80000000000000 free=2000000
-52 flat_atomic_max_f32 =vdst? vaddr:2 vdata zero=80000000000000 free=2000000
-56 flat_atomic_add_f32 =vdst? vaddr:2 vdata zero=80000000000000 free=2000000
+10 flat_load_u8 =vdst vaddr:2 zero=83000000000000 ones=7c000000000000 free=2000000
+11 flat_load_i8 =vdst vaddr:2 zero=83000000000000 ones=7c000000000000 free=2000000
+12 flat_load_u16 =vdst vaddr:2 zero=83000000000000 ones=7c000000000000 free=2000000
+13 flat_load_i16 =vdst vaddr:2 zero=83000000000000 ones=7c000000000000 free=2000000
+14 flat_load_b32 =vdst vaddr:2 zero=83000000000000 ones=7c000000000000 free=2000000
+15 flat_load_b64 =vdst:2 vaddr:2 zero=83000000000000 ones=7c000000000000 free=2000000
+16 flat_load_b96 =vdst:3 vaddr:2 zero=83000000000000 ones=7c000000000000 free=2000000
+17 flat_load_b128 =vdst:4 vaddr:2 zero=83000000000000 ones=7c000000000000 free=2000000
+18 flat_store_b8 vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
+19 flat_store_b16 vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
+1a flat_store_b32 vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
+1b flat_store_b64 vaddr:2 vdata:2 zero=83000000000000 ones=7c000000000000 free=2000000
+1c flat_store_b96 vaddr:2 vdata:3 zero=83000000000000 ones=7c000000000000 free=2000000
+1d flat_store_b128 vaddr:2 vdata:4 zero=83000000000000 ones=7c000000000000 free=2000000
+1e flat_load_d16_u8 =vdst vaddr:2 zero=83000000000000 ones=7c000000000000 free=2000000
+1f flat_load_d16_i8 =vdst vaddr:2 zero=83000000000000 ones=7c000000000000 free=2000000
+20 flat_load_d16_b16 =vdst vaddr:2 zero=83000000000000 ones=7c000000000000 free=2000000
+21 flat_load_d16_hi_u8 =vdst vaddr:2 zero=83000000000000 ones=7c000000000000 free=2000000
+22 flat_load_d16_hi_i8 =vdst vaddr:2 zero=83000000000000 ones=7c000000000000 free=2000000
+23 flat_load_d16_hi_b16 =vdst vaddr:2 zero=83000000000000 ones=7c000000000000 free=2000000
+24 flat_store_d16_hi_b8 vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
+25 flat_store_d16_hi_b16 vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
+33 flat_atomic_swap_b32 =vdst? vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
+34 flat_atomic_cmpswap_b32 =vdst? vaddr:2 vdata:2 zero=83000000000000 ones=7c000000000000 free=2000000
+35 flat_atomic_add_u32 =vdst? vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
+36 flat_atomic_sub_u32 =vdst? vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
+38 flat_atomic_min_i32 =vdst? vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
+39 flat_atomic_min_u32 =vdst? vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
+3a flat_atomic_max_i32 =vdst? vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
+3b flat_atomic_max_u32 =vdst? vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
+3c flat_atomic_and_b32 =vdst? vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
+3d flat_atomic_or_b32 =vdst? vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
+3e flat_atomic_xor_b32 =vdst? vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
+3f flat_atomic_inc_u32 =vdst? vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
+40 flat_atomic_dec_u32 =vdst? vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
+41 flat_atomic_swap_b64 =vdst:2? vaddr:2 vdata:2 zero=83000000000000 ones=7c000000000000 free=2000000
+42 flat_atomic_cmpswap_b64 =vdst:2? vaddr:2 vdata:4 zero=83000000000000 ones=7c000000000000 free=2000000
+43 flat_atomic_add_u64 =vdst:2? vaddr:2 vdata:2 zero=83000000000000 ones=7c000000000000 free=2000000
+44 flat_atomic_sub_u64 =vdst:2? vaddr:2 vdata:2 zero=83000000000000 ones=7c000000000000 free=2000000
+45 flat_atomic_min_i64 =vdst:2? vaddr:2 vdata:2 zero=83000000000000 ones=7c000000000000 free=2000000
+46 flat_atomic_min_u64 =vdst:2? vaddr:2 vdata:2 zero=83000000000000 ones=7c000000000000 free=2000000
+47 flat_atomic_max_i64 =vdst:2? vaddr:2 vdata:2 zero=83000000000000 ones=7c000000000000 free=2000000
+48 flat_atomic_max_u64 =vdst:2? vaddr:2 vdata:2 zero=83000000000000 ones=7c000000000000 free=2000000
+49 flat_atomic_and_b64 =vdst:2? vaddr:2 vdata:2 zero=83000000000000 ones=7c000000000000 free=2000000
+4a flat_atomic_or_b64 =vdst:2? vaddr:2 vdata:2 zero=83000000000000 ones=7c000000000000 free=2000000
+4b flat_atomic_xor_b64 =vdst:2? vaddr:2 vdata:2 zero=83000000000000 ones=7c000000000000 free=2000000
+4c flat_atomic_inc_u64 =vdst:2? vaddr:2 vdata:2 zero=83000000000000 ones=7c000000000000 free=2000000
+4d flat_atomic_dec_u64 =vdst:2? vaddr:2 vdata:2 zero=83000000000000 ones=7c000000000000 free=2000000
+50 flat_atomic_cmpswap_f32 =vdst? vaddr:2 vdata:2 zero=83000000000000 ones=7c000000000000 free=2000000
+51 flat_atomic_min_f32 =vdst? vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
+52 flat_atomic_max_f32 =vdst? vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
+56 flat_atomic_add_f32 =vdst? vaddr:2 vdata zero=83000000000000 ones=7c000000000000 free=2000000
 """,
     "FLAT_SCRATCH": """
 10 scratch_load_u8 =vdst vaddr saddr free=2000000

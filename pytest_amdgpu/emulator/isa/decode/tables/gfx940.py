@@ -195,161 +195,161 @@ ROWS = {
 """,
     "VOP1": """
 00 v_nop zero=1fe0000
-01 v_mov_b32 =vdst src0 +sdwa +dpp
+01 v_mov_b32 =vdst src0 +sdwa:bf30c000:40400000 +dpp:f00000:60000
 02 v_readfirstlane_b32 =vdst!s src0!v
-03 v_cvt_i32_f64 =vdst src0:2
-04 v_cvt_f64_i32 =vdst:2 src0
-05 v_cvt_f32_i32 =vdst src0 +sdwa +dpp
-06 v_cvt_f32_u32 =vdst src0 +sdwa +dpp
-07 v_cvt_u32_f32 =vdst src0 +sdwa +dpp
-08 v_cvt_i32_f32 =vdst src0 +sdwa +dpp
-0a v_cvt_f16_f32 =vdst src0 +sdwa +dpp
-0b v_cvt_f32_f16 =vdst src0 +sdwa +dpp
-0c v_cvt_rpi_i32_f32 =vdst src0 +sdwa +dpp
-0d v_cvt_flr_i32_f32 =vdst src0 +sdwa +dpp
-0e v_cvt_off_f32_i4 =vdst src0 +sdwa +dpp
-0f v_cvt_f32_f64 =vdst src0:2
-10 v_cvt_f64_f32 =vdst:2 src0
-11 v_cvt_f32_ubyte0 =vdst src0 +sdwa +dpp
-12 v_cvt_f32_ubyte1 =vdst src0 +sdwa +dpp
-13 v_cvt_f32_ubyte2 =vdst src0 +sdwa +dpp
-14 v_cvt_f32_ubyte3 =vdst src0 +sdwa +dpp
-15 v_cvt_u32_f64 =vdst src0:2
-16 v_cvt_f64_u32 =vdst:2 src0
-17 v_trunc_f64 =vdst:2 src0:2
-18 v_ceil_f64 =vdst:2 src0:2
-19 v_rndne_f64 =vdst:2 src0:2
-1a v_floor_f64 =vdst:2 src0:2
-1b v_fract_f32 =vdst src0 +sdwa +dpp
-1c v_trunc_f32 =vdst src0 +sdwa +dpp
-1d v_ceil_f32 =vdst src0 +sdwa +dpp
-1e v_rndne_f32 =vdst src0 +sdwa +dpp
-1f v_floor_f32 =vdst src0 +sdwa +dpp
-20 v_exp_f32 =vdst src0 +sdwa +dpp
-21 v_log_f32 =vdst src0 +sdwa +dpp
-22 v_rcp_f32 =vdst src0 +sdwa +dpp
-23 v_rcp_iflag_f32 =vdst src0 +sdwa +dpp
-24 v_rsq_f32 =vdst src0 +sdwa +dpp
-25 v_rcp_f64 =vdst:2 src0:2
-26 v_rsq_f64 =vdst:2 src0:2
-27 v_sqrt_f32 =vdst src0 +sdwa +dpp
-28 v_sqrt_f64 =vdst:2 src0:2
-29 v_sin_f32 =vdst src0 +sdwa +dpp
-2a v_cos_f32 =vdst src0 +sdwa +dpp
-2b v_not_b32 =vdst src0 +sdwa +dpp
-2c v_bfrev_b32 =vdst src0 +sdwa +dpp
-2d v_ffbh_u32 =vdst src0 +sdwa +dpp
-2e v_ffbl_b32 =vdst src0 +sdwa +dpp
-2f v_ffbh_i32 =vdst src0 +sdwa +dpp
-30 v_frexp_exp_i32_f64 =vdst src0:2
-31 v_frexp_mant_f64 =vdst:2 src0:2
-32 v_fract_f64 =vdst:2 src0:2
-33 v_frexp_exp_i32_f32 =vdst src0 +sdwa +dpp
-34 v_frexp_mant_f32 =vdst src0 +sdwa +dpp
+03 v_cvt_i32_f64 =vdst src0:2 +newbcast:c00000:60000
+04 v_cvt_f64_i32 =vdst:2 src0 +newbcast:f00000:60000
+05 v_cvt_f32_i32 =vdst src0 +sdwa:bf300000:40400000 +dpp:f00000:60000
+06 v_cvt_f32_u32 =vdst src0 +sdwa:bf300000:40400000 +dpp:f00000:60000
+07 v_cvt_u32_f32 =vdst src0 +sdwa:bf08c000:40400000 +dpp:c00000:60000
+08 v_cvt_i32_f32 =vdst src0 +sdwa:bf08c000:40400000 +dpp:c00000:60000
+0a v_cvt_f16_f32 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+0b v_cvt_f32_f16 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+0c v_cvt_rpi_i32_f32 =vdst src0 +sdwa:bf08c000:40400000 +dpp:c00000:60000
+0d v_cvt_flr_i32_f32 =vdst src0 +sdwa:bf08c000:40400000 +dpp:c00000:60000
+0e v_cvt_off_f32_i4 =vdst src0 +sdwa:bf300000:40400000 +dpp:f00000:60000
+0f v_cvt_f32_f64 =vdst src0:2 +newbcast:c00000:60000
+10 v_cvt_f64_f32 =vdst:2 src0 +newbcast:c00000:60000
+11 v_cvt_f32_ubyte0 =vdst src0 +sdwa:bf300000:40400000 +dpp:f00000:60000
+12 v_cvt_f32_ubyte1 =vdst src0 +sdwa:bf300000:40400000 +dpp:f00000:60000
+13 v_cvt_f32_ubyte2 =vdst src0 +sdwa:bf300000:40400000 +dpp:f00000:60000
+14 v_cvt_f32_ubyte3 =vdst src0 +sdwa:bf300000:40400000 +dpp:f00000:60000
+15 v_cvt_u32_f64 =vdst src0:2 +newbcast:c00000:60000
+16 v_cvt_f64_u32 =vdst:2 src0 +newbcast:f00000:60000
+17 v_trunc_f64 =vdst:2 src0:2 +newbcast:c00000:60000
+18 v_ceil_f64 =vdst:2 src0:2 +newbcast:c00000:60000
+19 v_rndne_f64 =vdst:2 src0:2 +newbcast:c00000:60000
+1a v_floor_f64 =vdst:2 src0:2 +newbcast:c00000:60000
+1b v_fract_f32 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+1c v_trunc_f32 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+1d v_ceil_f32 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+1e v_rndne_f32 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+1f v_floor_f32 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+20 v_exp_f32 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+21 v_log_f32 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+22 v_rcp_f32 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+23 v_rcp_iflag_f32 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+24 v_rsq_f32 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+25 v_rcp_f64 =vdst:2 src0:2 +newbcast:c00000:60000
+26 v_rsq_f64 =vdst:2 src0:2 +newbcast:c00000:60000
+27 v_sqrt_f32 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+28 v_sqrt_f64 =vdst:2 src0:2 +newbcast:c00000:60000
+29 v_sin_f32 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+2a v_cos_f32 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+2b v_not_b32 =vdst src0 +sdwa:bf30c000:40400000 +dpp:f00000:60000
+2c v_bfrev_b32 =vdst src0 +sdwa:bf30c000:40400000 +dpp:f00000:60000
+2d v_ffbh_u32 =vdst src0 +sdwa:bf30c000:40400000 +dpp:f00000:60000
+2e v_ffbl_b32 =vdst src0 +sdwa:bf30c000:40400000 +dpp:f00000:60000
+2f v_ffbh_i32 =vdst src0 +sdwa:bf30c000:40400000 +dpp:f00000:60000
+30 v_frexp_exp_i32_f64 =vdst src0:2 +newbcast:c00000:60000
+31 v_frexp_mant_f64 =vdst:2 src0:2 +newbcast:c00000:60000
+32 v_fract_f64 =vdst:2 src0:2 +newbcast:c00000:60000
+33 v_frexp_exp_i32_f32 =vdst src0 +sdwa:bf08c000:40400000 +dpp:c00000:60000
+34 v_frexp_mant_f32 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
 35 v_clrexcp zero=1fe0000
-37 v_screen_partition_4se_b32 =vdst src0 +sdwa +dpp
-38 v_mov_b64 =vdst:2 src0:2
-39 v_cvt_f16_u16 =vdst src0 +sdwa +dpp
-3a v_cvt_f16_i16 =vdst src0 +sdwa +dpp
-3b v_cvt_u16_f16 =vdst src0 +sdwa +dpp
-3c v_cvt_i16_f16 =vdst src0 +sdwa +dpp
-3d v_rcp_f16 =vdst src0 +sdwa +dpp
-3e v_sqrt_f16 =vdst src0 +sdwa +dpp
-3f v_rsq_f16 =vdst src0 +sdwa +dpp
-40 v_log_f16 =vdst src0 +sdwa +dpp
-41 v_exp_f16 =vdst src0 +sdwa +dpp
-42 v_frexp_mant_f16 =vdst src0 +sdwa +dpp
-43 v_frexp_exp_i16_f16 =vdst src0 +sdwa +dpp
-44 v_floor_f16 =vdst src0 +sdwa +dpp
-45 v_ceil_f16 =vdst src0 +sdwa +dpp
-46 v_trunc_f16 =vdst src0 +sdwa +dpp
-47 v_rndne_f16 =vdst src0 +sdwa +dpp
-48 v_fract_f16 =vdst src0 +sdwa +dpp
-49 v_sin_f16 =vdst src0 +sdwa +dpp
-4a v_cos_f16 =vdst src0 +sdwa +dpp
-4b v_exp_legacy_f32 =vdst src0 +sdwa +dpp
-4c v_log_legacy_f32 =vdst src0 +sdwa +dpp
-4d v_cvt_norm_i16_f16 =vdst src0 +sdwa +dpp
-4e v_cvt_norm_u16_f16 =vdst src0 +sdwa +dpp
-4f v_sat_pk_u8_i16 =vdst src0 +sdwa +dpp
+37 v_screen_partition_4se_b32 =vdst src0 +sdwa:bf30c000:40400000 +dpp:f00000:60000
+38 v_mov_b64 =vdst:2 src0:2 +newbcast:f00000:60000
+39 v_cvt_f16_u16 =vdst src0 +sdwa:bf300000:40400000 +dpp:f00000:60000
+3a v_cvt_f16_i16 =vdst src0 +sdwa:bf300000:40400000 +dpp:f00000:60000
+3b v_cvt_u16_f16 =vdst src0 +sdwa:bf08c000:40400000 +dpp:c00000:60000
+3c v_cvt_i16_f16 =vdst src0 +sdwa:bf08c000:40400000 +dpp:c00000:60000
+3d v_rcp_f16 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+3e v_sqrt_f16 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+3f v_rsq_f16 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+40 v_log_f16 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+41 v_exp_f16 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+42 v_frexp_mant_f16 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+43 v_frexp_exp_i16_f16 =vdst src0 +sdwa:bf08c000:40400000 +dpp:c00000:60000
+44 v_floor_f16 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+45 v_ceil_f16 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+46 v_trunc_f16 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+47 v_rndne_f16 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+48 v_fract_f16 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+49 v_sin_f16 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+4a v_cos_f16 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+4b v_exp_legacy_f32 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+4c v_log_legacy_f32 =vdst src0 +sdwa:bf080000:40400000 +dpp:c00000:60000
+4d v_cvt_norm_i16_f16 =vdst src0 +sdwa:bf08c000:40400000 +dpp:c00000:60000
+4e v_cvt_norm_u16_f16 =vdst src0 +sdwa:bf08c000:40400000 +dpp:c00000:60000
+4f v_sat_pk_u8_i16 =vdst src0 +sdwa:bf30c000:40400000 +dpp:f00000:60000
 51 v_swap_b32 =vdst src0!v
 52 v_accvgpr_mov_b32 =vdst!a src0!a
-54 v_cvt_f32_fp8 =vdst src0 +sdwa +dpp
-55 v_cvt_f32_bf8 =vdst src0 +sdwa +dpp
-56 v_cvt_pk_f32_fp8 =vdst:2 src0 +sdwa
-57 v_cvt_pk_f32_bf8 =vdst:2 src0 +sdwa
+54 v_cvt_f32_fp8 =vdst src0 +sdwa:bf300000:40400000 +dpp:f00000:60000
+55 v_cvt_f32_bf8 =vdst src0 +sdwa:bf300000:40400000 +dpp:f00000:60000
+56 v_cvt_pk_f32_fp8 =vdst:2 src0 +sdwa:bf300000:40400000 +newbcast:f00000:60000
+57 v_cvt_pk_f32_bf8 =vdst:2 src0 +sdwa:bf300000:40400000 +newbcast:f00000:60000
 """,
     "VOPC": """
-10 v_cmp_class_f32 =vcc src0 vsrc1 +sdwa
-11 v_cmpx_class_f32 =vcc src0 vsrc1 +sdwa
+10 v_cmp_class_f32 =vcc src0 vsrc1 +sdwa:30080000:40400000
+11 v_cmpx_class_f32 =vcc src0 vsrc1 +sdwa:30080000:40400000
 12 v_cmp_class_f64 =vcc src0:2 vsrc1
 13 v_cmpx_class_f64 =vcc src0:2 vsrc1
-14 v_cmp_class_f16 =vcc src0 vsrc1 +sdwa
-15 v_cmpx_class_f16 =vcc src0 vsrc1 +sdwa
-20 v_cmp_f_f16 =vcc src0 vsrc1 +sdwa
-21 v_cmp_lt_f16 =vcc src0 vsrc1 +sdwa
-22 v_cmp_eq_f16 =vcc src0 vsrc1 +sdwa
-23 v_cmp_le_f16 =vcc src0 vsrc1 +sdwa
-24 v_cmp_gt_f16 =vcc src0 vsrc1 +sdwa
-25 v_cmp_lg_f16 =vcc src0 vsrc1 +sdwa
-26 v_cmp_ge_f16 =vcc src0 vsrc1 +sdwa
-27 v_cmp_o_f16 =vcc src0 vsrc1 +sdwa
-28 v_cmp_u_f16 =vcc src0 vsrc1 +sdwa
-29 v_cmp_nge_f16 =vcc src0 vsrc1 +sdwa
-2a v_cmp_nlg_f16 =vcc src0 vsrc1 +sdwa
-2b v_cmp_ngt_f16 =vcc src0 vsrc1 +sdwa
-2c v_cmp_nle_f16 =vcc src0 vsrc1 +sdwa
-2d v_cmp_neq_f16 =vcc src0 vsrc1 +sdwa
-2e v_cmp_nlt_f16 =vcc src0 vsrc1 +sdwa
-2f v_cmp_tru_f16 =vcc src0 vsrc1 +sdwa
-30 v_cmpx_f_f16 =vcc src0 vsrc1 +sdwa
-31 v_cmpx_lt_f16 =vcc src0 vsrc1 +sdwa
-32 v_cmpx_eq_f16 =vcc src0 vsrc1 +sdwa
-33 v_cmpx_le_f16 =vcc src0 vsrc1 +sdwa
-34 v_cmpx_gt_f16 =vcc src0 vsrc1 +sdwa
-35 v_cmpx_lg_f16 =vcc src0 vsrc1 +sdwa
-36 v_cmpx_ge_f16 =vcc src0 vsrc1 +sdwa
-37 v_cmpx_o_f16 =vcc src0 vsrc1 +sdwa
-38 v_cmpx_u_f16 =vcc src0 vsrc1 +sdwa
-39 v_cmpx_nge_f16 =vcc src0 vsrc1 +sdwa
-3a v_cmpx_nlg_f16 =vcc src0 vsrc1 +sdwa
-3b v_cmpx_ngt_f16 =vcc src0 vsrc1 +sdwa
-3c v_cmpx_nle_f16 =vcc src0 vsrc1 +sdwa
-3d v_cmpx_neq_f16 =vcc src0 vsrc1 +sdwa
-3e v_cmpx_nlt_f16 =vcc src0 vsrc1 +sdwa
-3f v_cmpx_tru_f16 =vcc src0 vsrc1 +sdwa
-40 v_cmp_f_f32 =vcc src0 vsrc1 +sdwa
-41 v_cmp_lt_f32 =vcc src0 vsrc1 +sdwa
-42 v_cmp_eq_f32 =vcc src0 vsrc1 +sdwa
-43 v_cmp_le_f32 =vcc src0 vsrc1 +sdwa
-44 v_cmp_gt_f32 =vcc src0 vsrc1 +sdwa
-45 v_cmp_lg_f32 =vcc src0 vsrc1 +sdwa
-46 v_cmp_ge_f32 =vcc src0 vsrc1 +sdwa
-47 v_cmp_o_f32 =vcc src0 vsrc1 +sdwa
-48 v_cmp_u_f32 =vcc src0 vsrc1 +sdwa
-49 v_cmp_nge_f32 =vcc src0 vsrc1 +sdwa
-4a v_cmp_nlg_f32 =vcc src0 vsrc1 +sdwa
-4b v_cmp_ngt_f32 =vcc src0 vsrc1 +sdwa
-4c v_cmp_nle_f32 =vcc src0 vsrc1 +sdwa
-4d v_cmp_neq_f32 =vcc src0 vsrc1 +sdwa
-4e v_cmp_nlt_f32 =vcc src0 vsrc1 +sdwa
-4f v_cmp_tru_f32 =vcc src0 vsrc1 +sdwa
-50 v_cmpx_f_f32 =vcc src0 vsrc1 +sdwa
-51 v_cmpx_lt_f32 =vcc src0 vsrc1 +sdwa
-52 v_cmpx_eq_f32 =vcc src0 vsrc1 +sdwa
-53 v_cmpx_le_f32 =vcc src0 vsrc1 +sdwa
-54 v_cmpx_gt_f32 =vcc src0 vsrc1 +sdwa
-55 v_cmpx_lg_f32 =vcc src0 vsrc1 +sdwa
-56 v_cmpx_ge_f32 =vcc src0 vsrc1 +sdwa
-57 v_cmpx_o_f32 =vcc src0 vsrc1 +sdwa
-58 v_cmpx_u_f32 =vcc src0 vsrc1 +sdwa
-59 v_cmpx_nge_f32 =vcc src0 vsrc1 +sdwa
-5a v_cmpx_nlg_f32 =vcc src0 vsrc1 +sdwa
-5b v_cmpx_ngt_f32 =vcc src0 vsrc1 +sdwa
-5c v_cmpx_nle_f32 =vcc src0 vsrc1 +sdwa
-5d v_cmpx_neq_f32 =vcc src0 vsrc1 +sdwa
-5e v_cmpx_nlt_f32 =vcc src0 vsrc1 +sdwa
-5f v_cmpx_tru_f32 =vcc src0 vsrc1 +sdwa
+14 v_cmp_class_f16 =vcc src0 vsrc1 +sdwa:30080000:40400000
+15 v_cmpx_class_f16 =vcc src0 vsrc1 +sdwa:30080000:40400000
+20 v_cmp_f_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+21 v_cmp_lt_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+22 v_cmp_eq_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+23 v_cmp_le_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+24 v_cmp_gt_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+25 v_cmp_lg_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+26 v_cmp_ge_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+27 v_cmp_o_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+28 v_cmp_u_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+29 v_cmp_nge_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+2a v_cmp_nlg_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+2b v_cmp_ngt_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+2c v_cmp_nle_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+2d v_cmp_neq_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+2e v_cmp_nlt_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+2f v_cmp_tru_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+30 v_cmpx_f_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+31 v_cmpx_lt_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+32 v_cmpx_eq_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+33 v_cmpx_le_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+34 v_cmpx_gt_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+35 v_cmpx_lg_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+36 v_cmpx_ge_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+37 v_cmpx_o_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+38 v_cmpx_u_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+39 v_cmpx_nge_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+3a v_cmpx_nlg_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+3b v_cmpx_ngt_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+3c v_cmpx_nle_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+3d v_cmpx_neq_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+3e v_cmpx_nlt_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+3f v_cmpx_tru_f16 =vcc src0 vsrc1 +sdwa:8080000:40400000
+40 v_cmp_f_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+41 v_cmp_lt_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+42 v_cmp_eq_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+43 v_cmp_le_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+44 v_cmp_gt_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+45 v_cmp_lg_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+46 v_cmp_ge_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+47 v_cmp_o_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+48 v_cmp_u_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+49 v_cmp_nge_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+4a v_cmp_nlg_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+4b v_cmp_ngt_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+4c v_cmp_nle_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+4d v_cmp_neq_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+4e v_cmp_nlt_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+4f v_cmp_tru_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+50 v_cmpx_f_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+51 v_cmpx_lt_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+52 v_cmpx_eq_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+53 v_cmpx_le_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+54 v_cmpx_gt_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+55 v_cmpx_lg_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+56 v_cmpx_ge_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+57 v_cmpx_o_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+58 v_cmpx_u_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+59 v_cmpx_nge_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+5a v_cmpx_nlg_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+5b v_cmpx_ngt_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+5c v_cmpx_nle_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+5d v_cmpx_neq_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+5e v_cmpx_nlt_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
+5f v_cmpx_tru_f32 =vcc src0 vsrc1 +sdwa:8080000:40400000
 60 v_cmp_f_f64 =vcc src0:2 vsrc1:2
 61 v_cmp_lt_f64 =vcc src0:2 vsrc1:2
 62 v_cmp_eq_f64 =vcc src0:2 vsrc1:2
@@ -382,70 +382,70 @@ ROWS = {
 7d v_cmpx_neq_f64 =vcc src0:2 vsrc1:2
 7e v_cmpx_nlt_f64 =vcc src0:2 vsrc1:2
 7f v_cmpx_tru_f64 =vcc src0:2 vsrc1:2
-a0 v_cmp_f_i16 =vcc src0 vsrc1 +sdwa
-a1 v_cmp_lt_i16 =vcc src0 vsrc1 +sdwa
-a2 v_cmp_eq_i16 =vcc src0 vsrc1 +sdwa
-a3 v_cmp_le_i16 =vcc src0 vsrc1 +sdwa
-a4 v_cmp_gt_i16 =vcc src0 vsrc1 +sdwa
-a5 v_cmp_ne_i16 =vcc src0 vsrc1 +sdwa
-a6 v_cmp_ge_i16 =vcc src0 vsrc1 +sdwa
-a7 v_cmp_t_i16 =vcc src0 vsrc1 +sdwa
-a8 v_cmp_f_u16 =vcc src0 vsrc1 +sdwa
-a9 v_cmp_lt_u16 =vcc src0 vsrc1 +sdwa
-aa v_cmp_eq_u16 =vcc src0 vsrc1 +sdwa
-ab v_cmp_le_u16 =vcc src0 vsrc1 +sdwa
-ac v_cmp_gt_u16 =vcc src0 vsrc1 +sdwa
-ad v_cmp_ne_u16 =vcc src0 vsrc1 +sdwa
-ae v_cmp_ge_u16 =vcc src0 vsrc1 +sdwa
-af v_cmp_t_u16 =vcc src0 vsrc1 +sdwa
-b0 v_cmpx_f_i16 =vcc src0 vsrc1 +sdwa
-b1 v_cmpx_lt_i16 =vcc src0 vsrc1 +sdwa
-b2 v_cmpx_eq_i16 =vcc src0 vsrc1 +sdwa
-b3 v_cmpx_le_i16 =vcc src0 vsrc1 +sdwa
-b4 v_cmpx_gt_i16 =vcc src0 vsrc1 +sdwa
-b5 v_cmpx_ne_i16 =vcc src0 vsrc1 +sdwa
-b6 v_cmpx_ge_i16 =vcc src0 vsrc1 +sdwa
-b7 v_cmpx_t_i16 =vcc src0 vsrc1 +sdwa
-b8 v_cmpx_f_u16 =vcc src0 vsrc1 +sdwa
-b9 v_cmpx_lt_u16 =vcc src0 vsrc1 +sdwa
-ba v_cmpx_eq_u16 =vcc src0 vsrc1 +sdwa
-bb v_cmpx_le_u16 =vcc src0 vsrc1 +sdwa
-bc v_cmpx_gt_u16 =vcc src0 vsrc1 +sdwa
-bd v_cmpx_ne_u16 =vcc src0 vsrc1 +sdwa
-be v_cmpx_ge_u16 =vcc src0 vsrc1 +sdwa
-bf v_cmpx_t_u16 =vcc src0 vsrc1 +sdwa
-c0 v_cmp_f_i32 =vcc src0 vsrc1 +sdwa
-c1 v_cmp_lt_i32 =vcc src0 vsrc1 +sdwa
-c2 v_cmp_eq_i32 =vcc src0 vsrc1 +sdwa
-c3 v_cmp_le_i32 =vcc src0 vsrc1 +sdwa
-c4 v_cmp_gt_i32 =vcc src0 vsrc1 +sdwa
-c5 v_cmp_ne_i32 =vcc src0 vsrc1 +sdwa
-c6 v_cmp_ge_i32 =vcc src0 vsrc1 +sdwa
-c7 v_cmp_t_i32 =vcc src0 vsrc1 +sdwa
-c8 v_cmp_f_u32 =vcc src0 vsrc1 +sdwa
-c9 v_cmp_lt_u32 =vcc src0 vsrc1 +sdwa
-ca v_cmp_eq_u32 =vcc src0 vsrc1 +sdwa
-cb v_cmp_le_u32 =vcc src0 vsrc1 +sdwa
-cc v_cmp_gt_u32 =vcc src0 vsrc1 +sdwa
-cd v_cmp_ne_u32 =vcc src0 vsrc1 +sdwa
-ce v_cmp_ge_u32 =vcc src0 vsrc1 +sdwa
-cf v_cmp_t_u32 =vcc src0 vsrc1 +sdwa
-d0 v_cmpx_f_i32 =vcc src0 vsrc1 +sdwa
-d1 v_cmpx_lt_i32 =vcc src0 vsrc1 +sdwa
-d2 v_cmpx_eq_i32 =vcc src0 vsrc1 +sdwa
-d3 v_cmpx_le_i32 =vcc src0 vsrc1 +sdwa
-d4 v_cmpx_gt_i32 =vcc src0 vsrc1 +sdwa
-d5 v_cmpx_ne_i32 =vcc src0 vsrc1 +sdwa
-d6 v_cmpx_ge_i32 =vcc src0 vsrc1 +sdwa
-d7 v_cmpx_t_i32 =vcc src0 vsrc1 +sdwa
-d8 v_cmpx_f_u32 =vcc src0 vsrc1 +sdwa
-d9 v_cmpx_lt_u32 =vcc src0 vsrc1 +sdwa
-da v_cmpx_eq_u32 =vcc src0 vsrc1 +sdwa
-db v_cmpx_le_u32 =vcc src0 vsrc1 +sdwa
-dc v_cmpx_gt_u32 =vcc src0 vsrc1 +sdwa
-dd v_cmpx_ne_u32 =vcc src0 vsrc1 +sdwa
-de v_cmpx_ge_u32 =vcc src0 vsrc1 +sdwa
-df v_cmpx_t_u32 =vcc src0 vsrc1 +sdwa
+a0 v_cmp_f_i16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+a1 v_cmp_lt_i16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+a2 v_cmp_eq_i16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+a3 v_cmp_le_i16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+a4 v_cmp_gt_i16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+a5 v_cmp_ne_i16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+a6 v_cmp_ge_i16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+a7 v_cmp_t_i16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+a8 v_cmp_f_u16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+a9 v_cmp_lt_u16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+aa v_cmp_eq_u16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+ab v_cmp_le_u16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+ac v_cmp_gt_u16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+ad v_cmp_ne_u16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+ae v_cmp_ge_u16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+af v_cmp_t_u16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+b0 v_cmpx_f_i16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+b1 v_cmpx_lt_i16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+b2 v_cmpx_eq_i16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+b3 v_cmpx_le_i16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+b4 v_cmpx_gt_i16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+b5 v_cmpx_ne_i16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+b6 v_cmpx_ge_i16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+b7 v_cmpx_t_i16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+b8 v_cmpx_f_u16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+b9 v_cmpx_lt_u16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+ba v_cmpx_eq_u16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+bb v_cmpx_le_u16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+bc v_cmpx_gt_u16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+bd v_cmpx_ne_u16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+be v_cmpx_ge_u16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+bf v_cmpx_t_u16 =vcc src0 vsrc1 +sdwa:30300000:40400000
+c0 v_cmp_f_i32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+c1 v_cmp_lt_i32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+c2 v_cmp_eq_i32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+c3 v_cmp_le_i32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+c4 v_cmp_gt_i32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+c5 v_cmp_ne_i32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+c6 v_cmp_ge_i32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+c7 v_cmp_t_i32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+c8 v_cmp_f_u32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+c9 v_cmp_lt_u32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+ca v_cmp_eq_u32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+cb v_cmp_le_u32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+cc v_cmp_gt_u32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+cd v_cmp_ne_u32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+ce v_cmp_ge_u32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+cf v_cmp_t_u32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+d0 v_cmpx_f_i32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+d1 v_cmpx_lt_i32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+d2 v_cmpx_eq_i32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+d3 v_cmpx_le_i32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+d4 v_cmpx_gt_i32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+d5 v_cmpx_ne_i32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+d6 v_cmpx_ge_i32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+d7 v_cmpx_t_i32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+d8 v_cmpx_f_u32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+d9 v_cmpx_lt_u32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+da v_cmpx_eq_u32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+db v_cmpx_le_u32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+dc v_cmpx_gt_u32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+dd v_cmpx_ne_u32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+de v_cmpx_ge_u32 =vcc src0 vsrc1 +sdwa:30300000:40400000
+df v_cmpx_t_u32 =vcc src0 vsrc1 +sdwa:30300000:40400000
 e0 v_cmp_f_i64 =vcc src0:2 vsrc1:2
 e1 v_cmp_lt_i64 =vcc src0:2 vsrc1:2
 e2 v_cmp_eq_i64 =vcc src0:2 vsrc1:2
@@ -480,67 +480,67 @@ fe v_cmpx_ge_u64 =vcc src0:2 vsrc1:2
 ff v_cmpx_t_u64 =vcc src0:2 vsrc1:2
 """,
     "VOP2": """
-00 v_cndmask_b32 =vdst src0 vsrc1 vcc +sdwa +dpp
-01 v_add_f32 =vdst src0 vsrc1 +sdwa +dpp
-02 v_sub_f32 =vdst src0 vsrc1 +sdwa +dpp
-03 v_subrev_f32 =vdst src0 vsrc1 +sdwa +dpp
-04 v_fmac_f64 =vdst:2 src0:2 vsrc1:2
-05 v_mul_f32 =vdst src0 vsrc1 +sdwa +dpp
-06 v_mul_i32_i24 =vdst src0 vsrc1 +sdwa +dpp
-07 v_mul_hi_i32_i24 =vdst src0 vsrc1 +sdwa +dpp
-08 v_mul_u32_u24 =vdst src0 vsrc1 +sdwa +dpp
-09 v_mul_hi_u32_u24 =vdst src0 vsrc1 +sdwa +dpp
-0a v_min_f32 =vdst src0 vsrc1 +sdwa +dpp
-0b v_max_f32 =vdst src0 vsrc1 +sdwa +dpp
-0c v_min_i32 =vdst src0 vsrc1 +sdwa +dpp
-0d v_max_i32 =vdst src0 vsrc1 +sdwa +dpp
-0e v_min_u32 =vdst src0 vsrc1 +sdwa +dpp
-0f v_max_u32 =vdst src0 vsrc1 +sdwa +dpp
-10 v_lshrrev_b32 =vdst src0 vsrc1 +sdwa +dpp
-11 v_ashrrev_i32 =vdst src0 vsrc1 +sdwa +dpp
-12 v_lshlrev_b32 =vdst src0 vsrc1 +sdwa +dpp
-13 v_and_b32 =vdst src0 vsrc1 +sdwa +dpp
-14 v_or_b32 =vdst src0 vsrc1 +sdwa +dpp
-15 v_xor_b32 =vdst src0 vsrc1 +sdwa +dpp
+00 v_cndmask_b32 =vdst src0 vsrc1 vcc +sdwa:808c000:40400000 +dpp:0:60000
+01 v_add_f32 =vdst src0 vsrc1 +sdwa:8080000:40400000 +dpp:0:60000
+02 v_sub_f32 =vdst src0 vsrc1 +sdwa:8080000:40400000 +dpp:0:60000
+03 v_subrev_f32 =vdst src0 vsrc1 +sdwa:8080000:40400000 +dpp:0:60000
+04 v_fmac_f64 =vdst:2 src0:2 vsrc1:2 +newbcast:0:60000
+05 v_mul_f32 =vdst src0 vsrc1 +sdwa:8080000:40400000 +dpp:0:60000
+06 v_mul_i32_i24 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+07 v_mul_hi_i32_i24 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+08 v_mul_u32_u24 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+09 v_mul_hi_u32_u24 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+0a v_min_f32 =vdst src0 vsrc1 +sdwa:8080000:40400000 +dpp:0:60000
+0b v_max_f32 =vdst src0 vsrc1 +sdwa:8080000:40400000 +dpp:0:60000
+0c v_min_i32 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+0d v_max_i32 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+0e v_min_u32 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+0f v_max_u32 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+10 v_lshrrev_b32 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+11 v_ashrrev_i32 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+12 v_lshlrev_b32 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+13 v_and_b32 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+14 v_or_b32 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+15 v_xor_b32 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
 17 v_fmamk_f32 =vdst src0 literal vsrc1
 18 v_fmaak_f32 =vdst src0 vsrc1 literal
-19 v_add_co_u32 =vdst =vcc src0 vsrc1 +sdwa +dpp
-1a v_sub_co_u32 =vdst =vcc src0 vsrc1 +sdwa +dpp
-1b v_subrev_co_u32 =vdst =vcc src0 vsrc1 +sdwa +dpp
-1c v_addc_co_u32 =vdst =vcc src0 vsrc1 vcc +sdwa +dpp
-1d v_subb_co_u32 =vdst =vcc src0 vsrc1 vcc +sdwa +dpp
-1e v_subbrev_co_u32 =vdst =vcc src0 vsrc1 vcc +sdwa +dpp
-1f v_add_f16 =vdst src0 vsrc1 +sdwa +dpp
-20 v_sub_f16 =vdst src0 vsrc1 +sdwa +dpp
-21 v_subrev_f16 =vdst src0 vsrc1 +sdwa +dpp
-22 v_mul_f16 =vdst src0 vsrc1 +sdwa +dpp
-23 v_mac_f16 =vdst src0 vsrc1 +dpp
+19 v_add_co_u32 =vdst =vcc src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+1a v_sub_co_u32 =vdst =vcc src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+1b v_subrev_co_u32 =vdst =vcc src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+1c v_addc_co_u32 =vdst =vcc src0 vsrc1 vcc +sdwa:3030c000:40400000 +dpp:f00000:60000
+1d v_subb_co_u32 =vdst =vcc src0 vsrc1 vcc +sdwa:3030c000:40400000 +dpp:f00000:60000
+1e v_subbrev_co_u32 =vdst =vcc src0 vsrc1 vcc +sdwa:3030c000:40400000 +dpp:f00000:60000
+1f v_add_f16 =vdst src0 vsrc1 +sdwa:8080000:40400000 +dpp:0:60000
+20 v_sub_f16 =vdst src0 vsrc1 +sdwa:8080000:40400000 +dpp:0:60000
+21 v_subrev_f16 =vdst src0 vsrc1 +sdwa:8080000:40400000 +dpp:0:60000
+22 v_mul_f16 =vdst src0 vsrc1 +sdwa:8080000:40400000 +dpp:0:60000
+23 v_mac_f16 =vdst src0 vsrc1 +dpp:0:60000
 24 v_madmk_f16 =vdst src0 literal vsrc1
 25 v_madak_f16 =vdst src0 vsrc1 literal
-26 v_add_u16 =vdst src0 vsrc1 +sdwa +dpp
-27 v_sub_u16 =vdst src0 vsrc1 +sdwa +dpp
-28 v_subrev_u16 =vdst src0 vsrc1 +sdwa +dpp
-29 v_mul_lo_u16 =vdst src0 vsrc1 +sdwa +dpp
-2a v_lshlrev_b16 =vdst src0 vsrc1 +sdwa +dpp
-2b v_lshrrev_b16 =vdst src0 vsrc1 +sdwa +dpp
-2c v_ashrrev_i16 =vdst src0 vsrc1 +sdwa +dpp
-2d v_max_f16 =vdst src0 vsrc1 +sdwa +dpp
-2e v_min_f16 =vdst src0 vsrc1 +sdwa +dpp
-2f v_max_u16 =vdst src0 vsrc1 +sdwa +dpp
-30 v_max_i16 =vdst src0 vsrc1 +sdwa +dpp
-31 v_min_u16 =vdst src0 vsrc1 +sdwa +dpp
-32 v_min_i16 =vdst src0 vsrc1 +sdwa +dpp
-33 v_ldexp_f16 =vdst src0 vsrc1 +sdwa +dpp
-34 v_add_u32 =vdst src0 vsrc1 +sdwa +dpp
-35 v_sub_u32 =vdst src0 vsrc1 +sdwa +dpp
-36 v_subrev_u32 =vdst src0 vsrc1 +sdwa +dpp
-37 v_dot2c_f32_f16 =vdst src0 vsrc1 +dpp
-38 v_dot2c_i32_i16 =vdst src0 vsrc1 +dpp
-39 v_dot4c_i32_i8 =vdst src0 vsrc1 +dpp
-3a v_dot8c_i32_i4 =vdst src0 vsrc1 +dpp
-3b v_fmac_f32 =vdst src0 vsrc1 +dpp
-3c v_pk_fmac_f16 =vdst src0 vsrc1 +sdwa +dpp
-3d v_xnor_b32 =vdst src0 vsrc1 +sdwa +dpp
+26 v_add_u16 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+27 v_sub_u16 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+28 v_subrev_u16 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+29 v_mul_lo_u16 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+2a v_lshlrev_b16 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+2b v_lshrrev_b16 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+2c v_ashrrev_i16 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+2d v_max_f16 =vdst src0 vsrc1 +sdwa:8080000:40400000 +dpp:0:60000
+2e v_min_f16 =vdst src0 vsrc1 +sdwa:8080000:40400000 +dpp:0:60000
+2f v_max_u16 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+30 v_max_i16 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+31 v_min_u16 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+32 v_min_i16 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+33 v_ldexp_f16 =vdst src0 vsrc1 +sdwa:30080000:40400000 +dpp:0:c60000
+34 v_add_u32 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+35 v_sub_u32 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+36 v_subrev_u32 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
+37 v_dot2c_f32_f16 =vdst src0 vsrc1 +dpp:0:60000
+38 v_dot2c_i32_i16 =vdst src0 vsrc1 +dpp:0:f60000
+39 v_dot4c_i32_i8 =vdst src0 vsrc1 +dpp:0:f60000
+3a v_dot8c_i32_i4 =vdst src0 vsrc1 +dpp:0:f60000
+3b v_fmac_f32 =vdst src0 vsrc1 +dpp:0:60000
+3c v_pk_fmac_f16 =vdst src0 vsrc1 +sdwa:8080000:70700000 +dpp:0:60000
+3d v_xnor_b32 =vdst src0 vsrc1 +sdwa:3030c000:40400000 +dpp:f00000:60000
 """,
     "VOP3P": """
 00 v_pk_mad_i16 =vdst src0 src1 src2
@@ -1097,6 +1097,12 @@ ff v_cmpx_t_u64 =vdst:2!s src0:2 src1:2 zero=f800000000008700 free=7800
 18 s_buffer_store_dword sdata sbase:4 soffset free=1e000000000a000
 19 s_buffer_store_dwordx2 sdata:2 sbase:4 soffset free=1e000000000a000
 1a s_buffer_store_dwordx4 sdata:4 sbase:4 soffset free=1e000000000a000
+20 s_dcache_inv free=1e000000001e000
+21 s_dcache_wb free=1e000000001e000
+22 s_dcache_inv_vol free=1e000000001e000
+23 s_dcache_wb_vol free=1e000000001e000
+24 s_memtime =sdata:2 free=1e000000001e000
+25 s_memrealtime =sdata:2 free=1e000000001e000
 26 s_atc_probe sdata!m sbase:2 soffset free=1e000000001a000
 27 s_atc_probe_buffer sdata!m sbase:4 soffset free=1e000000001a000
 28 s_dcache_discard sbase:2 soffset free=1e000000001a000
@@ -1279,60 +1285,60 @@ fe ds_read_b96 =vdst:3 vaddr zero=ffff0000000000 free=10000
 ff ds_read_b128 =vdst:4 vaddr zero=ffff0000000000 free=10000
 """,
     "FLAT": """
-10 flat_load_ubyte =vdst vaddr:2 zero=2000
-11 flat_load_sbyte =vdst vaddr:2 zero=2000
-12 flat_load_ushort =vdst vaddr:2 zero=2000
-13 flat_load_sshort =vdst vaddr:2 zero=2000
-14 flat_load_dword =vdst vaddr:2 zero=2000
-15 flat_load_dwordx2 =vdst:2 vaddr:2 zero=2000
-16 flat_load_dwordx3 =vdst:3 vaddr:2 zero=2000
-17 flat_load_dwordx4 =vdst:4 vaddr:2 zero=2000
-18 flat_store_byte vaddr:2 vdata zero=2000
-19 flat_store_byte_d16_hi vaddr:2 vdata zero=2000
-1a flat_store_short vaddr:2 vdata zero=2000
-1b flat_store_short_d16_hi vaddr:2 vdata zero=2000
-1c flat_store_dword vaddr:2 vdata zero=2000
-1d flat_store_dwordx2 vaddr:2 vdata:2 zero=2000
-1e flat_store_dwordx3 vaddr:2 vdata:3 zero=2000
-1f flat_store_dwordx4 vaddr:2 vdata:4 zero=2000
-20 flat_load_ubyte_d16 =vdst vaddr:2 zero=2000
-21 flat_load_ubyte_d16_hi =vdst vaddr:2 zero=2000
-22 flat_load_sbyte_d16 =vdst vaddr:2 zero=2000
-23 flat_load_sbyte_d16_hi =vdst vaddr:2 zero=2000
-24 flat_load_short_d16 =vdst vaddr:2 zero=2000
-25 flat_load_short_d16_hi =vdst vaddr:2 zero=2000
-40 flat_atomic_swap =vdst? vaddr:2 vdata zero=2000
-41 flat_atomic_cmpswap =vdst? vaddr:2 vdata:2 zero=2000
-42 flat_atomic_add =vdst? vaddr:2 vdata zero=2000
-43 flat_atomic_sub =vdst? vaddr:2 vdata zero=2000
-44 flat_atomic_smin =vdst? vaddr:2 vdata zero=2000
-45 flat_atomic_umin =vdst? vaddr:2 vdata zero=2000
-46 flat_atomic_smax =vdst? vaddr:2 vdata zero=2000
-47 flat_atomic_umax =vdst? vaddr:2 vdata zero=2000
-48 flat_atomic_and =vdst? vaddr:2 vdata zero=2000
-49 flat_atomic_or =vdst? vaddr:2 vdata zero=2000
-4a flat_atomic_xor =vdst? vaddr:2 vdata zero=2000
-4b flat_atomic_inc =vdst? vaddr:2 vdata zero=2000
-4c flat_atomic_dec =vdst? vaddr:2 vdata zero=2000
-4d flat_atomic_add_f32 =vdst? vaddr:2 vdata zero=2000
-4e flat_atomic_pk_add_f16 =vdst? vaddr:2 vdata zero=2000
-4f flat_atomic_add_f64 =vdst:2? vaddr:2 vdata:2 zero=2000
-50 flat_atomic_min_f64 =vdst:2? vaddr:2 vdata:2 zero=2000
-51 flat_atomic_max_f64 =vdst:2? vaddr:2 vdata:2 zero=2000
-52 flat_atomic_pk_add_bf16 =vdst? vaddr:2 vdata zero=2000
-60 flat_atomic_swap_x2 =vdst:2? vaddr:2 vdata:2 zero=2000
-61 flat_atomic_cmpswap_x2 =vdst:2? vaddr:2 vdata:4 zero=2000
-62 flat_atomic_add_x2 =vdst:2? vaddr:2 vdata:2 zero=2000
-63 flat_atomic_sub_x2 =vdst:2? vaddr:2 vdata:2 zero=2000
-64 flat_atomic_smin_x2 =vdst:2? vaddr:2 vdata:2 zero=2000
-65 flat_atomic_umin_x2 =vdst:2? vaddr:2 vdata:2 zero=2000
-66 flat_atomic_smax_x2 =vdst:2? vaddr:2 vdata:2 zero=2000
-67 flat_atomic_umax_x2 =vdst:2? vaddr:2 vdata:2 zero=2000
-68 flat_atomic_and_x2 =vdst:2? vaddr:2 vdata:2 zero=2000
-69 flat_atomic_or_x2 =vdst:2? vaddr:2 vdata:2 zero=2000
-6a flat_atomic_xor_x2 =vdst:2? vaddr:2 vdata:2 zero=2000
-6b flat_atomic_inc_x2 =vdst:2? vaddr:2 vdata:2 zero=2000
-6c flat_atomic_dec_x2 =vdst:2? vaddr:2 vdata:2 zero=2000
+10 flat_load_ubyte =vdst vaddr:2 zero=7f000000002000
+11 flat_load_sbyte =vdst vaddr:2 zero=7f000000002000
+12 flat_load_ushort =vdst vaddr:2 zero=7f000000002000
+13 flat_load_sshort =vdst vaddr:2 zero=7f000000002000
+14 flat_load_dword =vdst vaddr:2 zero=7f000000002000
+15 flat_load_dwordx2 =vdst:2 vaddr:2 zero=7f000000002000
+16 flat_load_dwordx3 =vdst:3 vaddr:2 zero=7f000000002000
+17 flat_load_dwordx4 =vdst:4 vaddr:2 zero=7f000000002000
+18 flat_store_byte vaddr:2 vdata zero=7f000000002000
+19 flat_store_byte_d16_hi vaddr:2 vdata zero=7f000000002000
+1a flat_store_short vaddr:2 vdata zero=7f000000002000
+1b flat_store_short_d16_hi vaddr:2 vdata zero=7f000000002000
+1c flat_store_dword vaddr:2 vdata zero=7f000000002000
+1d flat_store_dwordx2 vaddr:2 vdata:2 zero=7f000000002000
+1e flat_store_dwordx3 vaddr:2 vdata:3 zero=7f000000002000
+1f flat_store_dwordx4 vaddr:2 vdata:4 zero=7f000000002000
+20 flat_load_ubyte_d16 =vdst vaddr:2 zero=7f000000002000
+21 flat_load_ubyte_d16_hi =vdst vaddr:2 zero=7f000000002000
+22 flat_load_sbyte_d16 =vdst vaddr:2 zero=7f000000002000
+23 flat_load_sbyte_d16_hi =vdst vaddr:2 zero=7f000000002000
+24 flat_load_short_d16 =vdst vaddr:2 zero=7f000000002000
+25 flat_load_short_d16_hi =vdst vaddr:2 zero=7f000000002000
+40 flat_atomic_swap =vdst? vaddr:2 vdata zero=7f000000002000
+41 flat_atomic_cmpswap =vdst? vaddr:2 vdata:2 zero=7f000000002000
+42 flat_atomic_add =vdst? vaddr:2 vdata zero=7f000000002000
+43 flat_atomic_sub =vdst? vaddr:2 vdata zero=7f000000002000
+44 flat_atomic_smin =vdst? vaddr:2 vdata zero=7f000000002000
+45 flat_atomic_umin =vdst? vaddr:2 vdata zero=7f000000002000
+46 flat_atomic_smax =vdst? vaddr:2 vdata zero=7f000000002000
+47 flat_atomic_umax =vdst? vaddr:2 vdata zero=7f000000002000
+48 flat_atomic_and =vdst? vaddr:2 vdata zero=7f000000002000
+49 flat_atomic_or =vdst? vaddr:2 vdata zero=7f000000002000
+4a flat_atomic_xor =vdst? vaddr:2 vdata zero=7f000000002000
+4b flat_atomic_inc =vdst? vaddr:2 vdata zero=7f000000002000
+4c flat_atomic_dec =vdst? vaddr:2 vdata zero=7f000000002000
+4d flat_atomic_add_f32 =vdst? vaddr:2 vdata zero=7f000000002000
+4e flat_atomic_pk_add_f16 =vdst? vaddr:2 vdata zero=7f000000002000
+4f flat_atomic_add_f64 =vdst:2? vaddr:2 vdata:2 zero=7f000000002000
+50 flat_atomic_min_f64 =vdst:2? vaddr:2 vdata:2 zero=7f000000002000
+51 flat_atomic_max_f64 =vdst:2? vaddr:2 vdata:2 zero=7f000000002000
+52 flat_atomic_pk_add_bf16 =vdst? vaddr:2 vdata zero=7f000000002000
+60 flat_atomic_swap_x2 =vdst:2? vaddr:2 vdata:2 zero=7f000000002000
+61 flat_atomic_cmpswap_x2 =vdst:2? vaddr:2 vdata:4 zero=7f000000002000
+62 flat_atomic_add_x2 =vdst:2? vaddr:2 vdata:2 zero=7f000000002000
+63 flat_atomic_sub_x2 =vdst:2? vaddr:2 vdata:2 zero=7f000000002000
+64 flat_atomic_smin_x2 =vdst:2? vaddr:2 vdata:2 zero=7f000000002000
+65 flat_atomic_umin_x2 =vdst:2? vaddr:2 vdata:2 zero=7f000000002000
+66 flat_atomic_smax_x2 =vdst:2? vaddr:2 vdata:2 zero=7f000000002000
+67 flat_atomic_umax_x2 =vdst:2? vaddr:2 vdata:2 zero=7f000000002000
+68 flat_atomic_and_x2 =vdst:2? vaddr:2 vdata:2 zero=7f000000002000
+69 flat_atomic_or_x2 =vdst:2? vaddr:2 vdata:2 zero=7f000000002000
+6a flat_atomic_xor_x2 =vdst:2? vaddr:2 vdata:2 zero=7f000000002000
+6b flat_atomic_inc_x2 =vdst:2? vaddr:2 vdata:2 zero=7f000000002000
+6c flat_atomic_dec_x2 =vdst:2? vaddr:2 vdata:2 zero=7f000000002000
 """,
     "FLAT_SCRATCH": """
 10 scratch_load_ubyte =vdst vaddr saddr
