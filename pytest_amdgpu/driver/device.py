@@ -38,6 +38,8 @@ class Device:
 
     def __init__(self, backend: Backend) -> None:
         """Use `open`."""
+        self.name = f"{backend.node.target}-{backend.node.identity}"
+        """What messages call it."""
         self._begin(backend)
 
     def _begin(self, backend: Backend) -> None:
@@ -45,7 +47,6 @@ class Device:
         self.kernel: Kernel = backend.kernel
         self.node: GpuNode = backend.node
         self.family: Family = backend.node.family
-        self.name = f"{self.node.target}-{self.node.identity}"
         self.tracker = Tracker()
         self.semaphores = SemaphorePool(self)
         self.host_writes_vram = False
