@@ -33,7 +33,7 @@ def make_client() -> Iterator[Callable[..., Client]]:
 
     yield make
     for client in clients:
-        client.kernel.shutdown()
+        client.close()
 
 
 @pytest.fixture

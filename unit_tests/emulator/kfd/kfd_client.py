@@ -128,6 +128,19 @@ class Client:
             "modes": (process.runtime_enabled, process.xnack_enabled),
         }
 
+    def client_maps(self) -> list[tuple[int, int]]:
+        """Address and length of what this client has mapped of emulated memory."""
+        return [(item.start, item.end - item.start) for item in self.kernel._maps._maps]
+
+    def close(self) -> None:
+        """Shut down, and unmap what the client itself has left mapped."""
+        maps = self.client_maps()
+        try:
+            self.kernel.shutdown()
+        finally:
+            for start, length in maps:
+                self.kernel.munmap(start, length)
+
     def reserve(self, size: int) -> int:
         """Reserve CPU addresses."""
         return self.kernel.mmap(0, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
