@@ -1,9 +1,9 @@
 """Bit tables of the PM4 type-3 packets, all generations.
 
 Sources: soc15d.h (gfx9, gfx9.4.3) and nvd.h (gfx10 to gfx12) of amdgpu in Linux 7.0
-(drivers/gpu/drm/amd/amdgpu), and where those have only the opcode, the structures of kfdtest
-(pm4_pkt_struct_ai.h, pm4_pkt_struct_nv.h) and Mesa (pkt3.json). A row is (field, bits, generations that
-have it, default); the encoder's required arguments are named in front, in the order of its parameters.
+(drivers/gpu/drm/amd/amdgpu), and where those have only the opcode (DISPATCH_INDIRECT, WAIT_REG_MEM64),
+PAL's structures (gfx9_plus_merged_f32_mec_pm4_packets.h). A row is (field, bits, generations that have
+it, default); the encoder's required arguments are named in front, in the order of its parameters.
 """
 
 from __future__ import annotations
@@ -142,13 +142,13 @@ TABLES: tuple[Table, ...] = (
             Row("func", "1[2:0]", default=5),
             Row("space", "1[5:4]", default=1),
             Row("operation", "1[7:6]"),
-            Row("engine_sel", "1[8]"),
+            Row("mes_intr_pipe", "1[23:22]"),
+            Row("mes_action", "1[24]"),
             Row("cache_policy", "1[26:25]"),
             Row("addr", "2[31:3] 3[31:0]", zero_bits=3),
             Row("value", "4[31:0] 5[31:0]"),
             Row("mask", "6[31:0] 7[31:0]", default=0xFFFFFFFF_FFFFFFFF),
             Row("interval", "8[15:0]", default=4),
-            Row("offload", "8[31]"),
         ),
         generations=GFX10_UP,
     ),

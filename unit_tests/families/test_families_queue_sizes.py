@@ -49,7 +49,7 @@ def test_sizes_of_a_product(row):
 
 
 def test_numbers_that_the_kernel_prints_win():
-    # What a kernel older than December 2025 wants of a Strix Halo, as far as it is known to the newer formula.
+    # What a kernel older than December 2025 wants of a Strix Halo, by the formula of that time.
     row = next(row for row in ROWS if row[0] == "Strix Halo")
     sizes = queue_sizes({**properties(row), "cwsr_size": 13942784, "ctl_stack_size": 16384})
     assert sizes == QueueSizes(4096, 16384, 13942784, 40960, 13983744)
