@@ -267,6 +267,8 @@ def _check_consistency(file: _File, model: Model, slots: int) -> None:
     properties, row = model.properties, model.family
     masks = [mask for xcc in model.cu_bitmaps for engine in xcc for mask in engine]
     units = sum(mask.bit_count() for mask in masks)
+    if max(masks) >> max(slots, properties["cu_per_simd_array"]):
+        raise file.error("compute_units.bitmaps", f"has units beyond the {slots} slots")
     expected = {
         "simd_count": (units * properties["simd_per_cu"], f"{units} units in compute_units.bitmaps"),
         "array_count": (len(masks), "the arrays in compute_units.bitmaps"),
@@ -284,8 +286,6 @@ def _check_consistency(file: _File, model: Model, slots: int) -> None:
     for key, (value, reason) in expected.items():
         if properties[key] != value:
             raise file.error(f"properties.{key}", f"is {properties[key]}, but {reason} makes it {value}")
-    if max(masks) >> slots:
-        raise file.error("compute_units.bitmaps", f"has units beyond the {slots} slots")
     if not model.drm.get("gpu_counter_freq"):
         raise file.error("drm.gpu_counter_freq", "is missing or 0")
 

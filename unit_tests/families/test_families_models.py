@@ -1,0 +1,212 @@
+"""Models against numbers measured on hardware, and what their files may not say."""
+
+import re
+
+import pytest
+
+from pytest_amdgpu.abi.drm_info import AmdgpuInfoDevice
+from pytest_amdgpu.families.caches import CacheKind, cache_list
+from pytest_amdgpu.families.models import (
+    DATA,
+    INSTANCE_KEYS,
+    PROPERTY_KEYS,
+    ModelFileError,
+    UnknownModelError,
+    load_model,
+    model,
+    model_names,
+)
+
+# What the sysfs of these two machines prints.
+MEASURED = {
+    "mi300x": {
+        "simd_count": 1216,
+        "caches_count": 626,
+        "array_count": 32,
+        "num_xcc": 8,
+        "gfx_target_version": 90402,
+        "num_sdma_xgmi_engines": 14,
+        "capability": 746037888,
+        "debug_prop": 1511,
+        "num_cp_queues": 24,
+    },
+    "rx7900xtx": {
+        "simd_count": 192,
+        "caches_count": 206,
+        "array_count": 12,
+        "num_xcc": 1,
+        "gfx_target_version": 110000,
+        "num_sdma_xgmi_engines": 0,
+        "capability": 671588992,
+        "debug_prop": 1495,
+        "num_cp_queues": 8,
+    },
+}
+
+
+@pytest.mark.parametrize("name", sorted(MEASURED))
+def test_model_has_the_measured_properties(name):
+    found = model(name)
+    assert {key: found.properties[key] for key in MEASURED[name]} == MEASURED[name]
+    assert all(found.evidence[f"properties.{key}"] == "measured" for key in MEASURED[name])
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_model_is_complete(name):
+    found = model(name)
+    assert found.name == name
+    assert tuple(found.properties) == PROPERTY_KEYS
+    assert all(found.properties[key] == 0 for key in INSTANCE_KEYS)
+    assert found.family.name == found.target
+    assert model(found.target).target == found.target
+    fields = {field[0] for field in AmdgpuInfoDevice._fields_}
+    assert set(found.drm) <= fields
+    assert {"cpu"} <= set(found.links) <= {"cpu", "xgmi"}
+    assert set(found.evidence.values()) <= {"measured", "derived"}
+    assert found.gpu_counter_freq == 100_000
+    units = sum(mask.bit_count() for row in found.cu_bitmap for mask in row)
+    assert units * found.properties["num_xcc"] == found.drm["cu_active_number"]
+    assert found.properties["simd_count"] == found.drm["cu_active_number"] * found.properties["simd_per_cu"]
+
+
+def test_bitmap_folds_engines_beyond_the_fourth():
+    # gfx_v11_0.c puts engine 4 and 5 of a 7900 XTX into columns 2 and 3 of rows 0 and 1.
+    assert model("rx7900xtx").cu_bitmap == [[255] * 4, [255] * 4, [255, 255, 0, 0], [255, 255, 0, 0]]
+    assert [row[1:] for row in model("mi300x").cu_bitmap] == [[0, 0, 0]] * 4
+
+
+# One XCC of an MI308X: units by slot, and its cache list, both as its sysfs prints them.
+MI308_BITMAPS = [[[0b0000011111], [0b0000101111], [0b0000011111], [0b0000101111]]]
+MI308_FIRST_LEVEL = [0, 1, 2, 3, 4, 10, 11, 12, 13, 15, 20, 21, 22, 23, 24, 30, 31, 32, 33, 35]
+MI308_PAIRS = [
+    *[(0, "11"), (2, "11"), (4, "1"), (10, "11"), (12, "11"), (15, "1")],
+    *[(20, "11"), (22, "11"), (24, "1"), (30, "11"), (32, "11"), (35, "1")],
+]
+MI308_SHARED = ["11111", "11111", "111101", "11111"]
+
+
+def test_cache_list_is_that_of_a_real_machine():
+    kinds = [CacheKind(1, 32, 0, 9, 1), CacheKind(1, 64, 0, 10, 2), CacheKind(2, 4096, 0, 9, 10)]
+    caches = cache_list(kinds, MI308_BITMAPS, slots=10)
+    by_kind = {kind: [cache for cache in caches if cache.kind is kind] for kind in kinds}
+    assert [cache.first_slot for cache in by_kind[kinds[0]]] == MI308_FIRST_LEVEL
+    assert [
+        (cache.first_slot, "".join(map(str, cache.sibling_map)).rstrip("0")) for cache in by_kind[kinds[1]]
+    ] == MI308_PAIRS
+    (shared,) = by_kind[kinds[2]]
+    flags = "".join(map(str, shared.sibling_map))
+    assert [flags[start : start + 32].rstrip("0") for start in range(0, len(flags), 32)] == MI308_SHARED
+
+
+def test_cache_properties_are_in_the_order_of_the_kernel():
+    found = model("mi300x").caches[0].properties(0x80001000)
+    assert list(found) == [
+        *["processor_id_low", "level", "size", "cache_line_size", "cache_lines_per_tag"],
+        *["association", "latency", "type", "sibling_map"],
+    ]
+    assert found["processor_id_low"] == 0x80001000
+    assert found["sibling_map"] == "1" + ",0" * 31
+
+
+def test_unknown_model_is_refused_with_the_known_ones():
+    with pytest.raises(UnknownModelError, match=r"'mi400'; known: mi300x \(gfx942\), rx7900xtx \(gfx1100\)"):
+        model("mi400")
+
+
+@pytest.fixture(scope="module")
+def good_text():
+    return (DATA / "rx7900xtx.toml").read_text()
+
+
+# What is changed in a good file, and what the error must say.
+CHANGES = [
+    ("", "[broken", r"file: .*TOML|file: Expected"),
+    (r'^target = "gfx1100"', 'target = "gfx1106"', r"target: unknown gfx target 'gfx1106'; known: "),
+    (r"^name = .*$", "", "name: must be a text, it is None"),
+    (r"^marketing_name = .*$", "marketing_name = 7", "marketing_name: must be a text, it is 7"),
+    (r'^kind = "measured"$', 'kind = "guessed"', "sources.dump.kind: must be measured or derived"),
+    (
+        r"^simd_count = .*$",
+        'simd_count = [190, "dump"]',
+        "properties.simd_count: is 190, but 96 units .* makes it 192",
+    ),
+    (
+        r"^simd_count = .*$",
+        "simd_count = 192",
+        r"properties.simd_count: must be \[value, source\], it is 192",
+    ),
+    (r"^simd_count = .*$", 'simd_count = [192, "web"]', "properties.simd_count: names source 'web'"),
+    (
+        r"^simd_count = .*$",
+        'simd_count = [-1, "dump"]',
+        "properties.simd_count: must be a number of 64 bits, it is -1",
+    ),
+    (r"^simd_count = .*$", 'simd_count = [true, "dump"]', "properties.simd_count: must be a number"),
+    (r"^simd_count = .*$", "", "properties.simd_count: is missing"),
+    (r"^simd_count", "simd_counts", "properties.simd_counts: is unknown; known: cpu_cores_count"),
+    (
+        r"^caches_count = .*$",
+        'caches_count = [205, "dump"]',
+        "properties.caches_count: is 205, but .* makes it 206",
+    ),
+    (
+        r'^wave_front_size = \[32, "dump"\]\narray',
+        'wave_front_size = [64, "dump"]\narray',
+        "but target gfx1100 makes it 32",
+    ),
+    (
+        r"^lds_size_in_kb = .*$",
+        'lds_size_in_kb = [160, "dump"]',
+        "lds_size_in_kb: is 160, but target gfx1100",
+    ),
+    (
+        r"^num_xcc = .*$",
+        'num_xcc = [2, "dump"]',
+        "properties.num_xcc: is 2, but compute_units.bitmaps makes it 1",
+    ),
+    (
+        r"^device_id = .*$",
+        'device_id = [1, "dump"]',
+        "properties.device_id: is 1, but pci.device makes it 29772",
+    ),
+    (r"^slots = .*$", 'slots = [7, "dump"]', "properties.cu_per_simd_array: is 8, but compute_units.slots"),
+    (r"0xff, 0xff\], \[0xff", "0xff], [0xff", "compute_units.bitmaps: must have the same number of engines"),
+    (r"0xff", '"x"', "compute_units.bitmaps: must be masks of at least one unit"),
+    (
+        r"^bitmaps = \[\[",
+        "bitmaps = [[[1,2],",
+        r"compute_units.bitmaps: must be masks nested|must be \[value",
+    ),
+    (r"^gpu_counter_freq = .*$", "", "drm.gpu_counter_freq: is missing or 0"),
+    (r"^gpu_counter_freq", "gpu_frequency", "drm.gpu_frequency: is unknown"),
+    (r"^\[links.cpu\]", "[links.nvlink]", "links.nvlink: is unknown; known: cpu, xgmi"),
+    (r"^gc = .*$", "gc = [11, 0]", "ip_versions.gc: must be one of gc, sdma with three numbers"),
+    (r"^\[drm\]", "[extra]", "extra: is unknown; known: "),
+    (r"^heap_type = .*$", "", r"mem_banks\[0\].heap_type: is missing"),
+    (r"^\[compute_units\]", "[compute_unit]", "compute_unit: is unknown"),
+]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "message"), CHANGES, ids=[change[1] or change[0] for change in CHANGES]
+)
+def test_wrong_file_is_refused_with_file_key_and_reason(pattern, replacement, message, good_text, tmp_path):
+    path = tmp_path / "mine.toml"
+    text = re.sub(pattern, lambda _: replacement, good_text, count=1, flags=re.MULTILINE)
+    assert text != good_text
+    path.write_text(text)
+    with pytest.raises(ModelFileError, match=message) as caught:
+        load_model(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_missing_file_is_refused(tmp_path):
+    with pytest.raises(ModelFileError, match="No such file"):
+        load_model(tmp_path / "none.toml")
+
+
+def test_units_beyond_the_slots_are_refused(good_text, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(good_text.replace("[[0xff, 0xff], [0xff", "[[0x17f, 0xff], [0xff", 1))
+    with pytest.raises(ModelFileError, match=r"compute_units\.bitmaps: has units beyond the 8 slots"):
+        load_model(path)
