@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_amdgpu.devices.hardware import HardwareReport, examine_hardware
 from pytest_amdgpu.devices.identity import DeviceInfo, hardware_devices, software_devices
+from pytest_amdgpu.devices.renewal import continue_in_child
 from pytest_amdgpu.devices.software import parse_software, software_kernel
 from pytest_amdgpu.driver.topology import discover
 from pytest_amdgpu.kernel.linux import LinuxKernel
@@ -45,17 +46,33 @@ class Machine:
             notes=tuple(values["notes"]),
         )
 
-    def open_kernel(self) -> Kernel:
-        """Return the kernel that the GPUs are behind; each process needs its own."""
-        return software_kernel(self.software) if self.software else LinuxKernel()
+    def connect(self) -> Connection:
+        """Return this process's way to the GPUs; each process needs its own."""
+        if not self.software:
+            return Connection(LinuxKernel(), continue_in_child, needs_fork=True)
+        kernel = software_kernel(self.software)
+        return Connection(kernel, kernel.shutdown, needs_fork=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Connection:
+    """A kernel, and how to become a process to it that has done nothing yet.
+
+    After a fault the kernel serves a process no more; see `renewal`. `needs_fork` tells that `renew`
+    returns in another process.
+    """
+
+    kernel: Kernel
+    renew: Callable[[], None]
+    needs_fork: bool
 
 
 def find_machine(
     backend: str,
     software: str,
     examine: Callable[[], HardwareReport] = lambda: examine_hardware(LinuxKernel()),
-) -> tuple[Machine, Kernel]:
-    """Decide for hardware or software GPUs, and list them; the kernel that was asked is returned with it.
+) -> Machine:
+    """Decide for hardware or software GPUs, and list them.
 
     `auto` takes hardware if any of it can be used. Raises `NoUsableGpuError` where `hardware` is
     demanded, `SoftwareSpecError` for a text that names no software GPUs.
@@ -71,13 +88,14 @@ def find_machine(
     if report.nodes:
         reason = "asked for" if backend == "hardware" else "/dev/kfd is usable"
         devices = tuple(hardware_devices(report.nodes))
-        return Machine("hardware", reason, devices, notes=notes), LinuxKernel()
+        return Machine("hardware", reason, devices, notes=notes)
     if backend == "hardware":
         raise NoUsableGpuError("; ".join(notes))
     return _software_machine(models, f"no usable hardware, {'; '.join(notes)}")
 
 
-def _software_machine(models: list[str], reason: str) -> tuple[Machine, Kernel]:
+def _software_machine(models: list[str], reason: str) -> Machine:
     kernel = software_kernel(models)
     devices = tuple(software_devices(discover(kernel)))
-    return Machine("software", reason, devices, software=tuple(models)), kernel
+    kernel.shutdown()
+    return Machine("software", reason, devices, software=tuple(models))

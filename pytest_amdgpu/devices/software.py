@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pytest_amdgpu.families.models import UnknownModelError, model
-from pytest_amdgpu.kernel.protocol import Kernel
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.emulator.kernel import EmulatedKernel
 
 DEFAULT_SOFTWARE = "gfx942,gfx1100"
 """One GPU with 64 lanes per wave and several dies, one with 32 lanes and one die."""
@@ -40,7 +43,7 @@ def parse_software(text: str) -> list[str]:
     return names
 
 
-def software_kernel(names: Sequence[str]) -> Kernel:
+def software_kernel(names: Sequence[str]) -> EmulatedKernel:
     """Return a kernel with one software GPU per model name."""
     from pytest_amdgpu.emulator.kernel import EmulatedKernel
 

@@ -64,7 +64,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Print the table of devices."""
-    return report.header(config.stash[session_key])
+    return report.header(config.stash[session_key].plan)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -87,6 +87,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Close the trace of system calls."""
+    """End the trace of system calls."""
     if session := config.stash.get(session_key, None):
-        session.close()
+        session.end()

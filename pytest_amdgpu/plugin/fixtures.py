@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.buffer import Buffer
     from pytest_amdgpu.driver.compute_queue import ComputeQueue
     from pytest_amdgpu.driver.device import Device
-    from pytest_amdgpu.driver.program import Kernel
+    from pytest_amdgpu.driver.program import ProgramKernel
     from pytest_amdgpu.driver.sdma_queue import SdmaQueue
     from pytest_amdgpu.driver.semaphore import TimelineSemaphore
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 BufferFactory: TypeAlias = "Callable[..., Buffer]"
-KernelFactory: TypeAlias = "Callable[..., Kernel]"
+KernelFactory: TypeAlias = "Callable[..., ProgramKernel]"
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +38,10 @@ def amdgpu_device(request: pytest.FixtureRequest) -> Iterator[Device]:
     What a test makes with its methods and does not give back is taken back after the test, and reported.
     After a fault the GPU is opened anew behind the same object.
     """
-    device = request.config.stash[session_key].open(request.param)
+    session = request.config.stash[session_key]
+    device = session.open(request.param)
     yield device
-    device.close()
+    session.close(device)
 
 
 # It is set up before and torn down after the other fixtures of a test, and so sees all they did.
@@ -49,11 +51,13 @@ def amdgpu_take_back(request: pytest.FixtureRequest) -> Iterator[None]:
     if DEVICE_FIXTURE not in request.fixturenames:
         yield
         return
+    session = request.config.stash[session_key]
+    session.check()
     ledger = Ledger(request.getfixturevalue(DEVICE_FIXTURE))
     request.node.stash[ledger_key] = ledger
     yield
     request.node.user_properties += [(LEAK_PROPERTY, leak) for leak in ledger.leaks()]
-    errors = ledger.take_back()
+    errors = ledger.take_back(partial(session.renew, f"{request.node.nodeid} made the GPU fault"))
     if errors:
         raise ExceptionGroup("after the test, the GPU was not as it should be", errors)
 
@@ -107,7 +111,7 @@ def load_kernel(amdgpu_device: Device, request: pytest.FixtureRequest) -> Kernel
     Without a name the code object must hold one kernel.
     """
 
-    def load(code_object: bytes | str | Path, name: str | None = None) -> Kernel:
+    def load(code_object: bytes | str | Path, name: str | None = None) -> ProgramKernel:
         program = _handing_out(request, amdgpu_device.load)(code_object)
         if name is None:
             names = list(program)
@@ -137,7 +141,7 @@ def compile_kernel(
         language: str = "c",
         options: Sequence[str] = ("-O2",),
         include: Sequence[Path] = (),
-    ) -> Kernel:
+    ) -> ProgramKernel:
         compiler = find_compiler(request.config.getoption("--amdgpu-compiler"))
         target = amdgpu_device.family.name
         code_object = compile_source(

@@ -10,15 +10,14 @@ import pytest
 
 from pytest_amdgpu.devices.software import DEFAULT_SOFTWARE
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
-from pytest_amdgpu.plugin.session import GpuSession, Plan
+from pytest_amdgpu.plugin.session import Plan
 
 LEAK_PROPERTY = "amdgpu_leak"
 """Name of the property of a report (and of a JUnit test case) that names one leaked resource."""
 
 
-def header(session: GpuSession) -> list[str]:
+def header(plan: Plan) -> list[str]:
     """Return the lines that open a run: which GPUs, why these, and the seed."""
-    plan = session.plan
     machine = plan.machine
     lines = [f"amdgpu: seed {plan.seed}, {machine.backend} GPUs ({machine.reason})"]
     if machine.backend == "hardware":
@@ -32,8 +31,6 @@ def header(session: GpuSession) -> list[str]:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         lines.append(("  " + "  ".join(cells)).rstrip())
-    if session.trace_path:
-        lines.append(f"amdgpu: calls are traced to {session.trace_path}")
     return lines
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +13,7 @@ from pytest_amdgpu.devices.machine import Machine, NoUsableGpuError, find_machin
 from pytest_amdgpu.devices.selection import DeviceSelectionError, select_devices
 from pytest_amdgpu.devices.software import SoftwareSpecError
 from pytest_amdgpu.kernel.protocol import Kernel
+from pytest_amdgpu.kernel.trace import TracingKernel
 from pytest_amdgpu.plugin.options import choose_seed
 
 if TYPE_CHECKING:
@@ -48,40 +48,75 @@ class Plan:
         return cls(machine, selected, values["seed"])
 
 
+class DeviceLostError(RuntimeError):
+    """An earlier test left the GPU in a state that this process cannot get it out of."""
+
+
 class GpuSession:
-    """The plan of a run, and this process's kernel."""
+    """The plan of a run, and this process's kernel and open devices."""
 
-    def __init__(self, plan: Plan, kernel: Kernel | None = None, trace_path: str | None = None) -> None:
+    def __init__(self, plan: Plan, config: pytest.Config) -> None:
+        """Raises `pytest.UsageError` if calls should be recorded in a file that cannot be written."""
         self.plan = plan
-        self.trace_path = trace_path
-        self._kernel = kernel
-        self._trace: IO[str] | None = None
-
-    @functools.cached_property
-    def kernel(self) -> Kernel:
-        """The kernel that the devices are behind, traced if that is wanted."""
-        kernel = self._kernel or self.plan.machine.open_kernel()
-        if self.trace_path is None:
-            return kernel
-        from pytest_amdgpu.kernel.trace import TracingKernel
-
-        self._trace = open(self.trace_path, "w", encoding="utf-8")  # noqa: SIM115 (closed with the session)
-        return TracingKernel(kernel, self._trace)
+        self._connection = plan.machine.connect()
+        self._trace = _start_trace(self._connection.kernel, config)
+        self.kernel: Kernel = self._trace or self._connection.kernel
+        self._is_worker = _worker_input(config) is not None
+        self._open: list[Device] = []
+        self._lost = ""
 
     def open(self, info: DeviceInfo) -> Device:
-        """Open a device that the plan selected; the caller closes it."""
+        """Open a device that the plan selected; `close` is the caller's to call."""
         from pytest_amdgpu.driver.device import Device
         from pytest_amdgpu.driver.topology import discover
 
         for node in discover(self.kernel):
             if info.matches(node):
-                return Device.open(self.kernel, node)
+                device = Device.open(self.kernel, node)
+                device.name = info.id
+                self._open.append(device)
+                return device
         raise LookupError(f"device {info.id} is gone from the topology")
 
-    def close(self) -> None:
-        """Close the trace."""
+    def close(self, device: Device) -> None:
+        """Close a device; errors as from `Device.close`."""
+        self._open.remove(device)
+        device.close()
+
+    def renew(self, reason: str) -> None:
+        """After a fault: become a new process to the kernel, and open all devices anew.
+
+        A worker of pytest-xdist cannot go on in another process on hardware; then the GPUs are lost to it,
+        and `check` says so to each further test.
+        """
+        from pytest_amdgpu.driver.kfd_process import disconnect
+        from pytest_amdgpu.driver.resources import attempt
+
+        errors: list[Exception] = []
+        for device in self._open:
+            attempt(errors, device.close)
+        if self._is_worker and self._connection.needs_fork:
+            self._lost = (
+                f"{reason}; the kernel lets this process use the GPU no more, and a worker of pytest-xdist "
+                "cannot be exchanged: run such tests without -n"
+            )
+        else:
+            self._connection.renew()
+            disconnect(self.kernel)
+            for device in self._open:
+                attempt(errors, device.reopen)
+        if errors:
+            raise ExceptionGroup("the GPUs were opened anew, but not without trouble", errors)
+
+    def check(self) -> None:
+        """Raise `DeviceLostError` if tests can no longer run here."""
+        if self._lost:
+            raise DeviceLostError(self._lost)
+
+    def end(self) -> None:
+        """End the trace."""
         if self._trace:
-            self._trace.close()
+            self._trace.stop()
 
 
 def start_session(config: pytest.Config) -> GpuSession:
@@ -89,15 +124,14 @@ def start_session(config: pytest.Config) -> GpuSession:
 
     Raises `pytest.UsageError` for options that nothing meets.
     """
-    worker_input: Mapping[str, Any] | None = getattr(config, "workerinput", None)
-    trace_path: str | None = config.getoption("--amdgpu-trace")
-    if worker_input is not None:
-        plan = Plan.from_json(worker_input[WORKER_INPUT])
-        return GpuSession(plan, trace_path=trace_path and f"{trace_path}.{worker_input['workerid']}")
+    worker_input = _worker_input(config)
+    plan = _make_plan(config) if worker_input is None else Plan.from_json(worker_input[WORKER_INPUT])
+    return GpuSession(plan, config)
+
+
+def _make_plan(config: pytest.Config) -> Plan:
     try:
-        machine, kernel = find_machine(
-            config.getoption("--amdgpu-backend"), config.getoption("--amdgpu-software")
-        )
+        machine = find_machine(config.getoption("--amdgpu-backend"), config.getoption("--amdgpu-software"))
     except NoUsableGpuError as error:
         raise pytest.UsageError(f"--amdgpu-backend=hardware: {error}") from error
     except SoftwareSpecError as error:
@@ -110,4 +144,24 @@ def start_session(config: pytest.Config) -> GpuSession:
         )
     except DeviceSelectionError as error:
         raise pytest.UsageError(f"--amdgpu-device: {error}") from error
-    return GpuSession(Plan(machine, tuple(selected), choose_seed(config)), kernel, trace_path)
+    return Plan(machine, tuple(selected), choose_seed(config))
+
+
+def _start_trace(kernel: Kernel, config: pytest.Config) -> TracingKernel | None:
+    """Record the calls of `kernel`, if that is wanted; each worker has a file of its own."""
+    path: str | None = config.getoption("--amdgpu-trace")
+    if path is None:
+        return None
+    worker_input = _worker_input(config)
+    if worker_input is not None:
+        path += f".{worker_input['workerid']}"
+    try:
+        return TracingKernel(kernel, open(path, "w", encoding="utf-8"))
+    except OSError as error:
+        raise pytest.UsageError(f"--amdgpu-trace: {error}") from error
+
+
+def _worker_input(config: pytest.Config) -> Mapping[str, Any] | None:
+    """Return what the controller of pytest-xdist sent, or None outside a worker."""
+    worker_input: Mapping[str, Any] | None = getattr(config, "workerinput", None)
+    return worker_input

@@ -40,24 +40,18 @@ class Ledger:
             if id(resource) not in self._handed_out
         ]
 
-    def take_back(self) -> list[Exception]:
+    def take_back(self, renew: Callable[[], None]) -> list[Exception]:
         """Give the device everything back that is not older than the test; return what went wrong.
 
-        Faults that no wait of the test has seen are among that. A device with a fault is opened anew, so
-        that the next test runs on a healthy one.
+        Faults that no wait of the test has seen are among that. After a fault, seen or not, `renew` must
+        bring the device back to health, so that the next test can run.
         """
+        from pytest_amdgpu.driver.resources import attempt
+
         errors: list[Exception] = []
         if not self.device.backend.faults:
-            _attempt(errors, self.device.check_health)
-        _attempt(errors, lambda: self.device.reclaim(keep=self._older))
+            attempt(errors, self.device.check_health)
+        attempt(errors, lambda: self.device.reclaim(keep=self._older))
         if self.device.backend.faults:
-            _attempt(errors, self.device.reopen)
+            attempt(errors, renew)
         return errors
-
-
-def _attempt(errors: list[Exception], action: Callable[[], object]) -> None:
-    """Do one step of a clean-up of which every step must be tried; its error joins `errors`."""
-    try:
-        action()
-    except Exception as error:
-        errors.append(error)

@@ -1,0 +1,171 @@
+"""Fixtures hand out and take back: copies, seeds, leaks, failures, faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+Run = Callable[..., pytest.RunResult]
+
+
+def test_a_copy_through_all_kinds_of_memory(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import numpy as np
+
+        def test_copy(vram_buffer, gtt_buffer, userptr_buffer, sdma_queue, timeline_semaphore, rng):
+            source, through = gtt_buffer(5000), vram_buffer(5000)
+            back = userptr_buffer(np.zeros(5000, np.uint8))
+            source.array[:] = rng.integers(0, 256, source.size, dtype=np.uint8)
+            sdma_queue.copy(through, source).copy(back, through).signal(timeline_semaphore, 1).submit()
+            timeline_semaphore.wait(1, timeout=10)
+            assert (back.array == source.array).all()
+        """
+    )
+    result = run("--amdgpu-all-devices")
+    result.assert_outcomes(passed=2)
+    result.stdout.no_fnmatch_line("*taken back*")
+
+
+def test_the_seed_makes_the_numbers_whichever_tests_run(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_seed="""
+        def test_a(rng): print("a drew", rng.integers(1 << 60))
+        def test_b(rng): print("b drew", rng.integers(1 << 60))
+        """
+    )
+    both, one, other = run("-s", "--amdgpu-seed=5"), run("-s", "--amdgpu-seed=5", "-kb"), run("-s", "-kb")
+
+    def drawn(result: pytest.RunResult) -> list[str]:
+        return [line.split("drew ")[1].rstrip(".") for line in result.outlines if "drew" in line]
+
+    assert len(set(drawn(both))) == 2
+    assert drawn(one) == drawn(both)[1:]
+    assert drawn(other) != drawn(one)
+
+
+def test_a_failure_tells_device_seed_and_how_to_repeat_it(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_bad="def test_bad(amdgpu_device, rng): assert rng.integers(9) < 0")
+    result = run("--amdgpu-seed=123", "--amdgpu-software=gfx1100")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*- amdgpu -*",
+            "device: sw-gfx1100-0 (AMD Radeon RX 7900 XTX, software GPU)",
+            "seed: 123",
+            "to repeat: pytest --amdgpu-seed=123 --amdgpu-device=sw-gfx1100-0 --amdgpu-backend=software "
+            "--amdgpu-software=gfx1100 'test_bad.py::test_bad[[]sw-gfx1100-0[]]'",
+        ]
+    )
+
+
+def test_what_a_test_leaks_is_reported_by_name_and_line(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_leak="""
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def shared(amdgpu_device):
+            buffer = amdgpu_device.gtt(4096)
+            yield buffer
+            buffer.free()
+
+        def test_leak(amdgpu_device, shared, gtt_buffer):
+            gtt_buffer(100)
+            amdgpu_device.vram(8192)
+            amdgpu_device.sdma_queue()
+
+        def test_next(amdgpu_device, shared):
+            assert [leak.site.rpartition(":")[2] for leak in amdgpu_device.leaks()] == ["5"]
+            shared.array[:] = 1
+        """
+    )
+    result = run()
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*amdgpu: taken back from tests that did not give it back*",
+            "test_leak.py::test_leak[[]sw-gfx942-0[]]",
+            "    *vram buffer of 8192 bytes*, made at *test_leak.py:11",
+            "    sdma queue *, made at *test_leak.py:12",
+        ],
+    )
+    result.stdout.no_fnmatch_line("*test_leak.py:10")
+    result.stdout.no_fnmatch_line("*::test_next*")
+
+
+def test_everything_is_taken_back_after_a_failure(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        def test_fails(amdgpu_device, vram_buffer, sdma_queue, timeline_semaphore):
+            buffer = vram_buffer(1 << 20)
+            sdma_queue.fill(buffer, 1).submit()
+            raise RuntimeError("in the middle")
+
+        def test_next(amdgpu_device):
+            assert amdgpu_device.leaks() == []
+        """
+    )
+    run("--amdgpu-all-devices").assert_outcomes(failed=2, passed=2)
+
+
+def test_an_error_while_taking_back_is_reported(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        from pytest_amdgpu.driver.buffer import Buffer
+
+        def test_broken(gtt_buffer, monkeypatch):
+            buffer = gtt_buffer(4096)
+            free = buffer.release
+            def release():
+                free()
+                raise OSError("free failed")
+            buffer.release = release
+
+        def test_next(gtt_buffer): gtt_buffer(4096)
+        """
+    )
+    result = run()
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_broken*", "*OSError: free failed*"])
+
+
+FAULT = """
+    from types import SimpleNamespace
+    import pytest
+    from pytest_amdgpu.driver.errors import GpuFaultError
+
+    def copy_from_nowhere(queue, target):
+        return queue.copy(target, SimpleNamespace(address=0x7E0000000000, size=64))
+
+    def test_seen(sdma_queue, gtt_buffer, timeline_semaphore):
+        copy_from_nowhere(sdma_queue, gtt_buffer(4096)).signal(timeline_semaphore, 1).submit()
+        with pytest.raises(GpuFaultError, match="0x7e0000000000"):
+            timeline_semaphore.wait(1, timeout=10)
+
+    def test_next(sdma_queue, gtt_buffer, timeline_semaphore):
+        sdma_queue.fill(gtt_buffer(4096), 1).signal(timeline_semaphore, 1).submit()
+        timeline_semaphore.wait(1, timeout=10)
+"""
+
+
+def test_after_a_fault_the_next_test_runs_on_a_healthy_device(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(FAULT)
+    run("--amdgpu-all-devices").assert_outcomes(passed=4)
+
+
+def test_a_fault_that_no_wait_saw_is_an_error_of_the_test(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        FAULT
+        + """
+    def test_unseen(sdma_queue, gtt_buffer):
+        copy_from_nowhere(sdma_queue, gtt_buffer(4096)).submit()
+
+    def test_last(sdma_queue, gtt_buffer, timeline_semaphore):
+        test_next(sdma_queue, gtt_buffer, timeline_semaphore)
+    """
+    )
+    result = run()
+    result.assert_outcomes(passed=4, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_unseen*", "*GpuFaultError: *0x7e0000000000*"])
