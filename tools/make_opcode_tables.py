@@ -47,7 +47,6 @@ PROBES: dict[str, tuple[int, ...]] = {
     "srsrc": (2,),
     "soffset": (40,),
     "simm16": (0x1234,),
-    "attr": (3,),
 }
 SCALE = {"sbase": 2, "srsrc": 4}
 # What LLVM must accept for an operand to belong to a class: a VGPR, an SGPR, an inline constant, a literal.
@@ -81,7 +80,6 @@ TARGETS = (
     Target("gfx11", "gfx1100", "", GFX11_LAYOUTS, 0x7C, (32, 64), "gfx1100 (RDNA3)"),
 )
 
-NOT_PROBED = {"MIMG", "EXP", "VOPD"}
 BY_OPCODE_ROW = {"VOP3_SDST", "VOP3P_MAI"}
 # The first operand of these is read, although it sits in a destination field.
 READS_DESTINATION_FIELD = re.compile(
@@ -241,13 +239,14 @@ def operand_tokens(probe: Probe, narrow: str | None) -> list[str]:
     tokens = []
     for position, (text, other) in enumerate(zip(texts, narrow_texts, strict=True)):
         register = REGISTER.match(text)
-        mask = ":m" if text != other else ""
         if register:
             kind, single, half, first, last = register.groups()
             number = int(single if single is not None else first)
             width = 1 if single is not None else int(last) - int(first) + 1
             field = field_of(probe, kind, number)
-            token = field + (mask or (":h" if half else f":{width}" if width > 1 else ""))
+            token = field + (":h" if half else f":{width}" if width > 1 else "")
+            if text != other:
+                token = field + wave_width(width, other)
             if field == "vdst" and kind == "s":
                 token += "!s"
             if kind == "a":
@@ -277,11 +276,17 @@ def operand_tokens(probe: Probe, narrow: str | None) -> list[str]:
             tokens.append("ssrc1!m")
         elif text == "0" and probe.layout.name == "SMEM":
             tokens.append("soffset")
-        elif text.startswith("attr"):
-            tokens.append("attr")
         else:
             raise RuntimeError(f"{probe.layout.name} {probe.text!r}: operand {text!r} not understood")
     return tokens
+
+
+def wave_width(width: int, narrow: str) -> str:
+    """The width of an operand that depends on the wave size: a wave mask, or a share of a matrix."""
+    match = REGISTER.match(narrow)
+    assert match is not None
+    narrow_width = 1 if match[2] is not None else int(match[5]) - int(match[4]) + 1
+    return ":m" if (narrow_width, width) == (1, 2) else f":{narrow_width}x{width}"
 
 
 def missing_address(probe: Probe, tokens: list[str]) -> str:
@@ -319,7 +324,7 @@ def class_suffix(layout: Layout, name: str, letters: str) -> str:
 
 def forms_of(prober: Prober, probe: Probe) -> list[str]:
     """Which of SDWA, DPP and DPP8 the opcode has."""
-    if "src0" not in probe.operands or probe.layout.name in ("VINTERP",):
+    if "src0" not in probe.operands:
         return []
     forms = []
     for form, (code, trailers, mark, settled) in FORM_PROBES.items():
@@ -360,7 +365,7 @@ def loose_bits(prober: Prober, probe: Probe) -> tuple[int, int]:
         fixed |= field_mask(layout, name)
     if "saddr" in layout.fields and layout.name != "FLAT":
         fixed |= field_mask(layout, "saddr")
-    if layout.name == "SMEM":
+    if layout.name == "SMEM" and "sbase" in probe.operands:
         fixed |= field_mask(layout, "soffset") | field_mask(layout, "offset")
         fixed |= field_mask(layout, "imm") if "imm" in layout.fields else 0
     bits = [bit for bit in range(layout.size * 8) if not fixed >> bit & 1]
@@ -474,6 +479,23 @@ def vopd_rows(prober: Prober, layout: Layout) -> dict[str, list[str]]:
     return rows
 
 
+def name_rows(prober: Prober, layout: Layout) -> list[str]:
+    """Rows of a layout whose instructions are not decoded: opcode and name."""
+    lines = []
+    for opcode in range(1 << layout.opcode[1]):
+        word = base_word(layout, opcode)
+        # Enough combinations that each opcode has a valid one: no or some operands, one enabled channel.
+        words = [word, word | 1 << 8]
+        if layout.size == 8:
+            words += [word | 0x0101 << 32, word | 0xF << 8 | 1 << 7]
+            words += [word | 1 << 40 | 1 << 49 | 1 << 58]
+        for size, text in prober.texts(layout, words, 0):
+            if size:
+                lines.append(f"{opcode:02x} {mnemonic(text)}")
+                break
+    return lines
+
+
 def table_source(target: Target) -> str:
     """The text of the data module."""
     prober = Prober(target, target.wave_sizes[-1])
@@ -483,7 +505,10 @@ def table_source(target: Target) -> str:
         if layout.name == "VOPD":
             assert narrow is not None
             rows |= vopd_rows(narrow, layout)
-        if layout.name in NOT_PROBED | BY_OPCODE_ROW:
+        if layout.name in BY_OPCODE_ROW or layout.name == "VOPD":
+            continue
+        if layout.named_only:
+            rows[layout.name] = name_rows(prober, layout)
             continue
         found = layout_rows(prober, narrow, layout, shadowed_opcodes(layout, target.layouts))
         for name, lines in found.items():

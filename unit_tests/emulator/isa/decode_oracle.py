@@ -55,7 +55,9 @@ def comparable(text: str) -> list[object]:
     # LLVM writes these by name; it drops and pads elements of op_sel.
     left_out = "offset:" if name == "ds_swizzle_b32" else "op_sel:" if name == "v_cndmask_b16" else "format:"
     modifiers = [re.sub(r"(op_sel:\[.*?)(,0)*\]", r"\1]", word) for word in modifiers]
-    modifiers = [word.replace("row_newbcast", "row_share") for word in modifiers if not word.startswith(left_out)]
+    modifiers = [
+        word.replace("row_newbcast", "row_share") for word in modifiers if not word.startswith(left_out)
+    ]
     return [name, operands, sorted(modifiers)]
 
 
@@ -67,7 +69,11 @@ def agree(ours: str, theirs: str) -> bool:
 def _match(ours: object, theirs: object) -> bool:
     if isinstance(ours, list) and isinstance(theirs, list):
         return len(ours) == len(theirs) and all(map(_match, ours, theirs))
+    if ours == theirs or theirs in _AS_16_BITS.get(str(ours), ()):
+        return True
     # For 16-bit operands LLVM cuts literals and writes constants as bits.
-    return theirs in (ours, *_AS_16_BITS.get(str(ours), ())) or (
-        str(ours).isdigit() and str(theirs).isdigit() and int(str(theirs)) == int(str(ours)) & 0xFFFF
-    )
+    numbers = [re.fullmatch(r"(\W*)(\d+)(\W*)", str(text)) for text in (ours, theirs)]
+    if None in numbers:
+        return False
+    (left, our_number, right), (their_left, their_number, their_right) = (match.groups() for match in numbers)
+    return (left, right) == (their_left, their_right) and (int(our_number) - int(their_number)) % 0x10000 == 0

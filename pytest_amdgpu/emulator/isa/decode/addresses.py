@@ -32,11 +32,10 @@ def _scratch(generation: Generation, row: Row, slot: Slot, word: int) -> Operand
     """Vector and scalar offset, each of them optional."""
     if slot.field == "saddr":
         scalar = _bits(row, "saddr", word)
-        return (
-            operands.OFF
-            if scalar == generation.saddr_off
-            else operands.scalar_destinations(generation, 1)[scalar]
-        )
+        if scalar == generation.saddr_off:
+            return operands.OFF
+        offset = operands.scalar_destinations(generation, 1)[scalar]
+        return None if offset == Operand(OperandKind.EXEC, 1) else offset
     if not _bits(row, "sve", word):
         return operands.OFF
     return operands.vector_registers(generation, 1)[_bits(row, "vaddr", word)]
@@ -103,6 +102,12 @@ def finish(
         and modifiers.get("glc", modifiers.get("sc0"))
     ):
         destinations.append(_returned(row, sources[0]))
+    if modifiers.get("tfe"):
+        # The texel-fail status follows the data.
+        for list_, slots in ((destinations, row.destinations), (sources, row.sources)):
+            for position, slot in enumerate(slots):
+                if slot.field == "vdata":
+                    list_[position] = replace(list_[position], count=list_[position].count + 1)
     if name in ("MUBUF", "MTBUF") and modifiers.get("lds"):
         if "acc" in row.layout.fields and _bits(row, "acc", word):
             return "a load into LDS has no data register"

@@ -115,6 +115,10 @@ class Decoder:
                         offset, words, f"{self.target} has no {opcodes.name} opcode {opcode:#x}"
                     )
                 layout, line = opcodes.lines[opcode]
+                if layout.named_only:
+                    raise IllegalInstruction(
+                        offset, words, f"{line.split()[1]}: {layout.name} is for graphics"
+                    )
                 row = opcodes.parsed[opcode] = parse_row(line, layout, self.generation, self.wave_size)
             return self._decode_row(row, code, offset, word, words)
         raise IllegalInstruction(offset, (first,), f"{self.target} has no encoding with these leading bits")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pytest_amdgpu.emulator.isa.decode import operands
+from pytest_amdgpu.emulator.isa.decode import addresses, operands
 from pytest_amdgpu.emulator.isa.decode.generation import Generation
-from pytest_amdgpu.emulator.isa.decode.instruction import VCC, Instruction, Operand
+from pytest_amdgpu.emulator.isa.decode.instruction import VCC, Instruction, Operand, OperandKind
 from pytest_amdgpu.emulator.isa.decode.table import SHORT_VECTOR, Row, Slot
 from pytest_amdgpu.emulator.isa.decode.words import add_high_halves, read_words
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
@@ -28,7 +28,9 @@ def decode(
         raise IllegalInstruction(offset, words, f"{row.name} has no {kind} form")
     zero, free = masks
     if extra & zero:
-        raise IllegalInstruction(offset, words, f"{row.name}: bits {extra & zero:#x} of the {kind} dword must be zero")
+        raise IllegalInstruction(
+            offset, words, f"{row.name}: bits {extra & zero:#x} of the {kind} dword must be zero"
+        )
     extra &= ~free
     overrides: dict[str, Operand | None] = {"src0": _src0(row, extra & 0xFF)}
     if kind == "sdwa":
@@ -39,7 +41,9 @@ def decode(
     elif kind == "dpp":
         _dpp_modifiers(row, extra, modifiers)
         control = modifiers["dpp_ctrl"]
-        if not generation.has_dpp_control(control) or ("newbcast" in row.forms and not 0x150 <= control < 0x160):
+        if not generation.has_dpp_control(control) or (
+            "newbcast" in row.forms and not 0x150 <= control < 0x160
+        ):
             raise IllegalInstruction(offset, words, f"{row.name}: dpp_ctrl cannot be {control:#x}")
     else:
         modifiers["dpp8"] = extra >> 8
@@ -47,6 +51,10 @@ def decode(
             modifiers["fi"] = 1
     destinations = _resolve(row, row.destinations, word, overrides, words, offset)
     sources = _resolve(row, row.sources, word, overrides, words, offset)
+    if problem := addresses.finish(row, word, destinations, sources, modifiers, generation):
+        raise IllegalInstruction(offset, words, f"{row.name}: {problem}")
+    if row.layout.name == "VOP3P" and any(operand.kind is not OperandKind.VGPR for operand in sources[1:2]):
+        raise IllegalInstruction(offset, words, f"{row.name}: src1 must be a VGPR in this form")
     if row.high_halves:
         # The register number of src0 has moved to the extra dword.
         src0_low = row.layout.fields["src0"][0]
@@ -117,8 +125,8 @@ def _sdwa(
         modifiers["dst_unused"] = extra >> 11 & 3
         if omod := extra >> 14 & 3:
             modifiers["omod"] = omod
-    if extra >> 13 & 1:
-        modifiers["clamp"] = 1
+        if extra >> 13 & 1:
+            modifiers["clamp"] = 1
     modifiers["src0_sel"] = extra >> 16 & 7
     two = any(slot.field == "vsrc1" for slot in row.sources)
     if two:

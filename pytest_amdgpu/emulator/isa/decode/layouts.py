@@ -27,6 +27,8 @@ class Layout:
     """Set where several layouts share match and opcode field; the first of them is the default."""
     where: dict[str, int] = field(default_factory=dict)
     """Fields with a fixed value that select this layout among those with the same match (the segment of FLAT)."""
+    named_only: bool = False
+    """Graphics instructions: the table has their names for error messages, they are not decoded."""
 
 
 _SRC0_9 = {"src0": (0, 9)}
@@ -203,27 +205,8 @@ GFX11_LAYOUTS = (
     Layout("VOP3P", 8, "11001100-", (16, 7), _VOP3P),
     Layout("VOP3", 8, "110101---", (16, 10), _VOP3, group="VOP3"),
     Layout("VOP3_SDST", 8, "110101---", (16, 10), _VOP3_SDST, group="VOP3"),
-    Layout(
-        "VINTERP",
-        8,
-        "11001101-",
-        (16, 7),
-        {
-            **_VOP3_SOURCES,
-            "vdst": (0, 8),
-            "wait_exp": (8, 3),
-            "op_sel": (11, 4),
-            "clamp": (15, 1),
-            "neg": (61, 3),
-        },
-    ),
-    Layout(
-        "LDSDIR",
-        4,
-        "11001110-",
-        (20, 2),
-        {"vdst": (0, 8), "attr_chan": (8, 2), "attr": (10, 6), "wait_va": (16, 4)},
-    ),
+    Layout("VINTERP", 8, "11001101-", (16, 7), {}, named_only=True),
+    Layout("LDSDIR", 4, "11001110-", (20, 2), {}, named_only=True),
     Layout(
         "VOPD",
         8,
@@ -274,6 +257,6 @@ GFX11_LAYOUTS = (
     Layout("FLAT_GLOBAL", 8, "110111---", (18, 7), _FLAT_GFX11, where={"seg": 2}),
     Layout("MUBUF", 8, "111000---", (18, 8), _BUFFER_GFX11),
     Layout("MTBUF", 8, "111010---", (15, 4), {**_BUFFER_GFX11, "format": (19, 7)}),
-    Layout("MIMG", 8, "111100---", (18, 8), {}),
-    Layout("EXP", 8, "111110---", (4, 6), {}),
+    Layout("MIMG", 8, "111100---", (18, 8), {}, named_only=True),
+    Layout("EXP", 8, "111110---", (4, 6), {}, named_only=True),
 )

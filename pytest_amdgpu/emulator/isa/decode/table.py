@@ -11,6 +11,7 @@ A row is one line of text:
      |   +---------------------------------------------------- mnemonic without suffix of the encoding
      +-------------------------------------------------------- opcode, hexadecimal
 
+A width `8x4` is 8 dwords in waves of 32 lanes and 4 in waves of 64.
 Classes: `!v` VGPR only, `!s` scalar register only, `!si` scalar or constant, `!vi` VGPR or inline constant, `!a` AGPR;
 of simm16 `!i` signed, `!u` unsigned, `!b` branch distance; `!m` an immediate in a register's field.
 `?` after a destination: written only if the glc/sc0 bit asks for the value before an atomic operation.
@@ -31,13 +32,13 @@ from pytest_amdgpu.emulator.isa.decode.instruction import VCC, OperandKind
 from pytest_amdgpu.emulator.isa.decode.layouts import Layout
 
 SHORT_VECTOR = frozenset(("VOP1", "VOP2", "VOPC"))
-_LONG_WITHOUT_LITERAL = frozenset(("VOP3", "VOP3_SDST", "VOP3P", "VOP3P_MAI", "VINTERP"))
-_NEVER_LITERAL = frozenset(("VOP3P_MAI", "VINTERP"))
+_LONG_WITHOUT_LITERAL = frozenset(("VOP3", "VOP3_SDST", "VOP3P", "VOP3P_MAI"))
+_NEVER_LITERAL = frozenset(("VOP3P_MAI",))
 _STRUCTURE = frozenset(("seg", "sve", "acc", "acc_cd", "imm", "soffset_en", "opy"))
 """Fields that shape the operands and are no modifiers themselves."""
 _OPERAND_FIELDS = frozenset(
     ("sdst", "sdata", "ssrc0", "ssrc1", "sbase", "srsrc", "soffset", "saddr", "src0", "src1", "src2", "vsrc1")
-) | frozenset(("vdst", "vdata", "vaddr", "data0", "data1", "attr"))
+) | frozenset(("vdst", "vdata", "vaddr", "data0", "data1"))
 _TOKEN = re.compile(r"(=?)(\w+)(?::(\w+))?(?:!(\w+))?(\??)$")
 
 
@@ -136,7 +137,7 @@ def _slot(token: str, layout: Layout, generation: Generation, wave_size: int) ->
     _, field, width, classes, optional = match.groups()
     classes = classes or ""
     half = width == "h"
-    count = wave_size // 32 if width == "m" else 1 if half or width is None else int(width)
+    count = _width(width, wave_size)
     kind = "table"
     table: operands.OperandTable = ()
     low, bits = layout.fields.get(field, (0, 0))
@@ -148,7 +149,7 @@ def _slot(token: str, layout: Layout, generation: Generation, wave_size: int) ->
         kind = "literal"
     elif field == "simm16":
         kind = "simm16"
-    elif classes == "m" or field == "attr":
+    elif classes == "m":
         kind = "immediate"
     elif field in ("vaddr", "saddr", "soffset") and layout.name in (
         "FLAT_GLOBAL",
@@ -161,6 +162,15 @@ def _slot(token: str, layout: Layout, generation: Generation, wave_size: int) ->
     else:
         table = _table(field, count, classes, half, layout, generation)
     return Slot(field, low, (1 << bits) - 1, table, count, kind, classes, optional == "?", half)
+
+
+def _width(text: str | None, wave_size: int) -> int:
+    if text is None or text == "h":
+        return 1
+    if text == "m":
+        return wave_size // 32
+    narrow, _, wide = text.partition("x")
+    return int(wide or narrow) if wave_size == 64 else int(narrow)
 
 
 def _table(

@@ -29,12 +29,11 @@ def text(instruction: Instruction) -> str:
     if instruction.halves:
         return " :: ".join(text(half) for half in instruction.halves)
     operands = _destinations(instruction)
-    for position, operand in enumerate(instruction.sources):
-        # Not written: the counters (see the modifiers), the mask that VOPD always takes from VCC.
-        if instruction.name != "s_waitcnt" and (
-            operand.index != VCC or not instruction.encoding.startswith("VOPD")
-        ):
-            operands.append(_source(instruction, position))
+    if instruction.name != "s_waitcnt":
+        operands += [_source(instruction, position) for position in range(len(instruction.sources))]
+    if instruction.name == "v_dual_cndmask_b32":
+        # LLVM does not write the mask, which is always VCC.
+        operands.pop()
     parts = [instruction.name]
     if operands:
         parts.append(", ".join(operands))
@@ -125,8 +124,11 @@ def _modifiers(instruction: Instruction) -> list[str]:
             if value != usual:
                 parts.append(f"{name}:{_bits(value, count)}")
     elif encoding.startswith("VOP3") and (op_sel := modifiers.get("op_sel", 0)):
-        packed = op_sel & (1 << count) - 1 | (op_sel >> 3 & 1) << count
-        parts.append(f"op_sel:{_bits(packed, count + 1)}")
+        # The destination's bit follows those of the sources; stochastic rounding selects one of four bytes.
+        selected = op_sel & (1 << count) - 1 | (op_sel >> 3 & 1) << count
+        if instruction.name.startswith("v_cvt_sr_"):
+            selected, count = op_sel, 3
+        parts += [f"op_sel:{_bits(selected, count + 1)}"] if selected else []
     if encoding == "DS" or encoding.startswith(("FLAT", "M")):
         parts += [
             f"{name}:{modifiers[name]}" for name in ("offset", "offset0", "offset1") if modifiers.get(name)
@@ -163,11 +165,14 @@ def _sdwa(instruction: Instruction) -> list[str]:
 
 
 def dpp_control(control: int) -> str:
-    """The name of a DPP control value."""
+    """The name of a DPP control value; gfx9 calls row_share row_newbcast."""
     if control < 0x100:
         return "quad_perm:[" + ",".join(str(control >> 2 * lane & 3) for lane in range(4)) + "]"
     for base, name in ((0x100, "row_shl"), (0x110, "row_shr"), (0x120, "row_ror")):
         if base < control < base + 16:
+            return f"{name}:{control - base}"
+    for base, name in ((0x150, "row_share"), (0x160, "row_xmask")):
+        if base <= control < base + 16:
             return f"{name}:{control - base}"
     single = {
         0x130: "wave_shl:1",

@@ -23,7 +23,8 @@ class VopdTable:
         }
         self._sources = operands.sources(generation, 1, "vsiL", False, False)
         self._vectors = operands.vector_registers(generation, 1)
-        self._vcc = operands.scalar_register(generation, VCC, wave_size // 32)
+        self._vcc = operands.scalar_register(generation, VCC, 1)
+        self._wave_size = wave_size
 
     def matches(self, top: int) -> bool:
         """Whether the first nine bits are those of VOPD."""
@@ -35,6 +36,8 @@ class VopdTable:
         words = struct.unpack_from(f"<{available}I", code, offset)
         if available < 2:
             raise IllegalInstruction(offset, words, "the code ends within this instruction")
+        if self._wave_size != 32:
+            raise IllegalInstruction(offset, words[:2], f"VOPD in a wave of {self._wave_size} lanes, it needs 32")
         word = words[0] | words[1] << 32
         x_opcode = _bits(self._layout, "opx", word)
         y_opcode = _bits(self._layout, "opy", word)

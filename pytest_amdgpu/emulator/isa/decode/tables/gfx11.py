@@ -573,12 +573,12 @@ ff v_cmpx_class_f64 =exec src0:2 vsrc1
 20 v_fma_mix_f32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=800000
 21 v_fma_mixlo_f16 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=800000
 22 v_fma_mixhi_f16 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=800000
-40 v_wmma_f32_16x16x16_f16 =vdst:m src0:8!v src1:8!v src2:m!vi zero=80b800 free=1800000000004000
-41 v_wmma_f32_16x16x16_bf16 =vdst:m src0:8!v src1:8!v src2:m!vi zero=80b800 free=1800000000004000
-42 v_wmma_f16_16x16x16_f16 =vdst:m src0:8!v src1:8!v src2:m!vi zero=808000
-43 v_wmma_bf16_16x16x16_bf16 =vdst:m src0:8!v src1:8!v src2:m!vi zero=808000
-44 v_wmma_i32_16x16x16_iu8 =vdst:m src0:4!v src1:4!v src2:m!vi zero=803800 free=1800000000004000
-45 v_wmma_i32_16x16x16_iu4 =vdst:m src0:2!v src1:2!v src2:m!vi zero=803800 free=1800000000004000
+40 v_wmma_f32_16x16x16_f16 =vdst:8x4 src0:8!v src1:8!v src2:8x4!vi zero=80b800 free=1800000000004000
+41 v_wmma_f32_16x16x16_bf16 =vdst:8x4 src0:8!v src1:8!v src2:8x4!vi zero=80b800 free=1800000000004000
+42 v_wmma_f16_16x16x16_f16 =vdst:8x4 src0:8!v src1:8!v src2:8x4!vi zero=808000
+43 v_wmma_bf16_16x16x16_bf16 =vdst:8x4 src0:8!v src1:8!v src2:8x4!vi zero=808000
+44 v_wmma_i32_16x16x16_iu8 =vdst:8x4 src0:4!v src1:4!v src2:8x4!vi zero=803800 free=1800000000004000
+45 v_wmma_i32_16x16x16_iu4 =vdst:8x4 src0:2!v src1:2!v src2:8x4!vi zero=803800 free=1800000000004000
 """,
     "VOP3": """
 00 v_cmp_f_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000400
@@ -1023,16 +1023,16 @@ ff v_cmpx_class_f64 =exec src0:2 src1 zero=9800000000008481 ones=7e free=4000000
 302 v_subrev_co_u32 =vdst =sdst:m src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000000000
 """,
     "VINTERP": """
-00 v_interp_p10_f32 =vdst src0!v src1!v src2!v free=1800000000807800
-01 v_interp_p2_f32 =vdst src0!v src1!v src2!v free=1800000000807800
-02 v_interp_p10_f16_f32 =vdst src0:h src1!v src2:h free=1800000000800000
-03 v_interp_p2_f16_f32 =vdst:h src0:h src1!v src2!v free=1800000000800000
-04 v_interp_p10_rtz_f16_f32 =vdst src0:h src1!v src2:h free=1800000000800000
-05 v_interp_p2_rtz_f16_f32 =vdst:h src0:h src1!v src2!v free=1800000000800000
+00 v_interp_p10_f32
+01 v_interp_p2_f32
+02 v_interp_p10_f16_f32
+03 v_interp_p2_f16_f32
+04 v_interp_p10_rtz_f16_f32
+05 v_interp_p2_rtz_f16_f32
 """,
     "LDSDIR": """
-00 lds_param_load =vdst attr zero=c00000
-01 lds_direct_load =vdst zero=c00000 free=300
+00 lds_param_load
+01 lds_direct_load
 """,
     "VOPDX": """
 00 v_dual_fmac_f32 =vdst src0 vsrc1
@@ -1080,8 +1080,8 @@ ff v_cmpx_class_f64 =exec src0:2 src1 zero=9800000000008481 ones=7e free=4000000
 0a s_buffer_load_b128 =sdata:4 sbase:4 soffset free=1e0000000038000
 0b s_buffer_load_b256 =sdata:8 sbase:4 soffset free=1e0000000038000
 0c s_buffer_load_b512 =sdata:16 sbase:4 soffset free=1e0000000038000
-20 s_gl1_inv zero=6000 free=1e0000000038000
-21 s_dcache_inv zero=6000 free=1e0000000038000
+20 s_gl1_inv zero=6000 free=1ffffff00038000
+21 s_dcache_inv zero=6000 free=1ffffff00038000
 22 s_atc_probe sdata!m sbase:2 soffset zero=6000 free=1e0000000038000
 23 s_atc_probe_buffer sdata!m sbase:4 soffset zero=6000 free=1e0000000038000
 """,
@@ -1431,5 +1431,155 @@ ff ds_load_b128 =vdst:4 vaddr zero=ffff0000000000 free=10000
 0d tbuffer_store_d16_format_xy vdata vaddr srsrc:4 soffset zero=20000000000000
 0e tbuffer_store_d16_format_xyz vdata:2 vaddr srsrc:4 soffset zero=20000000000000
 0f tbuffer_store_d16_format_xyzw vdata:2 vaddr srsrc:4 soffset zero=20000000000000
+""",
+    "MIMG": """
+00 image_load
+01 image_load_mip
+02 image_load_pck
+03 image_load_pck_sgn
+04 image_load_mip_pck
+05 image_load_mip_pck_sgn
+06 image_store
+07 image_store_mip
+08 image_store_pck
+09 image_store_mip_pck
+0a image_atomic_swap
+0b image_atomic_cmpswap
+0c image_atomic_add
+0d image_atomic_sub
+0e image_atomic_smin
+0f image_atomic_umin
+10 image_atomic_smax
+11 image_atomic_umax
+12 image_atomic_and
+13 image_atomic_or
+14 image_atomic_xor
+15 image_atomic_inc
+16 image_atomic_dec
+17 image_get_resinfo
+18 image_msaa_load
+1b image_sample
+1c image_sample_d
+1d image_sample_l
+1e image_sample_b
+1f image_sample_lz
+20 image_sample_c
+21 image_sample_c_d
+22 image_sample_c_l
+23 image_sample_c_b
+24 image_sample_c_lz
+25 image_sample_o
+26 image_sample_d_o
+27 image_sample_l_o
+28 image_sample_b_o
+29 image_sample_lz_o
+2a image_sample_c_o
+2b image_sample_c_d_o
+2c image_sample_c_l_o
+2d image_sample_c_b_o
+2e image_sample_c_lz_o
+2f image_gather4
+30 image_gather4_l
+31 image_gather4_b
+32 image_gather4_lz
+33 image_gather4_c
+34 image_gather4_c_lz
+35 image_gather4_o
+36 image_gather4_lz_o
+37 image_gather4_c_lz_o
+38 image_get_lod
+39 image_sample_d_g16
+3a image_sample_c_d_g16
+3b image_sample_d_o_g16
+3c image_sample_c_d_o_g16
+40 image_sample_cl
+41 image_sample_d_cl
+42 image_sample_b_cl
+43 image_sample_c_cl
+44 image_sample_c_d_cl
+45 image_sample_c_b_cl
+46 image_sample_cl_o
+47 image_sample_d_cl_o
+48 image_sample_b_cl_o
+49 image_sample_c_cl_o
+4a image_sample_c_d_cl_o
+4b image_sample_c_b_cl_o
+54 image_sample_c_d_cl_g16
+55 image_sample_d_cl_o_g16
+56 image_sample_c_d_cl_o_g16
+5f image_sample_d_cl_g16
+60 image_gather4_cl
+61 image_gather4_b_cl
+62 image_gather4_c_cl
+63 image_gather4_c_l
+64 image_gather4_c_b
+65 image_gather4_c_b_cl
+90 image_gather4h
+""",
+    "EXP": """
+00 exp
+01 exp
+02 exp
+03 exp
+04 exp
+05 exp
+06 exp
+07 exp
+08 exp
+09 exp
+0a exp
+0b exp
+0c exp
+0d exp
+0e exp
+0f exp
+10 exp
+11 exp
+12 exp
+13 exp
+14 exp
+15 exp
+16 exp
+17 exp
+18 exp
+19 exp
+1a exp
+1b exp
+1c exp
+1d exp
+1e exp
+1f exp
+20 exp
+21 exp
+22 exp
+23 exp
+24 exp
+25 exp
+26 exp
+27 exp
+28 exp
+29 exp
+2a exp
+2b exp
+2c exp
+2d exp
+2e exp
+2f exp
+30 exp
+31 exp
+32 exp
+33 exp
+34 exp
+35 exp
+36 exp
+37 exp
+38 exp
+39 exp
+3a exp
+3b exp
+3c exp
+3d exp
+3e exp
+3f exp
 """,
 }

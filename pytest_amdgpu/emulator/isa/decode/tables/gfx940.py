@@ -1097,12 +1097,12 @@ ff v_cmpx_t_u64 =vdst:2!s src0:2 src1:2 zero=f800000000008700 free=7800
 18 s_buffer_store_dword sdata sbase:4 soffset free=1e000000000a000
 19 s_buffer_store_dwordx2 sdata:2 sbase:4 soffset free=1e000000000a000
 1a s_buffer_store_dwordx4 sdata:4 sbase:4 soffset free=1e000000000a000
-20 s_dcache_inv free=1e000000001e000
-21 s_dcache_wb free=1e000000001e000
-22 s_dcache_inv_vol free=1e000000001e000
-23 s_dcache_wb_vol free=1e000000001e000
-24 s_memtime =sdata:2 free=1e000000001e000
-25 s_memrealtime =sdata:2 free=1e000000001e000
+20 s_dcache_inv zero=20000 free=1ffffff0001e000
+21 s_dcache_wb zero=20000 free=1ffffff0001e000
+22 s_dcache_inv_vol zero=20000 free=1ffffff0001e000
+23 s_dcache_wb_vol zero=20000 free=1ffffff0001e000
+24 s_memtime =sdata:2 zero=20000 free=1ffffff0001e000
+25 s_memrealtime =sdata:2 zero=20000 free=1ffffff0001e000
 26 s_atc_probe sdata!m sbase:2 soffset free=1e000000001a000
 27 s_atc_probe_buffer sdata!m sbase:4 soffset free=1e000000001a000
 28 s_dcache_discard sbase:2 soffset free=1e000000001a000
