@@ -1,7 +1,7 @@
 """Read-modify-write of many lanes on one array, as if the lanes came one after the other.
 
-Where all lanes hit different items one numpy operation does it. Where they collide, integer additions become a running
-sum per item, and everything else goes lane by lane.
+Where all lanes hit different items one numpy operation does it. Where they collide, integer additions become
+a running sum per item, and everything else goes lane by lane.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ _UNORDERED: dict[str, Any] = {
 def atomic(items: Any, op: str, index: Any, value: Any, compare: Any | None, ret: bool) -> Any:
     """Apply `op` to `items[index]` lane by lane in order; return what each lane found there.
 
-    `index` is a flat array, `value` (and `compare` for cmpswap) arrays of the same length and the type of `items`.
-    Without `ret` the result is meaningless.
+    `index` is a flat array, `value` (and `compare` for cmpswap) arrays of the same length and the type of
+    `items`. Without `ret` the result is meaningless.
     """
     if not ret and op in _UNORDERED:
         _UNORDERED[op].at(items, index, value)

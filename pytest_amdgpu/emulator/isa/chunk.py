@@ -1,8 +1,8 @@
 """Runs the waves of some workgroups to their end.
 
-Waves with the same program counter run as one group. Of several groups the one with the lowest program counter goes
-first, so that waves that parted meet again; a group that has run long while others waited is put back, so that a loop
-that waits for another wave ends.
+Waves with the same program counter run as one group. Of several groups the one with the lowest program
+counter goes first, so that waves that parted meet again; a group that has run long while others waited is put
+back, so that a loop that waits for another wave ends.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 from pytest_amdgpu.emulator.isa import hwreg
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
 from pytest_amdgpu.emulator.isa.gather import Store
-from pytest_amdgpu.emulator.isa.launch import Launch
+from pytest_amdgpu.emulator.isa.launch import UNDEFINED, Launch
 from pytest_amdgpu.emulator.isa.numpy_backend import Variant
 from pytest_amdgpu.emulator.isa.program import Program, compiled
 from pytest_amdgpu.emulator.isa.translate import Block
-from pytest_amdgpu.emulator.isa.waves import Group, slot
+from pytest_amdgpu.emulator.isa.waves import Group, Source, slot
 from pytest_amdgpu.emulator.memory import VmFault
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ class Chunk:
         self._first = first
         self._lane_ids: dict[int, Any] = {}
         self._masks: dict[tuple[int, int], list[Any]] = {}
+        self.undefined = np.full((1, state.wave_size), UNDEFINED, np.uint32)
+        self.written = program.written
         launch = Launch(state, first, count)
         self._workgroup = launch.workgroup
         self._index = launch.index
@@ -79,6 +81,7 @@ class Chunk:
                     launch.vectors(),
                     launch.scalars(self._scratch_offsets),
                     mode,
+                    Source((), launch.count, self.undefined),
                 )
             )
 
@@ -159,7 +162,8 @@ class Chunk:
         return not self._ready and not self._parked
 
     def run(self, budget: int) -> int:
-        """Run up to about `budget` blocks, less if all that can run waits (s_sleep); return how many were run."""
+        """Run up to about `budget` blocks, less if all that can run waits (s_sleep); return how many were
+        run."""
         used = 0
         self.yielded = False
         while used < budget and self._ready and not self.yielded:
@@ -183,7 +187,8 @@ class Chunk:
         return Group.join(same)
 
     def _run_group(self, g: Group, budget: int) -> int:
-        """Run a group until it parts, parks, ends, passes others or has used its turn; return the blocks run."""
+        """Run a group until it parts, parks, ends, passes others or has used its turn; return the blocks
+        run."""
         used = 0
         others = self._others(g)
         turn = budget if others is None else min(budget, QUANTUM)
@@ -193,8 +198,10 @@ class Chunk:
             block = table.get(pc)
             if block is None:
                 block = self._program.fetch(pc, g.mode)
-            if g.source is not None:
-                g.need(block.vector_reads)
+            v = g.v
+            for index in block.vector_reads:
+                if v[index] is None:
+                    v[index] = g.source.get(index)
             result = self._execute(g, block)
             used += 1
             kind = block.kind

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 Triple = tuple[int, int, int]
 
 LANES = 32768
-"""Lanes that run together: numpy's cost per call is small beside the work, and registers stay in the cache."""
+"""Lanes that run together: numpy's cost per call is small beside the work, and registers stay in the
+cache."""
 _LIVE_CHUNKS = 16
 _SLICE = 20_000
 _PATIENCE = 100e-6
@@ -37,11 +38,12 @@ def _no_interrupt(number: int) -> None:
 class DispatchState:
     """Everything that waves start from.
 
-    `workgroups` is the end, per axis, of the workgroup ids that are launched (COMPUTE_DIM), `start` their beginning;
-    `block` counts work-items of a workgroup, `grid` of all workgroups: workgroups that stick out have fewer work-items.
-    Sizes are in bytes. `scratch_base` is the address of the private memory of the first wave, which has
-    `scratch_wave_bytes`; `scratch_waves` waves have some (0: as many as fit into the mapping at `scratch_base`).
-    `clock` is the GPU's constant-frequency counter, `interrupt` takes the payload of s_sendmsg(MSG_INTERRUPT).
+    `workgroups` is the end, per axis, of the workgroup ids that are launched (COMPUTE_DIM), `start` their
+    beginning; `block` counts work-items of a workgroup, `grid` of all workgroups: workgroups that stick out
+    have fewer work-items. Sizes are in bytes. `scratch_base` is the address of the private memory of the
+    first wave, which has `scratch_wave_bytes`; `scratch_waves` waves have some (0: as many as fit into the
+    mapping at `scratch_base`). `clock` is the GPU's constant-frequency counter, `interrupt` takes the payload
+    of s_sendmsg(MSG_INTERRUPT).
     """
 
     family: Family
@@ -69,8 +71,9 @@ class DispatchState:
 class Dispatch:
     """Runs a dispatch piece by piece.
 
-    Some workgroups run together as a chunk. A chunk that does not come to its end within a slice is joined by the
-    next one, so that workgroups may wait for each other as far as `_LIVE_CHUNKS` and the scratch memory go.
+    Some workgroups run together as a chunk. A chunk that does not come to its end within a slice is joined by
+    the next one, so that workgroups may wait for each other as far as `_LIVE_CHUNKS` and the scratch memory
+    go.
     """
 
     def __init__(self, state: DispatchState) -> None:

@@ -20,8 +20,8 @@ _INTEGER_ATOMICS = ("add", "sub", "rsub", "smin", "umin", "smax", "umax", "and",
 ATOMIC_OPS = frozenset(
     ("swap", "cmpswap", *_INTEGER_ATOMICS, "fadd", "fmin", "fmax", "pk_add_f16", "pk_add_bf16")
 )
-"""Names of atomic operations. inc: old >= value ? 0 : old + 1. dec: old == 0 or old > value ? value : old - 1.
-rsub: value - old. pk_add: two halves in an I32.
+"""Names of atomic operations. inc: old >= value ? 0 : old + 1. dec: old == 0 or old > value ? value : old -
+1. rsub: value - old. pk_add: two halves in an I32.
 """
 
 _ADDRESS_TYPES = {"global": I64, "flat": I64, "lds": I32, "scratch": I32}

@@ -1,8 +1,9 @@
 """Fused multiply-add with a single rounding, for arrays of f16, f32 and f64.
 
-f32 and f16 compute in f64, where the product is exact, and round the sum to odd before the final rounding; that
-makes the double rounding harmless (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums"). f64 uses
-their error-free transformations where no intermediate can overflow or underflow, and exact fractions elsewhere.
+f32 and f16 compute in f64, where the product is exact, and round the sum to odd before the final rounding;
+that makes the double rounding harmless (Boldo and Melquiond, "Emulation of a FMA and correctly rounded
+sums"). f64 uses their error-free transformations where no intermediate can overflow or underflow, and exact
+fractions elsewhere.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Loads, stores and read-modify-writes of many lanes on one array of bytes.
 
-Offsets are int64 arrays of byte offsets, all within the bytes; values are uint32 arrays of the same shape. Unaligned
-offsets are allowed. Where lanes overlap, the last one in array order wins a store.
+Offsets are int64 arrays of byte offsets, all within the bytes; values are uint32 arrays of the same shape.
+Unaligned offsets are allowed. Where lanes overlap, the last one in array order wins a store.
 """
 
 from __future__ import annotations

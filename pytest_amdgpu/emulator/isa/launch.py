@@ -20,7 +20,8 @@ UNDEFINED = 0xBADC0DE5
 class Launch:
     """The waves of consecutive workgroups, counted along x, then y, then z.
 
-    `workgroup` is the number of each wave's workgroup, from 0 in this launch; `index` its position in the workgroup.
+    `workgroup` is the number of each wave's workgroup, from 0 in this launch; `index` its position in the
+    workgroup.
     """
 
     def __init__(self, state: DispatchState, first: int, count: int) -> None:
@@ -77,11 +78,11 @@ class Launch:
         return s
 
     def vectors(self) -> list[Any]:
-        """Vector registers: work-item ids in v0 to v2, or packed in v0 by 10 bits each."""
+        """Vector registers: work-item ids in v0 to v2, or packed in v0 by 10 bits each; None where
+        undefined."""
         state = self._state
         wave_size = state.wave_size
-        nothing = np.full((self.count, wave_size), UNDEFINED, np.uint32)
-        v: list[Any] = [nothing] * VECTOR_SLOTS
+        v: list[Any] = [None] * VECTOR_SLOTS
         item = self.index[:, None] * wave_size + np.arange(wave_size)
         columns = [dims[self.workgroup][:, None] for dims in self.dims]
         ids = [item % columns[0], item // columns[0] % columns[1], item // (columns[0] * columns[1])]

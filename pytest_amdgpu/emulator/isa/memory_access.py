@@ -1,7 +1,7 @@
 """Vector and scalar memory instructions of a group of waves.
 
-Addresses come as Python ints, arrays [waves, 1] or arrays [waves, lanes]. An access that the page tables refuse raises
-VmFault for the first lane, in wave and lane order, before anything is stored.
+Addresses come as Python ints, arrays [waves, 1] or arrays [waves, lanes]. An access that the page tables
+refuse raises VmFault for the first lane, in wave and lane order, before anything is stored.
 """
 
 from __future__ import annotations
@@ -101,12 +101,12 @@ class MemoryAccess:
             # Rare: report a fault, or find that the lane goes on in the next mapping.
             self.space.spans(int(addresses[position]), size, access)
         if access is not Access.READ:
-            for index in np.unique(which[inside]):
+            for index in np.unique(which[inside]).tolist():
                 if not self._mappings[index].writable:
                     position = int(np.flatnonzero(inside & (which == index))[0])
                     raise VmFault(int(addresses[position]), access, Reason.READ_ONLY)
         places = []
-        for index in np.unique(which[inside]):
+        for index in np.unique(which[inside]).tolist():
             mapping = self._mappings[index]
             here = inside & (which == index)
             selected = np.zeros(active.size, np.bool_)
@@ -119,10 +119,11 @@ class MemoryAccess:
     def _active(g: Group, where: Any) -> Lanes | None:
         """The lanes that take part; None for all."""
         if where is None or where is True:
-            return g.active
-        active = g.active
-        where = np.broadcast_to(where, g.shape)
-        return where if active is None else where & active
+            everywhere: Lanes | None = g.active
+            return everywhere
+        active: Lanes | None = g.active
+        lanes: Lanes = np.broadcast_to(where, g.shape)
+        return lanes if active is None else lanes & active
 
     # ---- global -------------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """Turns the values and effects of a basic block into Python source over numpy.
 
-The source is a function `block(g, v, s)` on a group of waves (`waves.Group`), its vector registers and its scalars.
-It comes in variants: with EXEC full or partial, and with scalars that are known to be uniform or not. It returns
-what the terminator needs (branch condition or jump address), or None.
+The source is a function `block(g, v, s)` on a group of waves (`waves.Group`), its vector registers and its
+scalars. It comes in variants: with EXEC full or partial, and with scalars that are known to be uniform or
+not. It returns what the terminator needs (branch condition or jump address), or None.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ class Emitter:
     # ---- kinds --------------------------------------------------------------------------------------------
 
     def kind(self, value: Value) -> str:
-        """ "array" [waves, lanes], "int" (a Python number or numpy float), or "poly" (int or array [waves, 1])."""
+        """ "array" [waves, lanes], "int" (a Python number or numpy float), or "poly" (int or array [waves,
+        1]).
+        """
         if value.lanes:
             return "array"
         found = self._kinds.get(value.number)
@@ -270,7 +272,7 @@ class Emitter:
         return f"{function}({text}, {DTYPE[value.type]})", uses
 
     def _emit_reg(self, value: Value) -> tuple[str, tuple[int, ...]]:
-        register: Register = value.attributes  # type: ignore[assignment]
+        register: Register = value.attributes
         if register[0] == "v":
             return f"v[{register[1]}]", ()
         if register[0] == "exec" and self.variant.full:
@@ -387,22 +389,20 @@ class Emitter:
         self._offset = effect.offset
         match effect.kind:
             case "load":
-                address, where = texts
-                call = (
-                    f"g.memory.load_{facts['space']}(g, {address}, {where}, {facts['count']}, "
-                    f"{facts['width']}, {facts['signed']})"
-                )
+                facts_text = f"{facts['count']}, {facts['width']}, {facts['signed']}"
+                call = f"g.memory.load_{facts['space']}(g, {', '.join(texts)}, {facts_text})"
             case "store":
                 address, where, *data = texts
-                call = f"g.memory.store_{facts['space']}(g, {address}, {where}, ({', '.join(data)},), {facts['width']})"
+                values = f"({', '.join(data)},), {facts['width']}"
+                call = f"g.memory.store_{facts['space']}(g, {address}, {where}, {values})"
             case "atomic":
-                address, where, data_text, compare = texts
+                facts_text = f"{DTYPE[facts['type']]}, {facts['ret']}"
                 call = (
-                    f"g.memory.atomic_{facts['space']}(g, {facts['op']!r}, {address}, {where}, {data_text}, {compare}, "
-                    f"{DTYPE[facts['type']]}, {facts['ret']})"
+                    f"g.memory.atomic_{facts['space']}(g, {facts['op']!r}, {', '.join(texts)}, {facts_text})"
                 )
             case "load_scalar":
-                call = f"g.memory.load_scalar(g, {texts[0]}, {facts['count']}, {facts['width']}, {facts['signed']})"
+                facts_text = f"{facts['count']}, {facts['width']}, {facts['signed']}"
+                call = f"g.memory.load_scalar(g, {texts[0]}, {facts_text})"
             case "getreg":
                 call = f"g.getreg({facts['simm16']})"
             case "setreg":

@@ -1,9 +1,10 @@
 """How each pure operation is written as a numpy expression.
 
-Templates are format strings over the arguments: `{a}` as it is, `{sa}` as signed integer, `{ma}` as lane mask.
-`LANES` serve values with lanes, where at least one argument is an array [waves, lanes]; arguments without lanes are
-Python numbers, numpy floats, or arrays [waves, 1]. `UNIFORM` serve scalars all of whose arguments are Python ints,
-`SCALAR` scalars that may be arrays too. Floats need no distinction: numpy's scalars behave as its arrays do.
+Templates are format strings over the arguments: `{a}` as it is, `{sa}` as signed integer, `{ma}` as lane
+mask. `LANES` serve values with lanes, where at least one argument is an array [waves, lanes]; arguments
+without lanes are Python numbers, numpy floats, or arrays [waves, 1]. `UNIFORM` serve scalars all of whose
+arguments are Python ints, `SCALAR` scalars that may be arrays too. Floats need no distinction: numpy's
+scalars behave as its arrays do.
 """
 
 from __future__ import annotations

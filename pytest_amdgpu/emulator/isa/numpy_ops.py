@@ -1,7 +1,7 @@
 """Run-time functions that generated code calls where an operation is no single numpy expression.
 
-Lane values are arrays [waves, lanes]; scalars are Python ints (numpy scalars for floats) while uniform, else arrays
-[waves, 1]. Functions whose name starts with `s_` take scalars in either form. The caller holds
+Lane values are arrays [waves, lanes]; scalars are Python ints (numpy scalars for floats) while uniform, else
+arrays [waves, 1]. Functions whose name starts with `s_` take scalars in either form. The caller holds
 `numpy.errstate(all="ignore")`.
 """
 
@@ -300,7 +300,7 @@ def cos(a: Array) -> Array:
 
 def to_int(a: Array, bits: int, signed: bool) -> Array:
     """Towards zero, saturating, NaN to 0; as unsigned bits."""
-    kind = {16: i2, 32: i4, 64: i8}[bits] if signed else {16: u2, 32: u4, 64: u8}[bits]
+    kind: Any = {16: i2, 32: i4, 64: i8}[bits] if signed else {16: u2, 32: u4, 64: u8}[bits]
     low, high = np.iinfo(kind).min, np.iinfo(kind).max
     wide = np.trunc(a.astype(f8))
     # 2**63 - 1 is no double: the comparison, not a clip, decides there.

@@ -1,4 +1,6 @@
-"""Finds the translated block for a program counter: fetches instructions, translates, and remembers by content."""
+"""Finds the translated block for a program counter: fetches instructions, translates, and remembers by
+content.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ _BLOCKS_KEPT = 20_000
 
 _lock = threading.Lock()
 _blocks: dict[tuple[Target, bytes], list[Block]] = {}
-"""All blocks ever translated in this process, by their first bytes; those with the same beginning follow each other."""
+"""All blocks ever translated in this process, by their first bytes; those with the same beginning follow each
+other.
+"""
 
 
 def _find(target: Target, code: memoryview) -> Block:
@@ -27,8 +31,8 @@ def _find(target: Target, code: memoryview) -> Block:
     key = (target, bytes(code[:_PREFIX]))
     with _lock:
         for block in _blocks.get(key, ()):
-            # A block that was cut short by undecodable code beyond its end would be cut differently elsewhere;
-            # executing it again from the cut on is right all the same.
+            # A block that was cut short by undecodable code beyond its end would be cut differently
+            # elsewhere; executing it again from the cut on is right all the same.
             if code[: len(block.code)] == block.code:
                 return block
     block = translate(target, code)
@@ -49,13 +53,17 @@ def compiled(block: Block, variant: Variant) -> Compiled:
 
 
 class Program:
-    """The blocks of one dispatch by address. Code that changes while it runs is seen by the next dispatch only."""
+    """The blocks of one dispatch by address. Code that changes while it runs is seen by the next dispatch
+    only.
+    """
 
     def __init__(self, family: Family, wave_size: int, memory: AddressSpace) -> None:
         self._family = family
         self._wave_size = wave_size
         self._memory = memory
         self._tables: dict[int, dict[int, Block]] = {}
+        self.written: set[int] = set()
+        """Vector registers that the blocks met so far write."""
 
     def table(self, mode: int) -> dict[int, Block]:
         """Return the blocks met so far by address, for a value of the MODE register; `fetch` fills it."""
@@ -64,8 +72,8 @@ class Program:
     def fetch(self, pc: int, mode: int) -> Block:
         """Return the block at an address.
 
-        Raises VmFault if it may not be executed, IllegalInstruction if it cannot be decoded or MODE asks for rounding
-        other than to nearest even.
+        Raises VmFault if it may not be executed, IllegalInstruction if it cannot be decoded or MODE asks for
+        rounding other than to nearest even.
         """
         mapping = self._memory.translate(pc, Access.EXECUTE)
         code = mapping.data[pc - mapping.start :].data
@@ -84,4 +92,5 @@ class Program:
         except IllegalInstruction as error:
             raise IllegalInstruction(pc + error.address, error.words, error.text) from None
         self.table(mode)[pc] = block
+        self.written.update(index for kind, index in block.writes if kind == "v")
         return block

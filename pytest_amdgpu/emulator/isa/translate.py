@@ -1,8 +1,8 @@
 """Decodes machine code and builds the values of one basic block.
 
-A block ends at a branch, a barrier, the end of the program, an instruction that cannot be executed, before a vector
-instruction that follows a write of EXEC, and after `MAX_INSTRUCTIONS`. Everything in it is relative to its first
-byte, so that a block is found again by its bytes wherever the code is loaded.
+A block ends at a branch, a barrier, the end of the program, an instruction that cannot be executed, before a
+vector instruction that follows a write of EXEC, and after `MAX_INSTRUCTIONS`. Everything in it is relative to
+its first byte, so that a block is found again by its bytes wherever the code is loaded.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class Block:
 
 
 def translate(target: Target, code: memoryview) -> Block:
-    """Translate the block at the start of `code`; IllegalInstruction (offset as address) if nothing can be decoded."""
+    """Translate the block at the start of `code`; IllegalInstruction (offset as address) if nothing can be
+    decoded."""
     from pytest_amdgpu.emulator.isa.decode.decoder import decoder
     from pytest_amdgpu.emulator.isa.semantics import SEMANTICS
 

@@ -1,9 +1,9 @@
 """Waves that run together: a group has one program counter, its registers are arrays over its waves.
 
-Arrays of registers are never changed in place, so groups may share them. When a group splits, the part that leaves
-takes its rows of a register only when it first reads it; the part that stays keeps rows of departed waves, masked by
-`alive`, until fewer than three quarters are alive. When groups join, a register that neither has written since they
-split is found again instead of being put together.
+Arrays of registers are never changed in place, so groups may share them. When a group splits, the part that
+leaves takes its rows of a register only when it first reads it; the part that stays keeps rows of departed
+waves, masked by `alive`, until fewer than three quarters are alive. When groups join, a register that neither
+has written since they split is found again instead of being put together.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ M0_SLOT, SCC_SLOT, EXEC_SLOT = 128, 129, 130
 SCALAR_SLOTS = 131
 VECTOR_SLOTS = 512
 _DTYPES = [np.uint32] * 129 + [np.bool_, np.uint64]
+_WORK_ITEM_IDS = {0, 1, 2}
 _DEEP = 12
 """So many splits and joins deep, registers are copied rather than remembered."""
 
@@ -39,9 +40,7 @@ def slot(register: Register) -> int:
 class _Part:
     """Rows of the registers of a group as they were at some moment."""
 
-    def __init__(
-        self, registers: list[Any], source: Source | None, rows: Rows, positions: Rows | None
-    ) -> None:
+    def __init__(self, registers: list[Any], source: Source, rows: Rows, positions: Rows | None) -> None:
         self.registers = registers
         self.source = source
         self.rows = rows
@@ -50,26 +49,38 @@ class _Part:
     def resolve(self, index: int) -> tuple[Any, Rows]:
         """Return an array and which of its rows the part's rows are."""
         array = self.registers[index]
-        if self.source is not None and (array is None or array is self.source.copies.get(index)):
+        # A copy that has not been written since leads back to where it came from.
+        if array is None or array is self.source.copies.get(index):
             base, rows = self.source.resolve(index)
             return base, self.rows if rows is None else rows[self.rows]
         return array, self.rows
 
 
 class Source:
-    """Where a group finds registers that it has not touched since it was made from `parts`."""
+    """Where a group finds registers that it has not touched since it was made from `parts`.
 
-    def __init__(self, parts: Sequence[_Part], count: int) -> None:
+    Without parts every register is `undefined`, an array of one row.
+    """
+
+    def __init__(self, parts: Sequence[_Part], count: int, undefined: Any = None) -> None:
         self.parts = parts
+        self._undefined = undefined
         self.count = count
         self.copies: dict[int, Any] = {}
-        self._joined: dict[int, Any] = {}
-        self.depth = 1 + max((part.source.depth for part in parts if part.source is not None), default=0)
+        self._resolved: dict[int, tuple[Any, Rows | None]] = {}
+        self.depth: int = 1 + max((part.source.depth for part in parts), default=0)
 
     def resolve(self, index: int) -> tuple[Any, Rows | None]:
         """Return an array and which of its rows the group has; None for all of them in order."""
-        if index in self._joined:
-            return self._joined[index], None
+        answer = self._resolved.get(index)
+        if answer is None:
+            # Remembered, because the same ancestors are reached on many ways.
+            answer = self._resolved[index] = self._resolve(index)
+        return answer
+
+    def _resolve(self, index: int) -> tuple[Any, Rows | None]:
+        if not self.parts:
+            return self._undefined, np.zeros(self.count, np.intp)
         found = [part.resolve(index) for part in self.parts]
         first = found[0][0]
         if len(found) == 1:
@@ -84,7 +95,6 @@ class Source:
         joined = np.empty((self.count, first.shape[1]), first.dtype)
         for part, (array, part_rows) in zip(self.parts, found, strict=True):
             joined[part.positions] = array[part_rows]
-        self._joined[index] = joined
         return joined, None
 
     def get(self, index: int) -> Any:
@@ -99,7 +109,9 @@ class Source:
 class Group:
     """Waves with the same program counter. `waves` are their numbers in the chunk, ascending."""
 
-    def __init__(self, chunk: Chunk, pc: int, waves: Rows, v: list[Any], s: list[Any], mode: int) -> None:
+    def __init__(
+        self, chunk: Chunk, pc: int, waves: Rows, v: list[Any], s: list[Any], mode: int, source: Source
+    ) -> None:
         self.chunk = chunk
         self.memory = chunk.memory
         self.pc = pc
@@ -107,7 +119,7 @@ class Group:
         self.v = v
         self.s = s
         self.mode = mode
-        self.source: Source | None = None
+        self.source = source
         self.penalty = 0
         self.parked = False
         self._set_waves(waves)
@@ -191,11 +203,10 @@ class Group:
         if not condition.any():
             return 0
         octets = np.packbits(condition, axis=1, bitorder="little")
-        if self.shape[1] == 64:
-            packed = octets.view(np.uint64)
-        else:
-            packed = octets.view(np.uint32).astype(np.uint64)
-        return packed if self.full else packed & bits if type(bits) is not int else packed & np.uint64(bits)
+        packed = octets.view(np.uint64 if self.shape[1] == 64 else np.uint32).astype(np.uint64)
+        if self.full:
+            return packed
+        return packed & (np.uint64(bits) if type(bits) is int else bits)
 
     def getreg(self, simm16: int) -> Any:
         """Read a field of a hardware register."""
@@ -222,11 +233,10 @@ class Group:
 
     def need(self, indices: Sequence[int]) -> None:
         """Fetch registers that are still where the group came from."""
-        source, v = self.source, self.v
-        if source is not None:
-            for index in indices:
-                if v[index] is None:
-                    v[index] = source.get(index)
+        v = self.v
+        for index in indices:
+            if v[index] is None:
+                v[index] = self.source.get(index)
 
     def extract(self, rows: Rows) -> Group:
         """Make a group of the waves in `rows` and remove them here; they must not be all."""
@@ -245,17 +255,18 @@ class Group:
 
     def _subset(self, rows: Rows, registers: list[Any]) -> Group:
         s = [x if type(x) is int or type(x) is bool else uniform(x[rows]) for x in self.s]
-        group = Group(self.chunk, self.pc, self.waves[rows], [None] * VECTOR_SLOTS, s, self.mode)
-        group.source = Source([_Part(registers, self.source, rows, None)], len(rows))
+        source = Source([_Part(registers, self.source, rows, None)], len(rows))
+        group = Group(self.chunk, self.pc, self.waves[rows], [None] * VECTOR_SLOTS, s, self.mode, source)
         group.penalty, group.parked = self.penalty, self.parked
         group.settle()
         return group
 
     def settle(self) -> None:
         """Copy what is remembered, once remembering has become deep."""
-        if self.source is not None and self.source.depth > _DEEP:
-            self.need(range(VECTOR_SLOTS))
-            self.source = None
+        if self.source.depth > _DEEP:
+            # Registers that no block has written so far are undefined in all waves.
+            self.need(self.chunk.written | _WORK_ITEM_IDS)
+            self.source = Source((), self.count, self.chunk.undefined)
 
     @staticmethod
     def join(groups: Sequence[Group]) -> Group:
@@ -274,8 +285,8 @@ class Group:
             for index in range(SCALAR_SLOTS)
         ]
         first = groups[0]
-        joined = Group(first.chunk, first.pc, waves[order], [None] * VECTOR_SLOTS, s, first.mode)
-        joined.source = Source(parts, len(waves))
+        source = Source(parts, len(waves))
+        joined = Group(first.chunk, first.pc, waves[order], [None] * VECTOR_SLOTS, s, first.mode, source)
         joined.penalty = max(group.penalty for group in groups)
         joined.parked = first.parked
         joined.settle()
