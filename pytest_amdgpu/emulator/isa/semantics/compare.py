@@ -33,9 +33,13 @@ def mask_exec(condition: Condition) -> Semantic:
     return build
 
 
-def sources(type_: Type, operation: Binary) -> Condition:
-    """The comparison of the two sources."""
-    return lambda b: operation(b, b.src(0, type_), b.src(1, type_))
+def sources(type_: Type, operation: Binary, *, signed: bool = False) -> Condition:
+    """The comparison of the two sources; `signed` says how a literal becomes 64 bits wide."""
+
+    def condition(b: Builder) -> Value:
+        return operation(b, *(b.src(i, type_, signed_literal=signed) for i in range(2)))
+
+    return condition
 
 
 def constant(value: int) -> Condition:
@@ -98,7 +102,7 @@ def _conditions() -> dict[str, Condition]:
     for bits, type_ in ((16, I16), (32, I32), (64, I64)):
         for sign, operations in (("i", _SIGNED), ("u", _UNSIGNED)):
             for name, operation in operations.items():
-                conditions[f"{name}_{sign}{bits}"] = sources(type_, operation)
+                conditions[f"{name}_{sign}{bits}"] = sources(type_, operation, signed=sign == "i")
             conditions[f"f_{sign}{bits}"] = constant(0)
             conditions[f"t_{sign}{bits}"] = constant(1)
     return conditions

@@ -93,20 +93,21 @@ def div_scale(form: Format) -> Semantic:
         quotient_denormal = b.ult(quotient_bits, 1 << form.mantissa_bits)
         tiny = b.sle(numerator_exponent, form.tiny_exponent)
 
-        up = b.ldexp(value, b.const(I32, form.scale))
-        down = b.ldexp(value, b.const(I32, -form.scale))
+        same = b.bitcast(value, integer)
+        up = b.bitcast(b.ldexp(value, b.const(I32, form.scale)), integer)
+        down = b.bitcast(b.ldexp(value, b.const(I32, -form.scale)), integer)
         # In the order of precedence, last one first.
-        result = b.select(tiny, up, value)
-        result = b.select(quotient_denormal, b.select(is_numerator, up, value), result)
+        result = b.select(tiny, up, same)
+        result = b.select(quotient_denormal, b.select(is_numerator, up, same), result)
         result = b.select(reciprocal_denormal, down, result)
         # The manuals scale the denominator up here, which would make it infinite.
         both = b.and_(reciprocal_denormal, quotient_denormal)
-        result = b.select(both, b.select(is_denominator, down, value), result)
+        result = b.select(both, b.select(is_denominator, down, same), result)
         result = b.select(denominator_denormal, up, result)
-        result = b.select(near_overflow, b.select(is_denominator, up, value), result)
-        result = b.select(zero, b.bitcast(b.const(integer, form.quiet_nan), form.type_), result)
+        result = b.select(near_overflow, b.select(is_denominator, up, same), result)
+        result = b.select(zero, form.quiet_nan, result)
         flag = b.or_(near_overflow, b.and_(quotient_denormal, b.not_(denominator_denormal)))
-        b.dst(result, modifiers=False)
+        b.dst(result)
         b.dst_mask_bits(b.ballot(b.and_(flag, b.not_(zero))), 1)
 
     return build

@@ -45,11 +45,13 @@ def unary_scc(type_: Type, operation: Unary) -> Semantic:
     return build
 
 
-def binary_scc(type_: Type, operation: Binary, second: Type | None = None) -> Semantic:
-    """Two sources; SCC says whether the result is not zero."""
+def binary_scc(
+    type_: Type, operation: Binary, second: Type | None = None, *, signed: bool = False
+) -> Semantic:
+    """Two sources (`signed`: a literal as first one is); SCC says whether the result is not zero."""
 
     def build(b: Builder) -> None:
-        result = operation(b, b.src(0, type_), b.src(1, second or type_))
+        result = operation(b, b.src(0, type_, signed_literal=signed), b.src(1, second or type_))
         b.dst(result)
         b.set_scc(b.ne(result, 0))
 
@@ -192,7 +194,7 @@ def field_extract(type_: Type, *, signed: bool) -> Semantic:
         if type_ is I64:
             width = b.zext(width, I64)
         extract = extract_signed if signed else extract_unsigned
-        result = extract(b, b.src(0, type_), control, width)
+        result = extract(b, b.src(0, type_, signed_literal=signed), control, width)
         b.dst(result)
         b.set_scc(b.ne(result, 0))
 
@@ -283,20 +285,11 @@ def pack(low_half: int, high_half: int) -> Binary:
 # ---- moves ------------------------------------------------------------------------------------------------
 
 
-def move(type_: Type) -> Semantic:
-    """Copy; a 32-bit literal is sign-extended to 64 bits."""
-
-    def build(b: Builder) -> None:
-        b.dst(b.src(0, type_, signed_literal=type_ is I64))
-
-    return build
-
-
 def conditional_move(type_: Type) -> Semantic:
     """Copy if SCC, else keep the destination."""
 
     def build(b: Builder) -> None:
-        b.dst(b.select(b.scc(), b.src(0, type_, signed_literal=type_ is I64), b.dst_old(type_)))
+        b.dst(b.select(b.scc(), b.src(0, type_), b.dst_old(type_)))
 
     return build
 
@@ -399,7 +392,7 @@ TABLE: Table = {
     "s_lshr_b32": binary_scc(I32, Builder.lshr),
     "s_lshr_b64": binary_scc(I64, Builder.lshr, I32),
     "s_ashr_i32": binary_scc(I32, Builder.ashr),
-    "s_ashr_i64": binary_scc(I64, Builder.ashr, I32),
+    "s_ashr_i64": binary_scc(I64, Builder.ashr, I32, signed=True),
     "s_lshl1_add_u32": shift_add(1),
     "s_lshl2_add_u32": shift_add(2),
     "s_lshl3_add_u32": shift_add(3),
@@ -416,8 +409,8 @@ TABLE: Table = {
     "s_pack_hh_b32_b16": binary(I32, pack(1, 1)),
     "s_cselect_b32": select(I32),
     "s_cselect_b64": select(I64),
-    "s_mov_b32": move(I32),
-    "s_mov_b64": move(I64),
+    "s_mov_b32": unary(I32, lambda b, x: x),
+    "s_mov_b64": unary(I64, lambda b, x: x),
     "s_cmov_b32": conditional_move(I32),
     "s_cmov_b64": conditional_move(I64),
     "s_movk_i32": move_immediate,

@@ -43,12 +43,12 @@ from pytest_amdgpu.emulator.isa.semantics.rows import (
 # ---- forms ------------------------------------------------------------------------------------------------
 
 
-def clamped(type_: Type, operation: Binary, saturating: Binary) -> Semantic:
+def clamped(type_: Type, operation: Binary, saturating: Binary, *, keep_high: bool | None = None) -> Semantic:
     """Two sources; with the clamp modifier the second operation instead of the first."""
 
     def build(b: Builder) -> None:
         chosen = saturating if b.mod("clamp") else operation
-        b.dst(chosen(b, b.src(0, type_), b.src(1, type_)))
+        b.dst(chosen(b, b.src(0, type_), b.src(1, type_)), keep_high=keep_high)
 
     return build
 
@@ -78,7 +78,8 @@ def reversed_shift(type_: Type, operation: Binary) -> Semantic:
     count = I16 if type_ is I16 else I32
 
     def build(b: Builder) -> None:
-        b.dst(operation(b, b.src(1, type_), b.src(0, count)))
+        value = b.src(1, type_, signed_literal=operation is Builder.ashr)
+        b.dst(operation(b, value, b.src(0, count)))
 
     return build
 
@@ -434,8 +435,8 @@ TABLE: Table = {
     "v_add_u16": clamped(I16, Builder.add, add_saturating_u),
     "v_sub_u16": clamped(I16, Builder.sub, sub_saturating_u),
     "v_subrev_u16": clamped(I16, swapped(Builder.sub), swapped(sub_saturating_u)),
-    "v_add_i16": clamped(I16, Builder.add, add_saturating_s),
-    "v_sub_i16": clamped(I16, Builder.sub, sub_saturating_s),
+    "v_add_i16": clamped(I16, Builder.add, add_saturating_s, keep_high=True),
+    "v_sub_i16": clamped(I16, Builder.sub, sub_saturating_s, keep_high=True),
     "v_add_co_u32": carry_out(subtract=False, carry_in=False),
     "v_sub_co_u32": carry_out(subtract=True, carry_in=False),
     "v_subrev_co_u32": carry_out(subtract=True, carry_in=False, reverse=True),

@@ -1,6 +1,6 @@
 /* One source, two machines: ELEMENT(name, In, Out) turns the function `name_one(const In *, Out *)` into an
  * AMDGPU kernel that handles one element per work-item, and into a host function that loops over all of them.
- * Both have the signature (const In *in, Out *out, unsigned count). */
+ * Both have the signature (const In *in, Out *out, unsigned count); workgroups have 64 work-items. */
 #ifndef ELEMENT_H
 #define ELEMENT_H
 
@@ -24,11 +24,8 @@ typedef double f64;
 #define LDS static __attribute__((address_space(3))) __attribute__((loader_uninitialized))
 #define KERNEL __attribute__((amdgpu_kernel)) __attribute__((amdgpu_flat_work_group_size(1, 1024))) void
 
-/* Work-items per workgroup is bits 0..15 of the second dword of the AQL packet. */
-static unsigned work_item(void) {
-    unsigned size = ((const CONSTANT u16 *)__builtin_amdgcn_dispatch_ptr())[2];
-    return __builtin_amdgcn_workgroup_id_x() * size + __builtin_amdgcn_workitem_id_x();
-}
+#define GROUP 64
+static unsigned work_item(void) { return __builtin_amdgcn_workgroup_id_x() * GROUP + __builtin_amdgcn_workitem_id_x(); }
 
 #define ELEMENT(name, In, Out)                                               \
     KERNEL name(const GLOBAL In *in, GLOBAL Out *out, unsigned count) {      \

@@ -96,7 +96,8 @@ static void int64_one(const struct pair64 *in, struct out64 *out) {
     r[n++] = (u64)__builtin_popcountll(a);
     r[n++] = a ? (u64)__builtin_clzll(a) : 64;
     r[n++] = a ? (u64)__builtin_ctzll(a) : 64;
-    r[n++] = __builtin_bswap64(a);
+    /* Not __builtin_bswap64: clang 22 -O0 for gfx1100 copies only the low half of each register for it. */
+    r[n++] = (u64)__builtin_bswap32((u32)a) << 32 | __builtin_bswap32((u32)(a >> 32));
     r[n++] = (a << 17) | (a >> 47);
     r[n++] = a / 10;
     r[n++] = a % 1000000007ull;

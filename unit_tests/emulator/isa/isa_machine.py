@@ -1,0 +1,170 @@
+"""A bare machine for tests of the instruction set: memory, code, and a dispatch of workgroups on it.
+
+It stands in for driver and engines, so that a failing test means decoder, semantics or executor.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from elftools.elf.elffile import ELFFile
+
+from pytest_amdgpu.driver.code_object import parse, relocate
+from pytest_amdgpu.emulator.isa.dispatch import Dispatch, DispatchState
+from pytest_amdgpu.emulator.memory import PAGE_SIZE, AddressSpace, BufferObject
+from pytest_amdgpu.families.registry import family
+
+FLOAT_MODE_IEEE = 0xF0 << 12
+"""RSRC1: round to nearest even, denormals of all widths."""
+DX10_CLAMP, IEEE_MODE = 1 << 21, 1 << 23
+
+CORPUS = Path(__file__).parent / "corpus"
+TARGETS = ("gfx942", "gfx1100")
+WAVE_SIZE = {"gfx942": 64, "gfx1100": 32}
+USER_SGPR_SIZES = (4, 2, 2, 2, 2, 2, 1)
+"""Of the descriptor's properties, bit by bit: segment buffer, dispatch, queue, kernarg, id, scratch, size."""
+KERNARG_BIT = 3
+MANY_BLOCKS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Memory:
+    """An allocation: its GPU address and the bytes."""
+
+    address: int
+    data: npt.NDArray[np.uint8]
+
+
+class Machine:
+    """Memory of one target, and kernels run on it."""
+
+    def __init__(self, target: str) -> None:
+        self.family = family(target)
+        self.wave_size = WAVE_SIZE[target]
+        self.space = AddressSpace()
+        self._next = 0x7000_0000_0000
+
+    def allocate(self, size: int) -> Memory:
+        """Map fresh zeroed memory of at least `size` bytes; unmapped pages lie around it."""
+        pages = -(-max(size, 1) // PAGE_SIZE)
+        data = np.zeros(pages * PAGE_SIZE, np.uint8)
+        address = self._next
+        self.space.map(address, BufferObject(data))
+        self._next += (pages + 16) * PAGE_SIZE
+        return Memory(address, data[: max(size, 1)])
+
+    def upload(self, array: npt.NDArray[np.generic]) -> Memory:
+        """Map memory that holds a copy of `array`."""
+        raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        memory = self.allocate(raw.size)
+        memory.data[:] = raw
+        return memory
+
+    def run(
+        self,
+        entry: int,
+        user_data: Sequence[int],
+        *,
+        groups: int,
+        block: int = 64,
+        rsrc1: int = FLOAT_MODE_IEEE | DX10_CLAMP | IEEE_MODE,
+        rsrc2: int | None = None,
+        scratch_lane_bytes: int = 0,
+        lds_bytes: int = 0,
+    ) -> None:
+        """Run workgroups of `block` work-items along x until all have ended."""
+        if rsrc2 is None:
+            rsrc2 = len(user_data) << 1 | 1 << 7
+        wave_bytes = -(-scratch_lane_bytes * self.wave_size // 1024) * 1024
+        waves = groups * -(-block // self.wave_size)
+        scratch = self.allocate(wave_bytes * waves).address if wave_bytes else 0
+        state = DispatchState(
+            family=self.family,
+            memory=self.space,
+            entry=entry,
+            rsrc1=rsrc1 | 63,
+            rsrc2=rsrc2,
+            rsrc3=0,
+            user_data=tuple(user_data) + (0,) * (16 - len(user_data)),
+            initiator=1,
+            workgroups=(groups, 1, 1),
+            start=(0, 0, 0),
+            block=(block, 1, 1),
+            grid=(groups * block, 1, 1),
+            wave_size=self.wave_size,
+            scratch_base=scratch,
+            scratch_wave_bytes=wave_bytes,
+            lds_bytes=lds_bytes,
+            num_xcc=1,
+        )
+        if not Dispatch(state).run(MANY_BLOCKS):
+            raise TimeoutError(f"the program at {entry:#x} has not ended after {MANY_BLOCKS} blocks")
+
+
+class Loaded:
+    """A code object on a machine."""
+
+    def __init__(self, machine: Machine, code_object: bytes) -> None:
+        self.machine = machine
+        self.code = parse(code_object)
+        self.memory = machine.allocate(self.code.image_size)
+        for segment in self.code.segments:
+            self.memory.data[segment.address : segment.address + len(segment.data)] = np.frombuffer(
+                segment.data, np.uint8
+            )
+        relocate(self.memory.data.data, self.code.relocations, self.memory.address, self.code.name)
+
+    def launch(self, kernel: str, arguments: Sequence[int], *, groups: int, block: int = 64) -> None:
+        """Run a kernel whose arguments are pointers and 32-bit numbers, placed by their sizes."""
+        info = self.code.kernels[kernel]
+        explicit = [argument for argument in info.arguments if not argument.hidden]
+        kernarg = self.machine.allocate(info.kernarg_size + 256)
+        for argument, value in zip(explicit, arguments, strict=True):
+            raw = value.to_bytes(argument.size, "little")
+            kernarg.data[argument.offset : argument.offset + argument.size] = np.frombuffer(raw, np.uint8)
+        descriptor = info.descriptor
+        dummy = self.machine.allocate(PAGE_SIZE).address
+        user_data: list[int] = []
+        for bit, size in enumerate(USER_SGPR_SIZES):
+            if descriptor.properties >> bit & 1:
+                value = kernarg.address if bit == KERNARG_BIT else 0 if bit in (0, 4, 5, 6) else dummy
+                user_data += [value >> 32 * i & 0xFFFFFFFF for i in range(size)]
+        self.machine.run(
+            self.memory.address + info.entry_address,
+            user_data,
+            groups=groups,
+            block=block,
+            rsrc1=descriptor.rsrc1,
+            rsrc2=descriptor.rsrc2,
+            scratch_lane_bytes=max(info.private_segment_size, 16384 * info.uses_dynamic_stack),
+            lds_bytes=info.group_segment_size,
+        )
+
+
+def assemble(require_tool: Callable[[str], str], target: str, source: str) -> tuple[bytes, dict[str, int]]:
+    """Assemble with llvm-mc: the text section and where its labels are."""
+    command = [require_tool("llvm-mc"), "-triple=amdgcn-amd-amdhsa", f"-mcpu={target}", "-filetype=obj"]
+    done = subprocess.run(command, input=source.encode(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    elf = ELFFile(io.BytesIO(done.stdout))
+    symbols = {
+        symbol.name: symbol["st_value"] for symbol in elf.get_section_by_name(".symtab").iter_symbols()
+    }
+    return elf.get_section_by_name(".text").data(), symbols
+
+
+def float32_bits(value: float) -> int:
+    """The bits of a number rounded to f32."""
+    return int(struct.unpack("<I", struct.pack("<f", value))[0])
+
+
+def bits_float32(bits: int) -> float:
+    """The number that f32 bits stand for."""
+    return float(struct.unpack("<f", struct.pack("<I", bits & 0xFFFFFFFF))[0])
