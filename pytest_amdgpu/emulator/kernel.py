@@ -22,7 +22,7 @@ from pytest_amdgpu.emulator.drm import RenderFile
 from pytest_amdgpu.emulator.gpu import make_gpus
 from pytest_amdgpu.emulator.kfd.dispatch import kfd_ioctl
 from pytest_amdgpu.emulator.kfd.mmap import kfd_mmap
-from pytest_amdgpu.emulator.memory import PAGE_SIZE, BufferObject, Location
+from pytest_amdgpu.emulator.memory import PAGE_SIZE, BufferObject
 from pytest_amdgpu.emulator.process import Machine, Process
 from pytest_amdgpu.emulator.refusal import KfdMisuse, Refusal
 from pytest_amdgpu.emulator.sysfs import Sysfs
@@ -188,21 +188,17 @@ class EmulatedKernel:
         with self._maps_lock:
             self._maps.remove(address, address + length)
             self._doorbell_pages.clear()
-        if self._process is not None:
-            self._invalidate_user_pointers(self._process, address, address + length)
+        for bo in list(self._machine.user_pointers):
+            first = bo.data.ctypes.data
+            if first < address + length and address < first + bo.size:
+                self._invalidate_user_pointer(bo)
 
-    def _invalidate_user_pointers(self, process: Process, start: int, end: int) -> None:
+    def _invalidate_user_pointer(self, bo: BufferObject) -> None:
         # The kernel evicts the queues and cannot restore them, because the pages are gone.
-        for device in process.devices.values():
-            for mapping in device.space.mappings:
-                if mapping.bo.location is not Location.USERPTR:
-                    continue
-                first = mapping.data.ctypes.data
-                if first < end and start < first + mapping.data.size:
-                    self._misuse(
-                        f"user pointer {first:#x} is unmapped by the CPU but still mapped as {mapping!r}"
-                    )
-                    device.evict()
+        for gpu_id, mapping in bo.mappings.items():
+            self._misuse(f"user memory {bo.handle:#x} is unmapped by the CPU but still mapped as {mapping!r}")
+            if self._process is not None:
+                self._process.devices[gpu_id].evict()
 
     def poll(self, fds: Sequence[tuple[int, int]], timeout: float | None) -> list[tuple[int, int]]:
         """Wait for events on descriptors: neither device node ever has to be waited for."""
@@ -262,7 +258,9 @@ class EmulatedKernel:
         an engine did not stop.
         """
         process, self._process = self._process, None
-        problems = process.teardown() if process is not None else []
+        # A forked child has none of the threads, and its parent still uses the memory.
+        forked = process is not None and process.pid != os.getpid()
+        problems = process.teardown() if process is not None and not forked else []
         for fd in list(self._files):
             self.close(fd)
         self._maps.clear()

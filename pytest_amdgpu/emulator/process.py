@@ -62,6 +62,8 @@ class Machine:
         self.system_memory = system_memory
         """Bytes that the kernel lets GTT and user pointers have."""
         self.system_memory_used: int = 0
+        self.user_pointers: set[BufferObject] = set()
+        """Buffer objects that are the client's own memory."""
 
     def host_memory_free(self) -> int:
         """Return how many more bytes buffers may occupy; pages that nobody touched do not count."""
@@ -124,6 +126,7 @@ class ProcessDevice:
             self.gpu.vram_used -= bo.size
         elif bo.location in (Location.GTT, Location.USERPTR):
             self.process.machine.system_memory_used -= bo.size
+            self.process.machine.user_pointers.discard(bo)
 
     def evict(self) -> None:
         """Stop all queues here, for good."""

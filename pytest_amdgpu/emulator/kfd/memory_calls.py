@@ -86,6 +86,8 @@ def alloc_memory(process: Process, args: AllocMemoryOfGpuArgs) -> None:
         device.gpu.vram_used += pages_size
     elif location in (Location.GTT, Location.USERPTR):
         process.machine.system_memory_used += pages_size
+    if location is Location.USERPTR:
+        process.machine.user_pointers.add(bo)
     if location is Location.MMIO:
         bo.mmap_offset = MmapType.MMIO << MMAP_TYPE_SHIFT | args.gpu_id << MMAP_GPU_ID_SHIFT
     else:

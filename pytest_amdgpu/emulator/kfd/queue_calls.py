@@ -23,7 +23,8 @@ from pytest_amdgpu.abi.kfd import (
 from pytest_amdgpu.emulator import client
 from pytest_amdgpu.emulator.engine.context import QueueContext
 from pytest_amdgpu.emulator.gpu import MAX_QUEUES_PER_DEVICE
-from pytest_amdgpu.emulator.kfd.queue import Queue, QueueReports
+from pytest_amdgpu.emulator.kfd.queue import Queue
+from pytest_amdgpu.emulator.kfd.reports import QueueReports
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, Mapping
 from pytest_amdgpu.emulator.process import MAX_QUEUE_IDS
 from pytest_amdgpu.emulator.refusal import ENOTSUPP, Refusal

@@ -110,6 +110,7 @@ def test_pad_that_is_not_zero_is_a_driver_bug(client: Client) -> None:
         client.refused(errno.EINVAL, KfdIoctl.DESTROY_QUEUE, queue_id=5, pad=7)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_forked_child_ebadf(client: Client) -> None:
     pid = os.fork()
     if pid == 0:
@@ -123,6 +124,7 @@ def test_forked_child_ebadf(client: Client) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_forked_child_does_not_free_its_parents_memory(client: Client) -> None:
     args = client.buffer(4096, GTT)
     ctypes.memset(args.va_addr, 0x5A, 4096)

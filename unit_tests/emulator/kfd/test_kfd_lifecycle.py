@@ -173,6 +173,21 @@ def test_shutdown_warns_about_what_engines_found(client: Client, engines: list[S
         client.kernel.shutdown()
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_shutdown_in_a_forked_child_leaves_the_parent_alone(make_client: Callable[..., Client]) -> None:
+    client = make_client()
+    buffer = client.buffer()
+    ctypes.memset(buffer.va_addr, 9, PAGE)
+    queue = client.create_queue()
+    pid = os.fork()
+    if pid == 0:
+        client.kernel.shutdown()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert client.process.devices[client.gpu_id].space.read(buffer.va_addr, 1) == b"\t"
+    client.call(KfdIoctl.DESTROY_QUEUE, queue_id=queue.queue_id)
+
+
 def test_shutdown_twice_and_unused() -> None:
     kernel = EmulatedKernel([model("rx7900xtx")])
     kernel.shutdown()

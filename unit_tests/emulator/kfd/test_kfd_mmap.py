@@ -168,6 +168,7 @@ def test_anonymous_memory_and_host_errors(client: Client) -> None:
     assert errno_of_mmap(client, 0, 0, fd=-1, flags=MAP_PRIVATE | MAP_ANONYMOUS) == errno.EINVAL
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_forked_child_ebadf(client: Client) -> None:
     pid = os.fork()
     if pid == 0:

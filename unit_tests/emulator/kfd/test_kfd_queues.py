@@ -12,7 +12,15 @@ import pytest
 from kfd_client import GTT, PAGE, Client, StubEngine
 
 from pytest_amdgpu.abi import kfd
-from pytest_amdgpu.abi.kfd import EventData, EventType, KfdIoctl, QueueType, WaitEventsArgs
+from pytest_amdgpu.abi.kfd import (
+    ContextSaveAreaHeader,
+    EventData,
+    EventType,
+    KfdIoctl,
+    QueueType,
+    WaitEventsArgs,
+)
+from pytest_amdgpu.abi.kfd_debug import ExceptionCode
 from pytest_amdgpu.emulator.doorbells import Doorbells
 from pytest_amdgpu.emulator.memory import Access, Reason, VmFault
 from pytest_amdgpu.emulator.refusal import KfdMisuse, Refusal
@@ -240,6 +248,40 @@ def test_queue_that_hangs_is_reset_alone(client: Client, engines: list[StubEngin
     assert hardware.gpu_id == client.gpu_id
     assert engines[1].calls == []
     assert any("the text that names it" in line and "queue 0" in line for line in client.kernel.log)
+
+
+def test_bad_packet_goes_to_the_runtime_where_there_is_one(client: Client, engines: list[StubEngine]) -> None:
+    client.call(KfdIoctl.RUNTIME_ENABLE, mode_mask=1)
+    hardware = client.call(KfdIoctl.CREATE_EVENT, event_type=EventType.HW_EXCEPTION, auto_reset=1).event_id
+    event, _ = signal_event(client)
+    payload = ctypes.c_uint64(1)
+    fields = client.queue_fields(QueueType.COMPUTE)
+    header = ContextSaveAreaHeader.from_address(fields["ctx_save_restore_address"])
+    header.err_payload_addr, header.err_event_id = ctypes.addressof(payload), event
+    client.call(KfdIoctl.CREATE_QUEUE, **fields)
+    engines[0].context.host.bad_packet("opcode 0xff")
+    assert payload.value == 1 | 1 << (ExceptionCode.QUEUE_PACKET_UNSUPPORTED - 1)
+    assert wait_for(client, event)[0] == kfd.WaitResult.COMPLETE
+    assert wait_for(client, hardware)[0] == kfd.WaitResult.TIMEOUT
+
+
+@pytest.mark.parametrize("broken", ["no runtime", "no event", "unknown event", "bad payload", "sdma"])
+def test_bad_packet_that_nobody_can_be_told_of_resets_the_queue(
+    client: Client, engines: list[StubEngine], broken: str
+) -> None:
+    if broken != "no runtime":
+        client.call(KfdIoctl.RUNTIME_ENABLE, mode_mask=1)
+    hardware = client.call(KfdIoctl.CREATE_EVENT, event_type=EventType.HW_EXCEPTION, auto_reset=1).event_id
+    event, _ = signal_event(client)
+    payload = ctypes.c_uint64(0)
+    fields = client.queue_fields(QueueType.SDMA if broken == "sdma" else QueueType.COMPUTE)
+    if broken != "sdma":
+        header = ContextSaveAreaHeader.from_address(fields["ctx_save_restore_address"])
+        header.err_payload_addr = 0x1234_5678_0000 if broken == "bad payload" else ctypes.addressof(payload)
+        header.err_event_id = {"no event": 0, "unknown event": 99}.get(broken, event)
+    client.call(KfdIoctl.CREATE_QUEUE, **fields)
+    engines[0].context.host.bad_packet("opcode 0xff")
+    assert wait_for(client, hardware)[0] == kfd.WaitResult.COMPLETE
 
 
 def signal_event(client: Client) -> tuple[int, Any]:

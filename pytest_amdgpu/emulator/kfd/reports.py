@@ -1,0 +1,153 @@
+"""What a queue's engine reports, turned into events, evictions and lines of the kernel's log.
+
+Faults and interrupts: kfd_int_process_v9.c, kfd_int_process_v11.c and kfd_events.c in amdkfd.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING
+
+from pytest_amdgpu.abi.drm_info import AmdgpuInfoGpuvmFault
+from pytest_amdgpu.abi.kfd import (
+    ContextSaveAreaHeader,
+    HsaHwExceptionData,
+    HsaMemoryExceptionData,
+    HwExceptionCause,
+    HwResetType,
+    MemoryErrorType,
+    MemoryExceptionFailure,
+)
+from pytest_amdgpu.abi.kfd_debug import ExceptionCode
+from pytest_amdgpu.emulator import client
+from pytest_amdgpu.emulator.memory import PAGE_SIZE, Access, Reason, VmFault
+from pytest_amdgpu.emulator.refusal import Refusal
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.emulator.engine.context import InterruptSource
+    from pytest_amdgpu.emulator.process import ProcessDevice
+
+_CONTEXT_ID_BITS: dict[InterruptSource, int] = {"eop": 32, "sdma": 28, "sq": 24}
+"""Bits of the event id that an interrupt carries."""
+_FAULT_PERMISSION = 0xF << 4
+_FAULT_WALKER = 1 << 1
+_FAULT_WRITE = 1 << 18
+_FAULT_ATOMIC = 1 << 19
+
+
+class QueueReports:
+    """The `QueueHost` of a queue.
+
+    A bad packet on a compute queue goes to the runtime where there is one (RUNTIME_ENABLE, and a queue
+    whose context save area names a payload and an event): the exception's bit is ORed into the payload
+    and the event is set. Every other queue that meets a bad packet or an illegal instruction just hangs.
+    The real kernel notices that when it next tries to preempt the queue, and then resets this queue alone;
+    here it notices at once. HW_EXCEPTION events get reset_type 1 (per engine), cause hang, memory_lost 0.
+    The exception of an illegal instruction would reach the runtime only through a trap handler of its
+    own, which software GPUs do not run.
+    """
+
+    def __init__(self, device: ProcessDevice, queue_id: int) -> None:
+        self._device = device
+        self._queue_id = queue_id
+
+    def log(self, text: str) -> None:
+        """Write a line to the kernel's log."""
+        gpu = self._device.gpu
+        self._device.process.machine.log(f"amdgpu {gpu.pci_address}: queue {self._queue_id}: {text}")
+
+    def misuse(self, text: str) -> None:
+        """Warn about a bug of the driver, and log it."""
+        self._device.process.machine.misuse_later(
+            f"{self._device.gpu.pci_address} queue {self._queue_id}: {text}"
+        )
+
+    def interrupt(self, event_id: int, source: InterruptSource) -> None:
+        """Signal the event that an interrupt names."""
+        events = self._device.process.events
+        if event_id == 0 and source == "eop":
+            # Dropped in the interrupt handler on GC 9.4.1 and later; also what a fence without event sends.
+            self.log("end-of-pipe interrupt with context id 0 is not delivered")
+            return
+        delivered = events.signal_interrupt(event_id, _CONTEXT_ID_BITS[source])
+        if event_id in delivered:
+            return
+        if delivered:
+            self.misuse(
+                f"{source} interrupt with id {event_id:#x} found events {delivered} by their slots only"
+            )
+        elif events.slot(event_id) is None:
+            self.misuse(
+                f"{source} interrupt with id {event_id:#x}, which is no slot of the events page: lost"
+            )
+        else:
+            self.misuse(
+                f"{source} interrupt with id {event_id:#x}, but nothing was written to the event's slot: lost"
+            )
+
+    def vm_fault(self, fault: VmFault) -> None:
+        """Evict all queues of the process on this GPU and signal its MEMORY events."""
+        gpu, process = self._device.gpu, self._device.process
+        page = fault.address & ~(PAGE_SIZE - 1)
+        present = fault.reason is not Reason.NOT_PRESENT
+        status = (
+            (_FAULT_PERMISSION if present else _FAULT_PERMISSION | _FAULT_WALKER)
+            | (_FAULT_WRITE if fault.access in (Access.WRITE, Access.ATOMIC) else 0)
+            | (_FAULT_ATOMIC if fault.access is Access.ATOMIC else 0)
+        )
+        gpu.last_fault = AmdgpuInfoGpuvmFault(page, status, 0)
+        self.log(
+            f"[gfxhub0] no-retry page fault: {fault.access.value} at {fault.address:#x}, in page starting at "
+            f"address {page:#018x}: {fault.reason.value} (process pid {process.pid}, "
+            f"VM_L2_PROTECTION_FAULT_STATUS {status:#010x})"
+        )
+        self._device.evict()
+        data = HsaMemoryExceptionData(
+            MemoryExceptionFailure(NotPresent=not present, ReadOnly=fault.reason is Reason.READ_ONLY),
+            page,
+            gpu.gpu_id,
+            MemoryErrorType.NO_RAS,
+        )
+        listeners = process.events.memory_exception(data)
+        self.log(
+            f"all queues of the process on this GPU are evicted for good; {listeners} MEMORY events signalled"
+        )
+
+    def illegal_instruction(self, text: str) -> None:
+        """Reset the queue after a wave met an instruction that does not exist."""
+        self.log(f"illegal instruction: {text}")
+        self._reset_queue()
+
+    def bad_packet(self, text: str) -> None:
+        """Tell the runtime of a packet that the engine cannot execute, or reset the queue."""
+        self.log(f"bad packet: {text}")
+        if not self._tell_runtime(ExceptionCode.QUEUE_PACKET_UNSUPPORTED):
+            self._reset_queue()
+
+    def _tell_runtime(self, code: ExceptionCode) -> bool:
+        """Deliver an exception as kfd_send_exception_to_runtime does; False if nobody listens."""
+        process = self._device.process
+        queue = process.queues.get(self._queue_id)
+        area = queue.context.ctx_save_address if queue is not None else 0
+        if not process.runtime_enabled or not area:
+            return False
+        try:
+            header = ContextSaveAreaHeader.from_buffer_copy(
+                client.read(area, ctypes.sizeof(ContextSaveAreaHeader))
+            )
+            if not header.err_payload_addr or not header.err_event_id:
+                return False
+            payload = int.from_bytes(client.read(header.err_payload_addr, 8), "little")
+            client.write(header.err_payload_addr, (payload | 1 << (code - 1)).to_bytes(8, "little"))
+            process.events.set(header.err_event_id)
+        except Refusal as refusal:
+            self.log(f"{code.name} cannot be told to the runtime: {refusal.why}")
+            return False
+        self.log(f"{code.name} told to the runtime by event {header.err_event_id:#x}")
+        return True
+
+    def _reset_queue(self) -> None:
+        gpu = self._device.gpu
+        data = HsaHwExceptionData(HwResetType.PER_ENGINE_RESET, HwExceptionCause.GPU_HANG, 0, gpu.gpu_id)
+        listeners = self._device.process.events.hw_exception(data)
+        self.log(f"queue hangs and is reset; {listeners} HW_EXCEPTION events signalled")
