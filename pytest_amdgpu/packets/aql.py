@@ -12,16 +12,9 @@ import functools
 import struct
 from dataclasses import replace
 
-from pytest_amdgpu.packets.layout import (
-    Codec,
-    Encoder,
-    Field,
-    Layout,
-    Packet,
-    TruncatedPacketError,
-    Words,
-    pieces,
-)
+from pytest_amdgpu.packets.codec import Codec
+from pytest_amdgpu.packets.compiler import Encoder
+from pytest_amdgpu.packets.layout import Field, Layout, Packet, TruncatedPacketError, Words, pieces
 
 PACKET_BYTES = 64
 PACKET_WORDS = 16

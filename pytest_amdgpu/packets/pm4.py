@@ -6,7 +6,9 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from pytest_amdgpu.packets.layout import Codec, Encoder, Field, Layout, Tail, Words, encoder, pieces
+from pytest_amdgpu.packets.codec import Codec
+from pytest_amdgpu.packets.compiler import Encoder, encoder
+from pytest_amdgpu.packets.layout import Field, Layout, Tail, Words, pieces
 from pytest_amdgpu.packets.pm4_tables import TABLES, Table
 
 PM4_GENERATIONS = ("gfx9", "gfx940", "gfx10", "gfx11", "gfx12")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 
-from pytest_amdgpu.packets.layout import Codec, Encoder, Field, Layout, Piece, Tail, Words, pieces
+from pytest_amdgpu.packets.codec import Codec
+from pytest_amdgpu.packets.compiler import Encoder
+from pytest_amdgpu.packets.layout import Field, Layout, Piece, Tail, Words, pieces
 from pytest_amdgpu.packets.sdma_tables import TABLES, Table
 
 SDMA_VERSIONS = ("4.0", "4.2", "4.4.0", "4.4", "5.0", "5.2", "6.0", "6.1", "7.0")

@@ -11,7 +11,8 @@ import numpy as np
 from pytest_amdgpu.emulator.engine.errors import BadPacketError
 from pytest_amdgpu.emulator.engine.queue import QueueThread
 from pytest_amdgpu.emulator.memory import Access, AddressSpace
-from pytest_amdgpu.packets.layout import Codec, Packet, TruncatedPacketError, UnknownPacketError
+from pytest_amdgpu.packets.codec import Codec
+from pytest_amdgpu.packets.layout import Packet, TruncatedPacketError, UnknownPacketError
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.engine.context import QueueContext
