@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pytest_amdgpu.devices.hardware import HardwareReport, examine_hardware
@@ -49,20 +49,21 @@ class Machine:
     def connect(self) -> Connection:
         """Return this process's way to the GPUs; each process needs its own."""
         if not self.software:
-            return Connection(LinuxKernel(), continue_in_child, needs_fork=True)
+            return Connection(LinuxKernel(), [], continue_in_child, needs_fork=True)
         kernel = software_kernel(self.software)
-        return Connection(kernel, kernel.shutdown, needs_fork=False)
+        return Connection(kernel, kernel.log, kernel.shutdown, needs_fork=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Connection:
     """A kernel, and how to become a process to it that has done nothing yet.
 
-    After a fault the kernel serves a process no more; see `renewal`. `needs_fork` tells that `renew`
-    returns in another process.
+    `log` grows with what the kernel says to its log, where that can be read. After a fault the kernel
+    serves a process no more; see `renewal`. `needs_fork` tells that `renew` returns in another process.
     """
 
     kernel: Kernel
+    log: Sequence[str]
     renew: Callable[[], None]
     needs_fork: bool
 

@@ -73,11 +73,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         parametrize.parametrize_devices(metafunc, metafunc.config.stash[session_key].plan.selected)
 
 
+# First, because set-up already talks to the kernel.
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Remember where the kernel's log was."""
+    report.mark_log(item, item.config.stash[session_key])
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add to a failure what is needed to repeat it."""
     test_report = yield
-    report.add_reproduction(item, test_report, item.config.stash[session_key].plan)
+    report.explain_failure(item, test_report, item.config.stash[session_key])
     return test_report
 
 

@@ -167,7 +167,7 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
 
 def _handing_out(request: pytest.FixtureRequest, make: Callable[_P, _T]) -> Callable[_P, _T]:
     """Wrap a method of the device so that what it makes counts as handed out, and not as leaked."""
-    ledger = request.node.stash[ledger_key]
+    ledger: Ledger = request.node.stash[ledger_key]
 
     def make_and_note(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         return ledger.hand_out(lambda: make(*args, **kwargs))

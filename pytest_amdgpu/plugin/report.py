@@ -10,7 +10,12 @@ import pytest
 
 from pytest_amdgpu.devices.software import DEFAULT_SOFTWARE
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
-from pytest_amdgpu.plugin.session import Plan
+from pytest_amdgpu.plugin.session import GpuSession, Plan
+
+LOG_LINES = 50
+"""Lines of the kernel's log that a failure shows, from the end of the test backwards."""
+
+_log_start_key = pytest.StashKey[int]()
 
 LEAK_PROPERTY = "amdgpu_leak"
 """Name of the property of a report (and of a JUnit test case) that names one leaked resource."""
@@ -34,10 +39,19 @@ def header(plan: Plan) -> list[str]:
     return lines
 
 
-def add_reproduction(item: pytest.Item, report: pytest.TestReport, plan: Plan) -> None:
-    """Tell in the report of a failure on which device it was, the seed, and how to repeat it."""
-    if report.failed and {DEVICE_FIXTURE, "rng"} & set(getattr(item, "fixturenames", ())):
-        report.sections.append(("amdgpu", "\n".join(_reproduction(item, plan))))
+def mark_log(item: pytest.Item, session: GpuSession) -> None:
+    """Remember how far the kernel's log was when a test began."""
+    item.stash[_log_start_key] = len(session.kernel_log)
+
+
+def explain_failure(item: pytest.Item, report: pytest.TestReport, session: GpuSession) -> None:
+    """Tell in the report of a failure: the device, the seed, how to repeat it, and the kernel's log of it."""
+    if not report.failed or not {DEVICE_FIXTURE, "rng"} & set(getattr(item, "fixturenames", ())):
+        return
+    report.sections.append(("amdgpu", "\n".join(_reproduction(item, session.plan))))
+    log = session.kernel_log[item.stash[_log_start_key] :]
+    if log:
+        report.sections.append(("amdgpu kernel log", "\n".join(log[-LOG_LINES:])))
 
 
 def _reproduction(item: pytest.Item, plan: Plan) -> Iterator[str]:

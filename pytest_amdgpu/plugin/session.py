@@ -59,6 +59,7 @@ class GpuSession:
         """Raises `pytest.UsageError` if calls should be recorded in a file that cannot be written."""
         self.plan = plan
         self._connection = plan.machine.connect()
+        self.kernel_log = self._connection.log
         self._trace = _start_trace(self._connection.kernel, config)
         self.kernel: Kernel = self._trace or self._connection.kernel
         self._is_worker = _worker_input(config) is not None

@@ -169,3 +169,63 @@ def test_a_fault_that_no_wait_saw_is_an_error_of_the_test(run: Run, pytester: py
     result = run()
     result.assert_outcomes(passed=4, errors=1)
     result.stdout.fnmatch_lines(["*ERROR at teardown of test_unseen*", "*GpuFaultError: *0x7e0000000000*"])
+
+
+def test_a_failure_shows_what_the_kernel_logged_during_the_test(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(FAULT.replace("with pytest.raises(", "if True: #"))
+    result = run()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*- amdgpu kernel log -*", "*0x7e0000000000*"])
+
+
+def test_kernels_are_compiled_loaded_and_run(
+    run: Run, pytester: pytest.Pytester, require_ziglang: None
+) -> None:
+    pytester.makepyfile(
+        """
+        import numpy as np
+        import pytest
+
+        SOURCE = (
+            "__attribute__((amdgpu_kernel)) void %s(__attribute__((address_space(1))) int *p)"
+            "{ p[__builtin_amdgcn_workitem_id_x()] = %d; }"
+        )
+
+        def test_run(compile_kernel, compute_queue, gtt_buffer, timeline_semaphore):
+            kernel, out = compile_kernel(SOURCE % ("seven", 7)), gtt_buffer(4 * 64)
+            compute_queue.dispatch(kernel, 64, [out], block=64).signal(timeline_semaphore, 1).submit()
+            timeline_semaphore.wait(1, timeout=30)
+            assert (out.view(np.int32) == 7).all()
+
+        def test_choice(compile_kernel):
+            two = SOURCE % ("one", 1) + SOURCE % ("two", 2)
+            assert compile_kernel(two, "two").name == "two"
+            with pytest.raises(ValueError, match="2 kernels, name one: one, two"):
+                compile_kernel(two)
+
+        def test_wrong(compile_kernel):
+            from pytest_amdgpu.driver.compiler import CompilerError
+            with pytest.raises(CompilerError, match="no_such_type"):
+                compile_kernel("no_such_type x;")
+        """
+    )
+    result = run("--amdgpu-all-devices")
+    result.assert_outcomes(passed=6)
+    result.stdout.no_fnmatch_line("*taken back*")
+
+
+def test_a_compiler_that_is_not_there_is_an_error_with_its_path(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(compile_kernel): compile_kernel('')")
+    result = run("--amdgpu-compiler=/no/such/clang")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*CompilerError: --amdgpu-compiler: there is no clang at /no/such/clang*"])
+
+
+def test_fixtures_give_the_kind_of_queue_that_suits_the_device(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        def test_kind(compute_queue, amdgpu_device):
+            assert compute_queue.kind.value == ("aql" if amdgpu_device.node.num_xcc > 1 else "pm4")
+        """
+    )
+    run("--amdgpu-all-devices").assert_outcomes(passed=2)
