@@ -8,12 +8,12 @@ the bus, unique id, number of links) is not in the file; those properties are 0 
 from __future__ import annotations
 
 import functools
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_amdgpu.families.caches import Cache, CacheKind, cache_list
+from pytest_amdgpu.families.caches import ENTRY_BITS, Cache, CacheKind, cache_list
+from pytest_amdgpu.families.model_file import ModelFile
 from pytest_amdgpu.families.registry import Family, UnknownFamilyError, family
 
 DATA = Path(__file__).parent / "data"
@@ -124,15 +124,6 @@ class UnknownModelError(ValueError):
     """No model of this name or target; the message lists the known ones."""
 
 
-class ModelFileError(ValueError):
-    """A model file is wrong; the message says file, key and reason."""
-
-    def __init__(self, path: Path, key: str, reason: str) -> None:
-        super().__init__(f"{path}: {key}: {reason}")
-        self.path = path
-        self.key = key
-
-
 @dataclass(frozen=True)
 class Model:
     """A product to make software GPUs of.
@@ -182,88 +173,7 @@ class Model:
         return folded
 
 
-class _File:
-    """Reader of one model file: takes values out with their sources, and knows where it is."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.evidence: dict[str, str] = {}
-        try:
-            self.content = tomllib.loads(path.read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ModelFileError(path, "file", str(error)) from error
-        self.sources: dict[str, str] = {}
-        for name, source in self.table("sources", self.content).items():
-            if not isinstance(source, dict) or not source.get("text"):
-                raise self.error(f"sources.{name}", "must be a table with kind and text")
-            if source.get("kind") not in ("measured", "derived"):
-                raise self.error(f"sources.{name}.kind", "must be measured or derived")
-            self.sources[name] = str(source["kind"])
-
-    def error(self, key: str, reason: str) -> ModelFileError:
-        return ModelFileError(self.path, key, reason)
-
-    def table(self, key: str, where: Mapping[str, object]) -> dict[str, object]:
-        value = where.get(key.rpartition(".")[2])
-        if not isinstance(value, dict):
-            raise self.error(key, "is missing" if value is None else "must be a table")
-        return value
-
-    def tables(self, key: str) -> list[dict[str, object]]:
-        value = self.content.get(key)
-        if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
-            raise self.error(key, f"must be one or more [[{key}]] tables")
-        return value
-
-    def text(self, key: str) -> str:
-        value = self.content.get(key)
-        if not isinstance(value, str) or not value:
-            raise self.error(key, f"must be a text, it is {value!r}")
-        return value
-
-    def sourced(self, key: str, value: object) -> object:
-        """Take the value out of [value, source] and note what kind of source it has."""
-        if not isinstance(value, list) or len(value) != 2:
-            raise self.error(key, f"must be [value, source], it is {value!r}")
-        if value[1] not in self.sources:
-            raise self.error(key, f"names source {value[1]!r}; [sources] has {', '.join(self.sources)}")
-        self.evidence[key] = self.sources[value[1]]
-        return value[0]
-
-    def number(self, key: str, value: object) -> int:
-        number = self.sourced(key, value)
-        if isinstance(number, bool) or not isinstance(number, int) or number < 0 or number >> 64:
-            raise self.error(key, f"must be a number of 64 bits, it is {number!r}")
-        return number
-
-    def numbers(
-        self, key: str, table: Mapping[str, object], known: Iterable[str], *, optional: bool = False
-    ) -> dict[str, int]:
-        """Take all of `known` out of a table, in that order; `optional` allows some to be absent."""
-        known = tuple(known)
-        for name in table:
-            if name not in known:
-                raise self.error(f"{key}.{name}", f"is unknown; known: {', '.join(known)}")
-        for name in known:
-            if name not in table and not optional:
-                raise self.error(f"{key}.{name}", "is missing")
-        return {name: self.number(f"{key}.{name}", table[name]) for name in known if name in table}
-
-    def bitmaps(self, key: str, value: object) -> tuple[tuple[tuple[int, ...], ...], ...]:
-        nested = self.sourced(key, value)
-        try:
-            result = tuple(tuple(tuple(array for array in engine) for engine in xcc) for xcc in nested)  # type: ignore[attr-defined]
-        except TypeError:
-            raise self.error(key, "must be masks nested by XCC, engine and array") from None
-        masks = [mask for xcc in result for engine in xcc for mask in engine]
-        if not masks or not all(isinstance(mask, int) and mask > 0 for mask in masks):
-            raise self.error(key, "must be masks of at least one unit, nested by XCC, engine and array")
-        if len({(len(xcc), len(engine)) for xcc in result for engine in xcc}) != 1:
-            raise self.error(key, "must have the same number of engines and arrays everywhere")
-        return result
-
-
-def _check_consistency(file: _File, model: Model, slots: int) -> None:
+def _check_consistency(file: ModelFile, model: Model, slots: int) -> None:
     properties, row = model.properties, model.family
     masks = [mask for xcc in model.cu_bitmaps for engine in xcc for mask in engine]
     units = sum(mask.bit_count() for mask in masks)
@@ -292,7 +202,7 @@ def _check_consistency(file: _File, model: Model, slots: int) -> None:
 
 def load_model(path: Path) -> Model:
     """Read a model file; raises `ModelFileError` that says file, key and reason."""
-    file = _File(path)
+    file = ModelFile(path)
     content = file.content
     known = {"name", "target", "marketing_name", "asic_name", "sources", "ip_versions", "pci", "properties"}
     known |= {"mem_banks", "compute_units", "caches", "links", "drm"}
@@ -320,16 +230,18 @@ def load_model(path: Path) -> Model:
         CacheKind(**file.numbers(f"caches[{index}]", kind, _CACHE_KEYS))
         for index, kind in enumerate(file.tables("caches"))
     ]
+    for index, kind in enumerate(kinds):
+        if kind.level not in (1, 2, 3) or not 1 <= kind.cus <= ENTRY_BITS:
+            raise file.error(f"caches[{index}]", f"needs level 1, 2 or 3 and 1 to {ENTRY_BITS} cus")
     units = file.table("compute_units", content)
-    slots = file.number("compute_units.slots", units.get("slots"))
+    slots = file.number("compute_units.slots", units.get("slots"), 1, ENTRY_BITS)
     bitmaps = file.bitmaps("compute_units.bitmaps", units.get("bitmaps"))
     links = {}
-    for kind in file.table("links", content):
-        if kind not in _LINK_KINDS:
-            raise file.error(f"links.{kind}", f"is unknown; known: {', '.join(_LINK_KINDS)}")
-        links[kind] = file.numbers(
-            f"links.{kind}", file.table(f"links.{kind}", file.table("links", content)), _LINK_KEYS
-        )
+    link_tables = file.table("links", content)
+    for name in link_tables:
+        if name not in _LINK_KINDS:
+            raise file.error(f"links.{name}", f"is unknown; known: {', '.join(_LINK_KINDS)}")
+        links[name] = file.numbers(f"links.{name}", file.table(f"links.{name}", link_tables), _LINK_KEYS)
     if "cpu" not in links:
         raise file.error("links.cpu", "is missing")
     model = Model(

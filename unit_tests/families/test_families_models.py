@@ -1,16 +1,18 @@
 """Models against numbers measured on hardware, and what their files may not say."""
 
+import contextlib
+import random
 import re
 
 import pytest
 
 from pytest_amdgpu.abi.drm_info import AmdgpuInfoDevice
 from pytest_amdgpu.families.caches import CacheKind, cache_list
+from pytest_amdgpu.families.model_file import ModelFileError
 from pytest_amdgpu.families.models import (
     DATA,
     INSTANCE_KEYS,
     PROPERTY_KEYS,
-    ModelFileError,
     UnknownModelError,
     load_model,
     model,
@@ -171,7 +173,7 @@ CHANGES = [
     ),
     (r"^slots = .*$", 'slots = [7, "dump"]', "properties.cu_per_simd_array: is 8, but compute_units.slots"),
     (r"0xff, 0xff\], \[0xff", "0xff], [0xff", "compute_units.bitmaps: must have the same number of engines"),
-    (r"0xff", '"x"', "compute_units.bitmaps: must be masks of at least one unit"),
+    (r"0xff", '"x"', "compute_units.bitmaps: must be masks of 1 to 32 units"),
     (
         r"^bitmaps = \[\[",
         "bitmaps = [[[1,2],",
@@ -181,6 +183,8 @@ CHANGES = [
     (r"^gpu_counter_freq", "gpu_frequency", "drm.gpu_frequency: is unknown"),
     (r"^\[links.cpu\]", "[links.nvlink]", "links.nvlink: is unknown; known: cpu, xgmi"),
     (r"^gc = .*$", "gc = [11, 0]", "ip_versions.gc: must be one of gc, sdma with three numbers"),
+    (r"^cus = .*$", 'cus = [0, "kernel"]', r"caches\[0\]: needs level 1, 2 or 3 and 1 to 32 cus"),
+    (r"^slots = .*$", 'slots = [99, "dump"]', "compute_units.slots: must be a number from 1 to 32, it is 99"),
     (r"^\[drm\]", "[extra]", "extra: is unknown; known: "),
     (r"^heap_type = .*$", "", r"mem_banks\[0\].heap_type: is missing"),
     (r"^\[compute_units\]", "[compute_unit]", "compute_unit: is unknown"),
@@ -210,3 +214,23 @@ def test_units_beyond_the_slots_are_refused(good_text, tmp_path):
     path.write_text(good_text.replace("[[0xff, 0xff], [0xff", "[[0x17f, 0xff], [0xff", 1))
     with pytest.raises(ModelFileError, match=r"compute_units\.bitmaps: has units beyond the 8 slots"):
         load_model(path)
+
+
+def test_random_damage_is_refused_or_harmless(good_text, tmp_path):
+    rng = random.Random(7)
+    path = tmp_path / "mine.toml"
+    values = ["0", "-1", "1e9", '"x"', "[]", "{}", "true", "99999999999999999999", "[1, 2]", "[[1], 'dump']"]
+    lines = good_text.splitlines()
+    refused = 0
+    for _ in range(150):
+        damaged = list(lines)
+        number = rng.randrange(len(lines))
+        key, equals, rest = lines[number].partition(" = ")
+        value = rng.choice(values)
+        damaged[number] = f"{key} = {rng.choice([value, f'[{value}, {rest[-8:-2]}'])}" if equals else value
+        path.write_text("\n".join(damaged))
+        with contextlib.suppress(ModelFileError):
+            load_model(path)
+            continue
+        refused += 1
+    assert refused > 100

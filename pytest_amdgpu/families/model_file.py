@@ -1,0 +1,104 @@
+"""Reading of a model file: each value comes with a source, and each error says file, key and reason."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+
+class ModelFileError(ValueError):
+    """A model file is wrong; the message says file, key and reason."""
+
+    def __init__(self, path: Path, key: str, reason: str) -> None:
+        super().__init__(f"{path}: {key}: {reason}")
+        self.path = path
+        self.key = key
+
+
+class ModelFile:
+    """Reader of one model file: takes values out with their sources, and knows where it is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.evidence: dict[str, str] = {}
+        try:
+            self.content = tomllib.loads(path.read_text())
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ModelFileError(path, "file", str(error)) from error
+        self.sources: dict[str, str] = {}
+        for name, source in self.table("sources", self.content).items():
+            if not isinstance(source, dict) or not source.get("text"):
+                raise self.error(f"sources.{name}", "must be a table with kind and text")
+            if source.get("kind") not in ("measured", "derived"):
+                raise self.error(f"sources.{name}.kind", "must be measured or derived")
+            self.sources[name] = str(source["kind"])
+
+    def error(self, key: str, reason: str) -> ModelFileError:
+        """Return an error about a key of this file."""
+        return ModelFileError(self.path, key, reason)
+
+    def table(self, key: str, where: Mapping[str, object]) -> dict[str, object]:
+        """Return the table `key` (its last part) of another table."""
+        value = where.get(key.rpartition(".")[2])
+        if not isinstance(value, dict):
+            raise self.error(key, "is missing" if value is None else "must be a table")
+        return value
+
+    def tables(self, key: str) -> list[dict[str, object]]:
+        """Return the tables written as [[key]]."""
+        value = self.content.get(key)
+        if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
+            raise self.error(key, f"must be one or more [[{key}]] tables")
+        return value
+
+    def text(self, key: str) -> str:
+        """Return a text at the top of the file."""
+        value = self.content.get(key)
+        if not isinstance(value, str) or not value:
+            raise self.error(key, f"must be a text, it is {value!r}")
+        return value
+
+    def sourced(self, key: str, value: object) -> object:
+        """Take the value out of [value, source] and note what kind of source it has."""
+        if not isinstance(value, list) or len(value) != 2:
+            raise self.error(key, f"must be [value, source], it is {value!r}")
+        if not isinstance(value[1], str) or value[1] not in self.sources:
+            raise self.error(key, f"names source {value[1]!r}; [sources] has {', '.join(self.sources)}")
+        self.evidence[key] = self.sources[value[1]]
+        return value[0]
+
+    def number(self, key: str, value: object, least: int = 0, most: int = (1 << 64) - 1) -> int:
+        """Take a number of up to 64 bits, with its source."""
+        number = self.sourced(key, value)
+        if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
+            span = "of 64 bits" if most >> 63 else f"from {least} to {most}"
+            raise self.error(key, f"must be a number {span}, it is {number!r}")
+        return number
+
+    def numbers(
+        self, key: str, table: Mapping[str, object], known: Iterable[str], *, optional: bool = False
+    ) -> dict[str, int]:
+        """Take all of `known` out of a table, in that order; `optional` allows some to be absent."""
+        known = tuple(known)
+        for name in table:
+            if name not in known:
+                raise self.error(f"{key}.{name}", f"is unknown; known: {', '.join(known)}")
+        for name in known:
+            if name not in table and not optional:
+                raise self.error(f"{key}.{name}", "is missing")
+        return {name: self.number(f"{key}.{name}", table[name]) for name in known if name in table}
+
+    def bitmaps(self, key: str, value: object) -> tuple[tuple[tuple[int, ...], ...], ...]:
+        """Take masks of compute units, nested by XCC, engine and array."""
+        nested = self.sourced(key, value)
+        try:
+            result = tuple(tuple(tuple(array for array in engine) for engine in xcc) for xcc in nested)  # type: ignore[attr-defined]
+        except TypeError:
+            raise self.error(key, "must be masks nested by XCC, engine and array") from None
+        masks = [mask for xcc in result for engine in xcc for mask in engine]
+        if not masks or not all(type(mask) is int and 0 < mask < 1 << 32 for mask in masks):
+            raise self.error(key, "must be masks of 1 to 32 units, nested by XCC, engine and array")
+        if len({(len(xcc), len(engine)) for xcc in result for engine in xcc}) != 1:
+            raise self.error(key, "must have the same number of engines and arrays everywhere")
+        return result
