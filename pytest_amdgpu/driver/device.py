@@ -164,9 +164,13 @@ class Device:
         self.backend.wait_event(None, 0, 0.0)
         self.raise_fault()
 
+    def queues(self) -> list[Queue]:
+        """All open queues, newest first."""
+        return self.tracker.of_type(Queue)
+
     def describe_queues(self) -> list[str]:
         """One line per queue that says where it is."""
-        return [queue.state() for queue in reversed(self.tracker.of_type(Queue))]
+        return [queue.state() for queue in reversed(self.queues())]
 
     def leaks(self) -> list[Leak]:
         """What was handed out and not given back, with the line that made it."""
@@ -180,7 +184,7 @@ class Device:
         """
         errors: list[Exception] = []
         kept = {id(resource) for resource in keep}
-        queues = [queue for queue in self.tracker.of_type(Queue) if id(queue) not in kept]
+        queues = [queue for queue in self.queues() if id(queue) not in kept]
         for queue in queues:
             if not self.backend.faults:
                 attempt(errors, partial(queue.wait_idle, idle_timeout))

@@ -20,7 +20,10 @@ from pytest_amdgpu.abi.kfd import (
     FreeMemoryOfGpuArgs,
     GetAvailableMemoryArgs,
     GetClockCountersArgs,
+    HsaHwExceptionData,
+    HsaMemoryExceptionData,
     HwExceptionCause,
+    HwResetType,
     KfdIoctl,
     MemoryErrorType,
     MmioRemap,
@@ -270,9 +273,7 @@ class KfdBackend:
             self._record(_memory_fault(fault, self.node))
         exception = reset.hw_exception_data
         if exception.gpu_id == self.node.gpu_id:
-            cause = HwExceptionCause(exception.reset_cause).name
-            lost = "its memory was lost" if exception.memory_lost else "its memory was kept"
-            self._record(Fault("reset", f"GPU {self.node.identity} was reset ({cause}); {lost}"))
+            self._record(_reset_fault(exception, self.node))
 
     def _collect_queue_errors(self) -> None:
         for address, name in self._watched.items():
@@ -300,7 +301,17 @@ def _exception_name(code: int) -> str:
         return f"unknown exception code {code}"
 
 
-def _memory_fault(data: ctypes.Structure, node: GpuNode) -> Fault:
+def _reset_fault(data: HsaHwExceptionData, node: GpuNode) -> Fault:
+    whole = data.reset_type == HwResetType.WHOLE_GPU_RESET
+    what = f"GPU {node.identity}" if whole else f"a queue of GPU {node.identity}"
+    cause = {HwExceptionCause.GPU_HANG: "hung", HwExceptionCause.ECC: "had a memory error"}.get(
+        data.reset_cause, f"failed for cause {data.reset_cause}"
+    )
+    lost = "lost" if data.memory_lost else "kept"
+    return Fault("reset", f"{what} {cause} and was reset; memory was {lost} (the kernel's log may say more)")
+
+
+def _memory_fault(data: HsaMemoryExceptionData, node: GpuNode) -> Fault:
     failure = data.failure
     causes = [
         text

@@ -132,11 +132,15 @@ class KfdMemory:
         except KernelError as error:
             raise AllocationError(f"no address range for {size:#x} bytes: {error}") from error
         address = -(-start // alignment) * alignment
-        if address > start:
-            self._kernel.munmap(start, address - start)
-        behind = start + size + spare - (address + size)
-        if behind:
-            self._kernel.munmap(address + size, behind)
+        try:
+            if address > start:
+                self._kernel.munmap(start, address - start)
+            behind = start + size + spare - (address + size)
+            if behind:
+                self._kernel.munmap(address + size, behind)
+        except BaseException:
+            self._kernel.munmap(start, size + spare)
+            raise
         return address
 
     def _allocate_object(self, request: MemoryRequest, address: int) -> AllocMemoryOfGpuArgs:

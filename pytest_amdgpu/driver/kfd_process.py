@@ -92,9 +92,15 @@ class KfdProcess:
 
     def enable_exceptions(self) -> None:
         """Ask the kernel to report what stops queues; must come before the first queue (EEXIST after it)."""
-        if not self._runtime_enabled:
+        if self._runtime_enabled:
+            return
+        try:
             self.ioctl(KfdIoctl.RUNTIME_ENABLE, RuntimeEnableArgs(mode_mask=RuntimeEnableMode.ENABLE))
-            self._runtime_enabled = True
+        except KernelError as error:
+            # Another runtime in this process (ROCr, say) has asked for it before.
+            if error.errno != errno.EBUSY:
+                raise
+        self._runtime_enabled = True
 
     def apertures(self, gpu_id: int) -> ProcessDeviceApertures:
         """Return the address ranges of one GPU; raises `DeviceOpenError` if the kernel lists no such GPU."""

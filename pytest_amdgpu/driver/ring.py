@@ -58,8 +58,8 @@ class Ring:
 
     @property
     def longest(self) -> int:
-        """Bytes that can be placed at once."""
-        return self.size // 2
+        """Bytes that can be placed at once, wherever the ring's end is."""
+        return self.size // 2 - _RESERVE
 
     @property
     def read_pointer(self) -> int:
@@ -119,7 +119,9 @@ class Ring:
     def _make_room(self, needed: int, wait_for_space: Callable[[], SpaceWait]) -> None:
         limit = self.size - _RESERVE
         if needed > limit:
-            raise CommandError(f"{needed} bytes of commands cannot fit a ring of {self.size} bytes")
+            raise CommandError(
+                f"{needed} bytes of commands and padding cannot fit a ring of {self.size} bytes"
+            )
         if (free := limit - self._used()) < needed:
             nap = wait_for_space()
             while (free := limit - self._used()) < needed:

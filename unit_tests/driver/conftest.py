@@ -1,0 +1,31 @@
+"""A device on a kernel of plain memory, for tests of the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fake_kernel import FakeKernel
+
+from pytest_amdgpu.driver.device import Device
+from pytest_amdgpu.driver.topology import discover
+
+MODELS = ("mi300x", "rx7900xtx")
+
+
+@pytest.fixture(params=MODELS)
+def fake(request: pytest.FixtureRequest) -> FakeKernel:
+    return FakeKernel(request.param)
+
+
+@pytest.fixture
+def device(fake: FakeKernel) -> Iterator[Device]:
+    """An open device; at the end nothing of it may be left in the kernel."""
+    opened = Device.open(fake, discover(fake)[0])
+    yield opened
+    fake.forgive()
+    # Nothing executes on this kernel, so waiting for queues would only take time.
+    for queue in opened.queues():
+        queue.close()
+    opened.close()
+    assert not any(fake.held().values()), fake.held()

@@ -1,0 +1,105 @@
+"""Discovery: which nodes are GPUs, in which order, under which identity."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+
+import pytest
+from fake_kernel import FakeKernel, add_node
+
+from pytest_amdgpu.driver.errors import DeviceOpenError
+from pytest_amdgpu.driver.topology import TOPOLOGY, GpuNode, discover, parse_properties
+from pytest_amdgpu.kernel.protocol import KernelError
+
+
+def node(**properties: int) -> GpuNode:
+    return GpuNode(1, 1, "", properties, ())
+
+
+def test_nodes_come_in_numeric_order_with_gpu_id_from_its_own_file() -> None:
+    kernel = FakeKernel("mi300x")
+    for index in (2, 10, 11):
+        add_node(kernel.files, index, 0x2000 + index, {"gpu_id": 5, "location_id": index << 8}, ())
+    assert [(found.index, found.gpu_id) for found in discover(kernel)] == [
+        (1, 0x1001),
+        (2, 0x2002),
+        (10, 0x200A),
+        (11, 0x200B),
+    ]
+
+
+@pytest.mark.parametrize("file", ["gpu_id", "properties"])
+def test_node_hidden_by_a_device_cgroup_is_left_out(file: str) -> None:
+    kernel = FakeKernel("mi300x", "rx7900xtx")
+    kernel.files[f"{TOPOLOGY}/nodes/1/{file}"] = errno.EPERM
+    assert [found.index for found in discover(kernel)] == [2]
+
+
+def test_other_unreadable_files_are_errors() -> None:
+    kernel = FakeKernel("mi300x")
+    kernel.files[f"{TOPOLOGY}/nodes/1/properties"] = errno.EIO
+    with pytest.raises(KernelError, match="EIO"):
+        discover(kernel)
+
+
+def test_a_change_while_reading_makes_it_read_again() -> None:
+    kernel = FakeKernel("mi300x")
+    generations = iter(["1\n", "2\n", "2\n", "2\n"])
+    kernel.files[f"{TOPOLOGY}/generation_id"] = lambda: next(generations)
+    assert len(discover(kernel)) == 1
+    assert list(generations) == []
+
+
+def test_a_topology_that_never_rests_is_an_error() -> None:
+    kernel = FakeKernel("mi300x")
+    numbers = itertools.count()
+    kernel.files[f"{TOPOLOGY}/generation_id"] = lambda: str(next(numbers))
+    with pytest.raises(DeviceOpenError, match="changed during each of 3 readings"):
+        discover(kernel)
+
+
+def test_a_node_that_vanishes_while_reading_makes_it_read_again() -> None:
+    kernel = FakeKernel("mi300x", "rx7900xtx")
+    path = f"{TOPOLOGY}/nodes/2/properties"
+    text = kernel.files[path]
+
+    def vanish_once() -> str:
+        kernel.files[path] = text
+        raise KernelError(errno.ENOENT, "read", path)
+
+    kernel.files[path] = vanish_once
+    assert len(discover(kernel)) == 2
+
+
+def test_identity_is_the_pci_address() -> None:
+    # location_id 0x8328: bus 0x83, device 5, function 0 (PCI: devfn = device << 3 | function).
+    assert node(location_id=0x8328, domain=2).identity == "0002:83:05.0"
+    assert node(location_id=0x0301, domain=0).identity == "0000:03:00.1"
+
+
+@pytest.mark.parametrize(
+    ("version", "target"),
+    [(90010, "gfx90a"), (90402, "gfx942"), (90500, "gfx950"), (100300, "gfx1030"), (110501, "gfx1151")],
+)
+def test_target_name(version: int, target: str) -> None:
+    assert node(gfx_target_version=version).target == target
+
+
+def test_facts_of_a_node() -> None:
+    large, small = FakeKernel("rx7900xtx"), FakeKernel("rx7900xtx", small_bar=True)
+    (found,) = discover(large)
+    assert found.family.name == "gfx1100"
+    assert found.unique_id == 7001
+    assert found.vram_bytes == 25753026560
+    assert found.large_bar
+    assert not discover(small)[0].large_bar
+    assert found.render_path == "/dev/dri/renderD128"
+    assert found.num_xcc == 1
+    assert node(num_xcc=0).num_xcc == node().num_xcc == 1
+
+
+def test_a_line_that_is_no_property_is_an_error() -> None:
+    assert parse_properties("a 1\n\nb 2\n") == {"a": 1, "b": 2}
+    with pytest.raises(ValueError, match="'vendor_id 0x1002'"):
+        parse_properties("vendor_id 0x1002\n")
