@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from pytest_amdgpu.abi.kfd import (
     NUM_OF_SUPPORTED_GPUS,
     AcquireVmArgs,
     CachePolicy,
+    CriuArgs,
     GetClockCountersArgs,
     GetProcessAperturesArgs,
     GetProcessAperturesNewArgs,
@@ -182,6 +184,13 @@ def refuse_debugger(process: Process, args: ctypes.Structure) -> None:
     raise Refusal(errno.EPERM, "the old debugger interface was removed")
 
 
+def refuse_checkpoint(process: Process, args: CriuArgs) -> None:
+    """Refuse checkpoint and restore: without the capability as amdkfd does, with it as not emulated."""
+    if os.geteuid():
+        raise Refusal(errno.EACCES, "needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN")
+    raise Refusal(errno.EINVAL, "checkpoint and restore are not emulated")
+
+
 HANDLERS: dict[KfdIoctl, Handler] = {
     KfdIoctl.GET_VERSION: get_version,
     KfdIoctl.GET_CLOCK_COUNTERS: get_clock_counters,
@@ -194,6 +203,7 @@ HANDLERS: dict[KfdIoctl, Handler] = {
     KfdIoctl.GET_TILE_CONFIG: get_tile_config,
     KfdIoctl.RUNTIME_ENABLE: runtime_enable,
     KfdIoctl.SET_XNACK_MODE: set_xnack_mode,
+    KfdIoctl.CRIU_OP: refuse_checkpoint,
     KfdIoctl.DBG_REGISTER_DEPRECATED: refuse_debugger,
     KfdIoctl.DBG_UNREGISTER_DEPRECATED: refuse_debugger,
     KfdIoctl.DBG_ADDRESS_WATCH_DEPRECATED: refuse_debugger,

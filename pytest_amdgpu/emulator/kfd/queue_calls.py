@@ -214,7 +214,7 @@ def update_queue(process: Process, args: UpdateQueueArgs) -> None:
         except Refusal as refusal:
             raise Refusal(errno.EFAULT, refusal.why) from None
         queue.hold("ring", ring)
-    elif address and args.ring_size not in (queue.ring_size, MIN_QUEUE_RING_SIZE):
+    elif address and args.ring_size != queue.ring_size:
         process.machine.misuse(
             f"UPDATE_QUEUE makes the ring {args.ring_size} bytes, its mapping has {queue.ring_size}"
         )

@@ -117,6 +117,14 @@ def test_tile_config_fills_what_there_is(client: Client) -> None:
     assert (list(tiles), list(macros)) == ([0] * 32 + [7] * 8, [0] * 3 + [7] * 37)
 
 
+@pytest.mark.parametrize(("user", "expected"), [(0, errno.EINVAL), (1000, errno.EACCES)])
+def test_checkpoint_needs_a_capability_eacces(
+    client: Client, monkeypatch: pytest.MonkeyPatch, user: int, expected: int
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    client.refused(expected, KfdIoctl.CRIU_OP)
+
+
 def test_runtime_enable_twice_ebusy(client: Client) -> None:
     client.call(KfdIoctl.RUNTIME_ENABLE, mode_mask=1)
     client.refused(errno.EBUSY, KfdIoctl.RUNTIME_ENABLE, mode_mask=3)

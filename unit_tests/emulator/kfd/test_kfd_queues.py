@@ -157,6 +157,15 @@ def test_update_to_address_or_percentage_0_deactivates(
     assert [call[4] for call in engines[0].calls] == [False, True]
 
 
+def test_update_to_a_size_that_the_mapping_does_not_have_is_a_driver_bug(client: Client) -> None:
+    fields = client.queue_fields()
+    queue = client.call(KfdIoctl.CREATE_QUEUE, **fields)
+    with pytest.warns(KfdMisuse, match="makes the ring 1024 bytes, its mapping has 4096"):
+        client.call(
+            KfdIoctl.UPDATE_QUEUE, queue_id=queue.queue_id, ring_base_address=fields["ring_base_address"]
+        )
+
+
 def test_destroy_stops_the_engine_and_gives_everything_back(
     client: Client, engines: list[StubEngine]
 ) -> None:
