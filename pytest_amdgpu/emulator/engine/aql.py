@@ -37,7 +37,7 @@ class AqlQueue(QueueThread):
     def __init__(self, context: QueueContext) -> None:
         super().__init__(context, "AQL", PACKET_BYTES)
         self._shaders = Shaders(self)
-        self._caches = Caches()
+        self._caches = Caches(self._shaders.memory)
         self._commands = CommandProcessor(self, self._shaders, self._caches, context.gpu.num_xcc)
         self._descriptor = QueueDescriptor(context)
         self._retired = 0
@@ -142,7 +142,9 @@ class AqlQueue(QueueThread):
         if signals:
             names = ", ".join(f"{handle:#x}" for handle in signals)
             self.wait_until(
-                lambda: enough(signal_value(self, handle) == 0 for handle in signals),
+                lambda: enough(
+                    signal_value(self._commands.command_memory, handle) == 0 for handle in signals
+                ),
                 f"{packet.name} waiting for signals {names} to be 0",
             )
         self._complete(index, packet, self.context.gpu.clock())
@@ -161,6 +163,6 @@ class AqlQueue(QueueThread):
         signal = packet["completion_signal"]
         if signal:
             times = (begun, self.context.gpu.clock()) if self._descriptor.profiling else None
-            complete_signal(self, signal, times)
+            complete_signal(self, self._commands.command_memory, signal, times)
         self._open.discard(index)
         self._retire()

@@ -21,6 +21,7 @@ from pytest_amdgpu.emulator.engine.dispatch import (
 )
 from pytest_amdgpu.emulator.engine.errors import BadPacketError
 from pytest_amdgpu.emulator.engine.queue_descriptor import QueueDescriptor
+from pytest_amdgpu.emulator.engine.shader_memory import shader_memory
 from pytest_amdgpu.packets.layout import Packet
 from pytest_amdgpu.packets.registers import compute_registers
 
@@ -145,7 +146,7 @@ def aql_state(
         )
     return DispatchState(
         family=family,
-        memory=context.memory,
+        memory=shader_memory(context.memory),
         entry=entry,
         rsrc1=kernel.rsrc1,
         rsrc2=rsrc2,

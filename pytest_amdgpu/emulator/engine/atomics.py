@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pytest_amdgpu.emulator.engine.errors import BadPacketError
+from pytest_amdgpu.emulator.engine.shader_memory import CommandMemory
 from pytest_amdgpu.emulator.memory import AddressSpace
 
 _WIDE = 0x20
@@ -41,7 +42,7 @@ _OPERATIONS: dict[int, tuple[str, _Operation]] = {
 }
 
 
-def atomic(memory: AddressSpace, address: int, op: int, source: int, compare: int) -> int:
+def atomic(memory: AddressSpace | CommandMemory, address: int, op: int, source: int, compare: int) -> int:
     """Do the operation and return the old value.
 
     Raises BadPacketError for an operation that no integer atomic has and for an unaligned address, and

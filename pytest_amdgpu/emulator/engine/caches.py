@@ -10,6 +10,10 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.emulator.engine.shader_memory import ShaderMemory
 
 
 class Level(enum.Flag):
@@ -27,9 +31,16 @@ ALL_LEVELS = Level.INSTRUCTION | Level.SCALAR | Level.VECTOR | Level.L2
 
 
 class Caches:
-    """The caches that one queue's shaders use."""
+    """The caches that one queue's shaders use, as its packets see them.
 
-    def __init__(self) -> None:
+    The model behind it (`ShaderMemory`) has one cache. Writing back the L2 reaches memory, since those
+    nearer to the compute units write through. Invalidating any cache that holds data makes shaders read
+    memory again: the L2 of some parts is kept coherent with other engines, so that drivers may rightly
+    invalidate no more than the nearer ones.
+    """
+
+    def __init__(self, memory: ShaderMemory) -> None:
+        self._memory = memory
         self.invalidated: Counter[Level] = Counter()
         self.written_back: Counter[Level] = Counter()
 
@@ -41,6 +52,10 @@ class Caches:
         """
         self.written_back.update(write_back)
         self.invalidated.update(invalidate)
+        if Level.L2 in write_back:
+            self._memory.write_back()
+        if invalidate & (Level.SCALAR | Level.VECTOR | Level.L2):
+            self._memory.invalidate()
 
 
 def acquire_levels(fields: Mapping[str, int]) -> tuple[Level, Level]:

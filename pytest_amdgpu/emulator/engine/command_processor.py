@@ -7,17 +7,19 @@ AQL queue is read by the command processor of every one of them: what a packet d
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pytest_amdgpu.emulator.engine import atomics, transfer
+from pytest_amdgpu.emulator.engine import atomics
 from pytest_amdgpu.emulator.engine.caches import Caches, acquire_levels, release_levels
 from pytest_amdgpu.emulator.engine.compare import comparison
 from pytest_amdgpu.emulator.engine.dispatch import pm4_state
 from pytest_amdgpu.emulator.engine.errors import BadPacketError
 from pytest_amdgpu.emulator.engine.sh_registers import ShRegisters
+from pytest_amdgpu.emulator.engine.shader_memory import CommandMemory
 from pytest_amdgpu.emulator.engine.shaders import Shaders
-from pytest_amdgpu.emulator.engine.stream import Interpreter, read_dwords
+from pytest_amdgpu.emulator.engine.stream import Interpreter
 from pytest_amdgpu.packets.layout import Packet
 from pytest_amdgpu.packets.pm4 import CS_PARTIAL_FLUSH, pm4_packets
 from pytest_amdgpu.packets.registers import compute_registers
@@ -44,6 +46,7 @@ class CommandProcessor(Interpreter):
     def __init__(self, queue: QueueThread, shaders: Shaders, caches: Caches, num_xcc: int) -> None:
         family = queue.context.gpu.family
         super().__init__(queue, pm4_packets(family.pm4))
+        self.command_memory = CommandMemory(queue.memory, shaders.memory)
         self._shaders = shaders
         self._caches = caches
         self._num_xcc = num_xcc
@@ -98,7 +101,8 @@ class CommandProcessor(Interpreter):
         self._dispatch((packet["x"], packet["y"], packet["z"]), packet["initiator"])
 
     def _dispatch_indirect(self, packet: Packet) -> None:
-        x, y, z = read_dwords(self.memory, packet["addr"], 3)
+        read = self.command_memory.read_u32
+        x, y, z = (read(packet["addr"] + 4 * axis) for axis in range(3))
         self._dispatch((x, y, z), packet["initiator"])
 
     def _dispatch(self, dims: tuple[int, int, int], initiator: int) -> None:
@@ -155,7 +159,7 @@ class CommandProcessor(Interpreter):
         address = self.require_aligned(packet, "addr", size)
         sign, holds = comparison(packet["func"])
         mask, value = packet["mask"], packet["value"]
-        read = self.memory.read_u64 if size == 8 else self.memory.read_u32
+        read = self.command_memory.read_u64 if size == 8 else self.command_memory.read_u32
         what = f"polling {address:#x} for {size * 8}-bit value & {mask:#x} {sign} {value:#x}"
         self.queue.wait_until(lambda: holds(read(address) & mask, value), what)
 
@@ -163,9 +167,9 @@ class CommandProcessor(Interpreter):
         if packet["dst_sel"] not in _MEMORY_TARGETS:
             raise BadPacketError(f"{packet}: dst_sel is neither memory nor L2")
         if packet["no_increment"]:
-            self.memory.write_u32(packet["addr"], packet.data[-1])
+            self.command_memory.write_u32(packet["addr"], packet.data[-1])
         else:
-            transfer.write_dwords(self.memory, packet["addr"], packet.data)
+            self.command_memory.write(packet["addr"], struct.pack(f"<{len(packet.data)}I", *packet.data))
         self.memory.notify()
 
     def _copy_data(self, packet: Packet) -> None:
@@ -175,7 +179,7 @@ class CommandProcessor(Interpreter):
             raise BadPacketError(f"{packet}: dst_sel is neither memory nor L2")
         if source in (1, 2):
             address = self.require_aligned(packet, "src", size)
-            value = self.memory.read_u64(address) if size == 8 else self.memory.read_u32(address)
+            value = int.from_bytes(self.command_memory.read(address, size), "little")
         elif source == 5:
             value = packet["src"]
         elif source == 6:
@@ -188,9 +192,9 @@ class CommandProcessor(Interpreter):
 
     def _store(self, address: int, size: int, value: int) -> None:
         if size == 8:
-            self.memory.write_u64(address, value % _RANGE)
+            self.command_memory.write_u64(address, value % _RANGE)
         else:
-            self.memory.write_u32(address, value & 0xFFFFFFFF)
+            self.command_memory.write_u32(address, value & 0xFFFFFFFF)
         self.memory.notify()
 
     def _atomic_mem(self, packet: Packet) -> None:
@@ -200,7 +204,9 @@ class CommandProcessor(Interpreter):
         repeat = packet["command"] == 1
 
         def attempt() -> bool:
-            self._atomic_return = atomics.atomic(self.memory, address, op, packet["src_data"], compare)
+            self._atomic_return = atomics.atomic(
+                self.command_memory, address, op, packet["src_data"], compare
+            )
             return not repeat or atomics.compare_succeeds(op, self._atomic_return, compare)
 
         for _ in range(self._mask.bit_count()):
@@ -225,7 +231,7 @@ class CommandProcessor(Interpreter):
             self.enter(packet["base"], packet["size"])
 
     def _cond_exec(self, packet: Packet) -> None:
-        if self.memory.read_u32(packet["addr"]) == 0:
+        if self.command_memory.read_u32(packet["addr"]) == 0:
             self._pass(packet["exec_count"])
 
     def _pred_exec(self, packet: Packet) -> None:

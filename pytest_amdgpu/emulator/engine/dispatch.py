@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_amdgpu.emulator.engine.errors import BadPacketError
 from pytest_amdgpu.emulator.engine.sh_registers import ShRegisters
+from pytest_amdgpu.emulator.engine.shader_memory import shader_memory
 from pytest_amdgpu.packets.registers import Registers
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def pm4_state(
         )
     return DispatchState(
         family=family,
-        memory=context.memory,
+        memory=shader_memory(context.memory),
         entry=_pair(registers.value, "COMPUTE_PGM") << 8,
         rsrc1=registers.value("COMPUTE_PGM_RSRC1"),
         rsrc2=rsrc2,

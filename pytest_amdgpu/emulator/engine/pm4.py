@@ -22,7 +22,7 @@ class Pm4Queue(DwordQueue):
     def __init__(self, context: QueueContext) -> None:
         super().__init__(context, f"PM4 {context.gpu.family.pm4}", 4)
         self._shaders = Shaders(self)
-        self.interpreter = CommandProcessor(self, self._shaders, Caches(), 1)
+        self.interpreter = CommandProcessor(self, self._shaders, Caches(self._shaders.memory), 1)
 
     def advance(self) -> bool:
         """Run shaders while packets wait or there are none."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_amdgpu.emulator.engine.queue import QueueThread
+from pytest_amdgpu.emulator.engine.shader_memory import shader_memory
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.isa.dispatch import DispatchState
@@ -52,6 +53,7 @@ class Shaders:
 
     def __init__(self, queue: QueueThread) -> None:
         self._queue = queue
+        self.memory = shader_memory(queue.memory)
         self._flights: list[_Flight] = []
 
     def launch(self, state: DispatchState, text: str, done: Callable[[], None] | None = None) -> None:
@@ -67,7 +69,8 @@ class Shaders:
         for flight in flights:
             self._queue.activity(f"running {flight.text}")
             begun = time.monotonic()
-            ended = flight.runnable.run(flight.budget)
+            with self.memory.running():
+                ended = flight.runnable.run(flight.budget)
             took = time.monotonic() - begun
             if took < _SLICE / 2:
                 flight.budget = min(2 * flight.budget, _LARGEST_BUDGET)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_amdgpu.emulator.engine.errors import BadPacketError
 from pytest_amdgpu.emulator.engine.queue import QueueThread
+from pytest_amdgpu.emulator.engine.shader_memory import CommandMemory
 from pytest_amdgpu.packets.aql import SIGNAL_BYTES, SignalOffset
 
 _WRAP = 1 << 64
@@ -15,17 +16,18 @@ def check_signal(handle: int) -> None:
         raise BadPacketError(f"signal {handle:#x} is not a multiple of {SIGNAL_BYTES}")
 
 
-def signal_value(queue: QueueThread, handle: int) -> int:
+def signal_value(memory: CommandMemory, handle: int) -> int:
     """Load the value of a signal."""
-    return queue.memory.read_u64(handle + SignalOffset.VALUE)
+    return memory.read_u64(handle + SignalOffset.VALUE)
 
 
-def complete_signal(queue: QueueThread, handle: int, times: tuple[int, int] | None = None) -> None:
+def complete_signal(
+    queue: QueueThread, memory: CommandMemory, handle: int, times: tuple[int, int] | None = None
+) -> None:
     """Decrement a signal; then, if it names an event, write the event's mailbox and interrupt.
 
     `times` are stored before the decrement, for whoever waits for it to read.
     """
-    memory = queue.memory
     if times is not None:
         memory.write_u64(handle + SignalOffset.START_TIMESTAMP, times[0])
         memory.write_u64(handle + SignalOffset.END_TIMESTAMP, times[1])
@@ -33,7 +35,7 @@ def complete_signal(queue: QueueThread, handle: int, times: tuple[int, int] | No
         memory.write_u64(
             handle + SignalOffset.VALUE, (memory.read_u64(handle + SignalOffset.VALUE) - 1) % _WRAP
         )
-    memory.notify()
+    queue.memory.notify()
     mailbox = memory.read_u64(handle + SignalOffset.EVENT_MAILBOX)
     if mailbox:
         event_id = memory.read_u32(handle + SignalOffset.EVENT_ID)

@@ -7,6 +7,7 @@ import pytest
 
 from pytest_amdgpu.abi.kfd import QueueType
 from pytest_amdgpu.emulator.engine.caches import Level
+from pytest_amdgpu.emulator.engine.shader_memory import shader_memory
 from pytest_amdgpu.families.registry import family
 from pytest_amdgpu.packets.pm4 import pm4_packets
 from pytest_amdgpu.packets.registers import compute_registers
@@ -262,7 +263,7 @@ def test_dispatch_state(bench, target, compute, packets, program, fake_shaders):
     )
     (state,) = fake_shaders.states
     assert state.family is row
-    assert state.memory is bench.memory
+    assert state.memory is shader_memory(bench.memory)
     assert state.entry == 0x12_0000_1000 << 8
     assert (state.rsrc1, state.rsrc3) == (0x000C0041, 3)
     assert state.user_data == (0xAA, 0xBB, *[0] * 14)
