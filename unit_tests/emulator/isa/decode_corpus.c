@@ -1,6 +1,7 @@
 // Kernels that make clang emit a wide choice of instructions; they are compiled and decoded, never run.
 #define GLOBAL __attribute__((address_space(1)))
 #define LDS __attribute__((address_space(3)))
+#define PRIVATE __attribute__((address_space(5)))
 #define KERNEL __attribute__((amdgpu_kernel)) void
 typedef unsigned int u32;
 typedef unsigned long u64;
@@ -113,12 +114,17 @@ KERNEL atomics(GLOBAL u32 *a, GLOBAL u64 *b, GLOBAL float *f, int *generic) {
 }
 
 KERNEL scratch(GLOBAL u32 *out, u32 n) {
-    volatile u32 local[64];
+    u32 words[64];
+    unsigned char bytes[40];
+    volatile PRIVATE u32 *local = (volatile PRIVATE u32 *)words;
+    volatile PRIVATE unsigned char *small = (volatile PRIVATE unsigned char *)bytes;
     for (u32 i = 0; i < 64; i++) local[i] = i * n;
-    out[ID] = local[n & 63] + local[(n * 7) & 63];
-    volatile unsigned char bytes[40];
-    bytes[n & 31] = n;
-    out[ID + 1] = bytes[(n + 3) & 31];
+    out[ID] = local[n & 63] + local[(out[ID] * 7) & 63];
+    small[n & 31] = n;
+    out[ID + 1] = small[(n + 3) & 31];
+    volatile u32 generic[4096]; // too large to become registers or LDS
+    generic[n & 4095] = n;
+    out[ID + 2] = generic[out[ID + 3] & 4095];
 }
 
 KERNEL collatz(GLOBAL u32 *out) {

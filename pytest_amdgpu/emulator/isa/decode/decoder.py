@@ -130,8 +130,7 @@ class Decoder:
             raise IllegalInstruction(offset, words, f"{row.name}: bits {wrong:#x} have a fixed value")
         modifiers = {name: value for name, low, mask in row.modifiers if (value := word >> low & mask)}
         layout = row.layout
-        src0 = layout.fields.get("src0")
-        if src0 is not None and (form := word >> src0[0] & 0x1FF) in operands.FORM_CODES:
+        if row.src0_low is not None and (form := word >> row.src0_low & 0x1FF) in operands.FORM_CODES:
             return forms.decode(self.generation, row, code, offset, word, form, modifiers)
         literal = False
         destinations = []

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pytest_amdgpu.emulator.isa.decode.layouts import GFX11_LAYOUTS, GFX940_LAYOUTS, Field, Layout
@@ -13,8 +12,8 @@ from pytest_amdgpu.emulator.isa.decode.layouts import GFX11_LAYOUTS, GFX940_LAYO
 class Generation:
     """One row per generation. Operand codes are those of the 9-bit source field."""
 
-    table: str
-    """Module below `decode.tables` with the opcodes; imported when first needed."""
+    rows: Callable[[], Mapping[str, str]]
+    """Gives the opcode table, rows of text by layout name; its module is imported when first needed."""
     layouts: tuple[Layout, ...]
     wave_sizes: tuple[int, ...]
     """The first is the default."""
@@ -40,11 +39,17 @@ class Generation:
         """Whether dpp_ctrl may have this value."""
         return control < 0x100 or any(first <= control <= last for first, last in self.dpp_controls)
 
-    def rows(self) -> Mapping[str, str]:
-        """The opcode table: rows of text by layout name."""
-        module = importlib.import_module(f"pytest_amdgpu.emulator.isa.decode.tables.{self.table}")
-        rows: Mapping[str, str] = module.ROWS
-        return rows
+
+def _gfx940_rows() -> Mapping[str, str]:
+    from pytest_amdgpu.emulator.isa.decode.tables import gfx940
+
+    return gfx940.ROWS
+
+
+def _gfx11_rows() -> Mapping[str, str]:
+    from pytest_amdgpu.emulator.isa.decode.tables import gfx11
+
+    return gfx11.ROWS
 
 
 _ROW_SHIFTS = ((0x101, 0x10F), (0x111, 0x11F), (0x121, 0x12F))
@@ -52,7 +57,7 @@ _WAVE_SHIFTS = ((0x130, 0x130), (0x134, 0x134), (0x138, 0x138), (0x13C, 0x13C))
 
 GENERATIONS = {
     "gfx942": Generation(
-        table="gfx940",
+        rows=_gfx940_rows,
         layouts=GFX940_LAYOUTS,
         wave_sizes=(64,),
         m0=124,
@@ -68,7 +73,7 @@ GENERATIONS = {
         dpp_controls=(*_ROW_SHIFTS, *_WAVE_SHIFTS, (0x140, 0x143), (0x150, 0x15F)),
     ),
     "gfx1100": Generation(
-        table="gfx11",
+        rows=_gfx11_rows,
         layouts=GFX11_LAYOUTS,
         wave_sizes=(32, 64),
         m0=125,

@@ -74,6 +74,8 @@ class Row:
     """Bits that must be zero, and bits that must be one."""
     modifiers: tuple[tuple[str, int, int], ...]
     """(name, lowest bit, mask) without meaningless bits."""
+    src0_low: int | None
+    """Lowest bit of src0 where that is an operand: there a form announces itself."""
     high_halves: bool
     """Whether register numbers of this row carry the high-half bit in bit 7."""
 
@@ -119,6 +121,7 @@ def parse_row(line: str, layout: Layout, generation: Generation, wave_size: int)
         zero=zero,
         ones=ones,
         modifiers=tuple(item for item in modifiers if item[2]),
+        src0_low=next((slot.low for slot in sources if slot.field == "src0"), None),
         high_halves=layout.name in SHORT_VECTOR and any(s.half for s in (*destinations, *sources)),
     )
 

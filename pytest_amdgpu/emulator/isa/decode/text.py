@@ -124,9 +124,10 @@ def _modifiers(instruction: Instruction) -> list[str]:
             if value != usual:
                 parts.append(f"{name}:{_bits(value, count)}")
     elif encoding.startswith("VOP3") and (op_sel := modifiers.get("op_sel", 0)):
-        # The destination's bit follows those of the sources; stochastic rounding selects one of four bytes.
+        # The destination's bit follows those of the sources. Written in full where the destination is a source too,
+        # and by stochastic rounding, which selects one of four bytes.
         selected = op_sel & (1 << count) - 1 | (op_sel >> 3 & 1) << count
-        if instruction.name.startswith("v_cvt_sr_"):
+        if instruction.name.startswith(("v_cvt_sr_", "v_fmac_")):
             selected, count = op_sel, 3
         parts += [f"op_sel:{_bits(selected, count + 1)}"] if selected else []
     if encoding == "DS" or encoding.startswith(("FLAT", "M")):

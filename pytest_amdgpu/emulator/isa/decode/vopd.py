@@ -37,7 +37,9 @@ class VopdTable:
         if available < 2:
             raise IllegalInstruction(offset, words, "the code ends within this instruction")
         if self._wave_size != 32:
-            raise IllegalInstruction(offset, words[:2], f"VOPD in a wave of {self._wave_size} lanes, it needs 32")
+            raise IllegalInstruction(
+                offset, words[:2], f"VOPD in a wave of {self._wave_size} lanes, it needs 32"
+            )
         word = words[0] | words[1] << 32
         x_opcode = _bits(self._layout, "opx", word)
         y_opcode = _bits(self._layout, "opy", word)
