@@ -2,7 +2,8 @@
 
 Sources: target features, ELF machine numbers and granules from LLVM's AMDGPU usage manual; SDMA
 versions from amdgpu's IP discovery (amdgpu_discovery.c); the limit of a copy from ROCr
-(amd_blit_sdma.cpp); units of scratch from the COMPUTE_TMPRING_SIZE register of each generation.
+(GpuAgent::CreateBlitSdma), that of a fill from the width of its field; units of scratch from ROCr
+(AqlQueue's mem_alignment_size).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Family:
 
     Sizes are in bytes. `vgpr_granule` maps a wave size to the registers that one unit of the VGPR
     count in COMPUTE_PGM_RSRC1 stands for; `lds_granule` is the unit of the LDS size in RSRC2.
-    `sdma_copy_limit` is the most that one copy or fill packet moves.
+    `sdma_copy_limit` and `sdma_fill_limit` are the most that one copy or fill packet moves.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Family:
     wave_sizes: tuple[int, ...]
     vgpr_granule: Mapping[int, int]
     sdma_copy_limit: int
+    sdma_fill_limit: int
     elf_mach: int
     xnack: bool = False
     sramecc: bool = False
@@ -60,8 +62,8 @@ class Family:
         return self.name
 
 
-_COPY_22_BITS = 1 << 22
-_COPY_30_BITS = 1 << 30
+_COUNT_22_BITS = 1 << 22
+_COUNT_30_BITS = 1 << 30
 _WAVE64 = (64,)
 _WAVE32 = (32, 64)
 _RDNA_VGPRS = MappingProxyType({32: 8, 64: 4})
@@ -75,7 +77,8 @@ _GFX908 = Family(
     registers="gfx908",
     wave_sizes=_WAVE64,
     vgpr_granule=MappingProxyType({64: 4}),
-    sdma_copy_limit=_COPY_22_BITS,
+    sdma_copy_limit=_COUNT_22_BITS,
+    sdma_fill_limit=_COUNT_22_BITS,
     elf_mach=0x30,
     xnack=True,
     sramecc=True,
@@ -89,7 +92,7 @@ _GFX90A = replace(
     registers="gfx90a",
     # One file holds ordinary and accumulation registers since this generation.
     vgpr_granule=MappingProxyType({64: 8}),
-    sdma_copy_limit=_COPY_30_BITS,
+    sdma_copy_limit=_COUNT_30_BITS,
     elf_mach=0x3F,
     packed_work_item_ids=True,
     kernarg_preload=True,
@@ -102,7 +105,7 @@ _GFX942 = replace(
     pm4="gfx940",
     sdma="4.4",
     registers="gfx942",
-    sdma_copy_limit=_COPY_22_BITS,
+    sdma_copy_limit=_COUNT_22_BITS,
     elf_mach=0x4C,
     architected_flat_scratch=True,
 )
@@ -124,7 +127,8 @@ _GFX1010 = Family(
     registers="gfx10.1",
     wave_sizes=_WAVE32,
     vgpr_granule=_RDNA_VGPRS,
-    sdma_copy_limit=_COPY_22_BITS,
+    sdma_copy_limit=_COUNT_22_BITS,
+    sdma_fill_limit=_COUNT_22_BITS,
     elf_mach=0x33,
     xnack=True,
 )
@@ -135,7 +139,7 @@ _GFX1030 = replace(
     architecture="RDNA2",
     sdma="5.2",
     registers="gfx10.3",
-    sdma_copy_limit=_COPY_30_BITS,
+    sdma_copy_limit=_COUNT_30_BITS,
     elf_mach=0x36,
     xnack=False,
 )
@@ -148,7 +152,8 @@ _GFX1100 = Family(
     registers="gfx11",
     wave_sizes=_WAVE32,
     vgpr_granule=_RDNA_VGPRS,
-    sdma_copy_limit=_COPY_30_BITS,
+    sdma_copy_limit=_COUNT_30_BITS,
+    sdma_fill_limit=_COUNT_30_BITS,
     elf_mach=0x41,
     architected_flat_scratch=True,
     packed_work_item_ids=True,

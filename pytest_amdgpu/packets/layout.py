@@ -126,6 +126,13 @@ class Layout:
         """The name of the packet with that of its generation, for messages."""
         return f"{self.engine} {self.name}"
 
+    def field(self, name: str) -> Field:
+        """Return a field by name; `KeyError` where the packet has none of that name."""
+        for owner in self.fields:
+            if owner.name == name:
+                return owner
+        raise KeyError(f"{self.label} has no field {name}")
+
     def defined_bits(self, dword: int) -> int:
         """Mask of the bits of a dword that a field, the tail's counter or a fixed value owns."""
         mask = 0
@@ -143,11 +150,9 @@ class Layout:
 
     def with_values(self, **values: int) -> Layout:
         """Return the layout with some fields fixed to a value, to compile a faster encoder from."""
-        by_name = {owner.name: owner for owner in self.fields}
         fixed = list(self.fixed)
         for name, value in values.items():
-            for dword, bits in by_name[name].scatter(value):
-                fixed.append((dword, 0, bits))
+            fixed += [(dword, 0, bits) for dword, bits in self.field(name).scatter(value)]
         return replace(
             self,
             fields=tuple(owner for owner in self.fields if owner.name not in values),

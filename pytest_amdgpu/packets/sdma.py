@@ -12,8 +12,8 @@ from pytest_amdgpu.packets.sdma_tables import TABLES, Table
 SDMA_VERSIONS = ("4.0", "4.2", "4.4.0", "4.4", "5.0", "5.2", "6.0", "6.1", "7.0")
 """Versions with a table. 4.4.0 is gfx90a's; 4.4 stands for 4.4.2 and 4.4.5 of gfx942 and gfx950."""
 
-_WIDE_COUNT = ("4.4.0", "5.2")
-"""Versions below 6 whose engine takes 30 bits of count, as ROCr uses them (amd_blit_sdma.cpp)."""
+_WIDE_COUNT = {(version, name) for version in ("4.4.0", "5.2") for name in ("COPY_LINEAR", "COPY_BROADCAST")}
+"""Copies before version 6 that take 30 bits of count: ROCr sends them (GpuAgent::CreateBlitSdma)."""
 
 
 class SdmaPackets(Codec):
@@ -89,7 +89,7 @@ def _layout(version: str, table: Table) -> Layout:
         if generation not in row.generations:
             continue
         bits = row.bits
-        if row.name == "count" and version in _WIDE_COUNT:
+        if row.name == "count" and (version, table.name) in _WIDE_COUNT:
             bits = bits.replace("[21:0]", "[29:0]")
         default = None if row.name in required else row.default
         fields.append(Field(row.name, pieces(bits, row.zero_bits), default, row.zero_bits, row.multiple))

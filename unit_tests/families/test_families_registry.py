@@ -16,7 +16,7 @@ from pytest_amdgpu.families.registry import (
 from pytest_amdgpu.packets.pm4 import PM4_GENERATIONS
 from pytest_amdgpu.packets.register_tables import COLUMNS
 from pytest_amdgpu.packets.registers import compute_registers
-from pytest_amdgpu.packets.sdma import SDMA_VERSIONS
+from pytest_amdgpu.packets.sdma import SDMA_VERSIONS, sdma_packets
 
 VGPR_COUNTS = (1, 9, 24, 57)
 # Bits of e_flags in code object version 4 and up (AMDGPUUsage, EF_AMDGPU_FEATURE_*_V4).
@@ -100,6 +100,12 @@ def test_every_row_names_tables_that_exist():
         assert family(row.name) is row
         assert family_by_version(major * 10000 + minor * 100 + stepping) is row
         assert family_by_elf_mach(row.elf_mach) is row
+        counts = {
+            layout: sdma_packets(row.sdma).layouts[layout].field("count").width
+            for layout in ("COPY_LINEAR", "CONSTANT_FILL")
+        }
+        assert row.sdma_copy_limit == 1 << counts["COPY_LINEAR"]
+        assert row.sdma_fill_limit == 1 << counts["CONSTANT_FILL"]
 
 
 def test_the_two_generations_of_first_light():

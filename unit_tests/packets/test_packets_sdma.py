@@ -341,6 +341,12 @@ def test_count_is_as_wide_as_the_engine_takes_it():
             packets.copy_linear(0, 0, 1 << width)
 
 
+def test_count_of_a_fill_is_that_of_the_header():
+    for version, width in (("4.4.0", 22), ("5.2", 22), ("6.0", 30), ("7.0", 30)):
+        with pytest.raises(ValueError, match=rf"CONSTANT_FILL: count = 0x.*fit {width} bits"):
+            sdma_packets(version).constant_fill(0, 0, 1 << width)
+
+
 def test_packet_of_another_generation_is_not_there():
     assert not hasattr(sdma_packets("4.4"), "gcr_req")
     with pytest.raises(UnavailablePacketError, match=r"SDMA 4\.4 has no packet or attribute 'gcr_req'"):
