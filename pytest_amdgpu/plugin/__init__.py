@@ -11,8 +11,8 @@ pytest.register_assert_rewrite("pytest_amdgpu.plugin.fixtures", "pytest_amdgpu.p
 
 from pytest_amdgpu.plugin import options, parametrize, report  # noqa: E402
 from pytest_amdgpu.plugin.fixtures import (  # noqa: E402
+    _amdgpu_take_back,
     amdgpu_device,
-    amdgpu_take_back,
     compile_kernel,
     compute_queue,
     gtt_buffer,
@@ -26,8 +26,8 @@ from pytest_amdgpu.plugin.fixtures import (  # noqa: E402
 from pytest_amdgpu.plugin.session import session_key, start_session  # noqa: E402
 
 __all__ = [
+    "_amdgpu_take_back",
     "amdgpu_device",
-    "amdgpu_take_back",
     "compile_kernel",
     "compute_queue",
     "gtt_buffer",

@@ -46,7 +46,7 @@ def amdgpu_device(request: pytest.FixtureRequest) -> Iterator[Device]:
 
 # It is set up before and torn down after the other fixtures of a test, and so sees all they did.
 @pytest.fixture(autouse=True)
-def amdgpu_take_back(request: pytest.FixtureRequest) -> Iterator[None]:
+def _amdgpu_take_back(request: pytest.FixtureRequest) -> Iterator[None]:
     """Take back, after each test and whatever happened in it, all that it was given of the GPU."""
     if DEVICE_FIXTURE not in request.fixturenames:
         yield

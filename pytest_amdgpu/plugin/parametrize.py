@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
 from pytest_amdgpu.devices.identity import DeviceInfo
+from pytest_amdgpu.families.registry import UnknownFamilyError, family
 from pytest_amdgpu.plugin.options import TARGETS_MARKER
 
 DEVICE_FIXTURE = "amdgpu_device"
@@ -34,4 +37,14 @@ def _wanted_targets(metafunc: pytest.Metafunc) -> set[str] | None:
             f"{metafunc.definition.nodeid}: {TARGETS_MARKER} takes names of gfx targets, "
             f"not {marker.args!r} {marker.kwargs!r}"
         )
+    for target in marker.args:
+        _warn_if_unknown(target, metafunc.definition.nodeid)
     return set(marker.args)
+
+
+def _warn_if_unknown(target: str, test: str) -> None:
+    """Warn of a target that may be mistyped, or newer than this package."""
+    try:
+        family(target)
+    except UnknownFamilyError as error:
+        warnings.warn(pytest.PytestWarning(f"{test}: {TARGETS_MARKER}: {error}"), stacklevel=2)

@@ -49,7 +49,9 @@ def explain_failure(item: pytest.Item, report: pytest.TestReport, session: GpuSe
     if not report.failed or not {DEVICE_FIXTURE, "rng"} & set(getattr(item, "fixturenames", ())):
         return
     report.sections.append(("amdgpu", "\n".join(_reproduction(item, session.plan))))
-    log = session.kernel_log[item.stash[_log_start_key] :]
+    # Without a mark set-up failed before it came to this plugin, and the log is not about the test.
+    start = item.stash.get(_log_start_key, len(session.kernel_log))
+    log = session.kernel_log[start:]
     if log:
         report.sections.append(("amdgpu kernel log", "\n".join(log[-LOG_LINES:])))
 

@@ -229,3 +229,31 @@ def test_fixtures_give_the_kind_of_queue_that_suits_the_device(run: Run, pyteste
         """
     )
     run("--amdgpu-all-devices").assert_outcomes(passed=2)
+
+
+def test_a_queue_that_never_ends_is_an_error_and_the_next_test_runs(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(
+        """
+        from functools import partialmethod
+        from pytest_amdgpu.driver.device import Device
+
+        Device.reclaim = partialmethod(Device.reclaim, 0.1)
+        """
+    )
+    pytester.makepyfile(
+        """
+        def test_stuck(sdma_queue, gtt_buffer, timeline_semaphore):
+            sdma_queue.wait(timeline_semaphore, 1).fill(gtt_buffer(4096), 1).submit()
+
+        def test_next(sdma_queue, gtt_buffer, timeline_semaphore):
+            sdma_queue.fill(gtt_buffer(4096), 1).signal(timeline_semaphore, 1).submit()
+            timeline_semaphore.wait(1, timeout=10)
+        """
+    )
+    result = run("--amdgpu-all-devices")
+    result.assert_outcomes(passed=4, errors=2)
+    result.stdout.fnmatch_lines(
+        ["*ERROR at teardown of test_stuck*", "*WaitTimeoutError: waited 0.1 s for *"]
+    )

@@ -69,3 +69,36 @@ def test_a_worker_that_dies_does_not_take_the_others_with_it(run: Run, pytester:
     )
     result = run("-n2", xdist=True)
     result.assert_outcomes(passed=3, failed=1)
+
+
+def test_after_a_fault_a_worker_that_cannot_be_exchanged_says_that_its_gpu_is_lost(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    # As on hardware, where only another process can use the GPU again.
+    pytester.makeconftest(
+        """
+        import dataclasses
+        from pytest_amdgpu.devices.machine import Machine
+
+        connect = Machine.connect
+        Machine.connect = lambda machine: dataclasses.replace(connect(machine), needs_fork=True)
+        """
+    )
+    pytester.makepyfile(
+        test_lost="""
+        from types import SimpleNamespace
+
+        def test_fault(sdma_queue, gtt_buffer):
+            sdma_queue.copy(gtt_buffer(4096), SimpleNamespace(address=0x7E0000000000, size=64)).submit()
+            sdma_queue.wait_idle(10)
+
+        def test_next(gtt_buffer): pass
+
+        def test_without_gpu(): pass
+        """
+    )
+    result = run("-n1", xdist=True)
+    result.assert_outcomes(passed=1, failed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*DeviceLostError: test_lost.py::test_fault* made the GPU fault; *run such tests without -n"]
+    )
