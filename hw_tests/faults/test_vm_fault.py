@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,14 @@ from pytest_amdgpu.driver.errors import GpuFaultError
 
 NOWHERE = 0x7E00_0000_0000
 """An address that no fixture hands out."""
+
+
+@dataclass
+class Elsewhere:
+    """What a copy takes for a buffer, where there is no memory."""
+
+    address: int
+    size: int
 
 
 @pytest.mark.parametrize("kernel_name", ["read_at", "write_at"])
@@ -25,7 +35,7 @@ def test_a_kernel_out_of_bounds_faults_with_its_address(
 
 def test_an_sdma_copy_out_of_bounds_faults(make_queue, gtt_buffer, timeline_semaphore):
     queue, target = make_queue("sdma"), gtt_buffer(4096)
-    queue.copy_addresses(target.address, NOWHERE, 64).signal(timeline_semaphore, 1).submit()
+    queue.copy(target, Elsewhere(NOWHERE, 64)).signal(timeline_semaphore, 1).submit()
     with pytest.raises(GpuFaultError, match=f"{NOWHERE:#x}"):
         timeline_semaphore.wait(1, timeout=10)
 

@@ -168,6 +168,11 @@ class Device:
         """All open queues, newest first."""
         return self.tracker.of_type(Queue)
 
+    def available_vram(self) -> int:
+        """Bytes of the GPU's memory that could be allocated now (the kernel rounds them down)."""
+        self._check_open()
+        return self.backend.available_memory()
+
     def describe_queues(self) -> list[str]:
         """One line per queue that says where it is."""
         return [queue.state() for queue in reversed(self.queues())]
