@@ -83,6 +83,7 @@ class Commands:
 
     def run(self, recording: Recording) -> Self:
         """Do what was recorded on this queue."""
+        recording.check_usable()
         if recording.queue is not self.queue:
             raise CommandError(f"a recording of {recording.queue.name} cannot run on {self.queue.name}")
         self._append_recording(recording.invocation)

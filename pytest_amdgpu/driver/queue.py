@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from pytest_amdgpu.driver import queue_memory
 from pytest_amdgpu.driver.arena import Arena
@@ -160,6 +160,12 @@ class Queue:
             undo.callback(self.ring.close)
             if self._arena is not None:
                 undo.callback(self._arena.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
 
     def release(self) -> None:
         """The same as `close`."""

@@ -34,18 +34,21 @@ class Recording:
 
     def submit(self) -> None:
         """Run it behind all that was submitted to its queue."""
-        if self._freed:
-            raise UseAfterFreeError(f"{self.describe()}, made at {self.site}, was freed")
+        self.check_usable()
         self.queue.execute_recording(self)
 
     def free(self) -> None:
         """Free its memory; the queue must have done it by then."""
-        if self._freed:
-            raise UseAfterFreeError(f"{self.describe()}, made at {self.site}, was freed")
+        self.check_usable()
         self._freed = True
         self.queue.device.tracker.discard(self)
         if self._memory is not None:
             self._memory.free()
+
+    def check_usable(self) -> None:
+        """Raise `UseAfterFreeError` after `free`."""
+        if self._freed:
+            raise UseAfterFreeError(f"{self.describe()}, made at {self.site}, was freed")
 
     def release(self) -> None:
         """Free it unless that was done before."""

@@ -70,6 +70,7 @@ class FakeKernel:
         self.events_page = 0
         self.doorbells: list[tuple[int, int]] = []
         self.on_wait: Callable[[], None] = lambda: None
+        self.on_create_queue: Callable[[], None] = lambda: None
         self.on_doorbell: Callable[[int, int], None] = lambda address, value: None
         self._failures: dict[str, list[int]] = {}
         self._partial_success = 0
@@ -292,6 +293,7 @@ class FakeKernel:
             )
         argument.queue_id = queue_id
         argument.doorbell_offset = 3 << 62 | argument.gpu_id << 46 | 8 * queue_id
+        self.on_create_queue()
         self.queues[queue_id] = type(argument).from_buffer_copy(argument)
 
     def _destroy_queue(self, argument: kfd.DestroyQueueArgs) -> None:

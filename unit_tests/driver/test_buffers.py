@@ -111,7 +111,7 @@ def test_a_mapping_that_fails_after_some_gpus_is_taken_back() -> None:
 def test_small_bar_is_said_and_hidden_vram_still_works() -> None:
     kernel = FakeKernel("rx7900xtx", small_bar=True)
     with Device.open(kernel, discover(kernel)[0]) as device:
-        with pytest.raises(SmallBarError, match="PCI BAR is smaller.*Resizable BAR"):
+        with pytest.raises(SmallBarError, match=r"PCI BAR is smaller.*Resizable BAR"):
             device.vram(64)
         device.vram(64, cpu_visible=False).free()
 
@@ -124,9 +124,9 @@ def test_no_size_is_no_buffer(device: Device, make: Callable[[Device, int], Buff
 
 def test_too_much_memory_says_how_much(fake: FakeKernel, device: Device) -> None:
     fake.fail("ALLOC_MEMORY_OF_GPU", errno.ENOMEM)
-    with pytest.raises(AllocationError, match="cannot allocate 0x1000 bytes of vram: .*ENOMEM"):
+    with pytest.raises(AllocationError, match=r"cannot allocate 0x1000 bytes of vram: .*ENOMEM"):
         device.vram(1)
-    with pytest.raises(AllocationError, match="no address range for 0x4000000000000000 bytes: .*ENOMEM"):
+    with pytest.raises(AllocationError, match=r"no address range for 0x4000000000000000 bytes: .*ENOMEM"):
         device.gtt(1 << 62)
 
 
