@@ -113,7 +113,7 @@ class Builder(Effects):
         Of a scalar constant, dword 0 is the constant and the others are zero.
         """
         operand = self.inst.sources[i]
-        return self._dword(operand, dword)
+        return self._dword(operand, dword, i)
 
     def src_mask(self, i: int) -> Value:
         """Source operand `i` as a lane mask: an I1 with lanes (carry-in, condition of v_cndmask)."""
@@ -234,11 +234,11 @@ class Builder(Effects):
             negative = signed_literal and operand.value >> 31
             return self.const(I64, operand.value - (1 << 32) if negative else operand.value)
         if type_ is I64:
-            low, high = self._dword(operand, 0), self._dword(operand, 1)
+            low, high = self._dword(operand, 0, source), self._dword(operand, 1, source)
             if source == 0 and self._has_dpp:
                 low, high = dpp_source(self, low), dpp_source(self, high)
             return self.combine64(low, high)
-        word = self._dword(operand, 0)
+        word = self._dword(operand, 0, source)
         if source is not None:
             if source == 0 and self._has_dpp:
                 word = dpp_source(self, word)
@@ -253,10 +253,12 @@ class Builder(Effects):
         vector = kind not in (OperandKind.LITERAL, OperandKind.IMM)
         return self.hi16(word) if half and vector else self.lo16(word)
 
-    def _dword(self, operand: Operand, dword: int) -> Value:
+    def _dword(self, operand: Operand, dword: int, source: int | None = None) -> Value:
         """One dword of an operand as I32."""
         kind = operand.kind
         if kind in (OperandKind.VGPR, OperandKind.AGPR):
+            if source is not None and self.gpr_index >> source & 1:
+                return self.vgpr_at(self._vgpr_index(operand) + dword, self._gpr_offset)
             return self.vgpr(self._vgpr_index(operand) + dword)
         if kind is OperandKind.SGPR:
             return self.sgpr(operand.index + dword)
@@ -332,7 +334,7 @@ class Builder(Effects):
         """Write dword `dword` of destination `i`'s register tuple with an I32 (loads, v_readlane, s_load)."""
         operand = self.inst.destinations[i]
         if operand.kind in (OperandKind.VGPR, OperandKind.AGPR):
-            self.set_vgpr(self._vgpr_index(operand) + dword, value)
+            self._set_vgpr(self._vgpr_index(operand) + dword, value)
         else:
             self._write_scalar(operand, dword, value)
 
@@ -366,24 +368,39 @@ class Builder(Effects):
 
     def _write_vector(self, register: int, value: Value, keep_high: bool | None) -> None:
         if value.type.bits == 64:
-            self.set_vgpr(register, self.lo32(value))
-            self.set_vgpr(register + 1, self.hi32(value))
+            self._set_vgpr(register, self.lo32(value))
+            self._set_vgpr(register + 1, self.hi32(value))
             return
         if value.type is I1:
             raise TypeError(f"{self.inst.name}: {value!r} cannot be written to a vector register")
         value = self.bitcast(value, INT_OF.get(value.type, value.type))
         if "dst_sel" in self.inst.modifiers:
-            self.set_vgpr(register, sdwa_insert(self, self.zext(value, I32), self.vgpr(register)))
+            self._set_vgpr(register, sdwa_insert(self, self.zext(value, I32), self._old_vgpr(register)))
             return
         if value.type is I16:
             word = self.zext(value, I32)
-            old = self.vgpr(register)
+            old = self._old_vgpr(register)
             if self.mod("op_sel") >> 3 & 1:
                 word = self.or_(self.shl(word, 16), self.and_(old, 0xFFFF))
             elif self.generation >= 10 if keep_high is None else keep_high:
                 word = self.or_(word, self.and_(old, 0xFFFF0000))
             value = word
-        self.set_vgpr(register, value)
+        self._set_vgpr(register, value)
+
+    @property
+    def _gpr_offset(self) -> Value:
+        return self.and_(self.m0(), 0xFF)
+
+    def _set_vgpr(self, register: int, value: Value) -> None:
+        if self.gpr_index >> 3 & 1:
+            self.set_vgpr_at(register, self._gpr_offset, value)
+        else:
+            self.set_vgpr(register, value)
+
+    def _old_vgpr(self, register: int) -> Value:
+        if self.gpr_index >> 3 & 1:
+            return self.vgpr_at(register, self._gpr_offset)
+        return self.vgpr(register)
 
     def _write_scalar(self, operand: Operand, dword: int, value: Value) -> None:
         kind = operand.kind

@@ -208,6 +208,16 @@ class Effects(RegisterFile):
         self.graph.effect("setreg", value, offset=self.inst.offset, simm16=simm16 & 0xFFFF)
         self._end("mode")
 
+    def gpr_index_mode(self, mask: int | None) -> None:
+        """s_set_gpr_idx_on, _mode (bits of the operands that M0[7:0] indexes) and _off (None); ends the
+        block.
+
+        The semantics write M0; from the next instruction on `src`, `src_dword`, `dst` and `dst_dword` of
+        vector instructions take their registers relative to it.
+        """
+        self.graph.effect("gpr_index_mode", offset=self.inst.offset, mask=mask)
+        self._end("mode")
+
     def clock(self, kind: str) -> Value:
         """A counter as scalar I64: "cycles" (s_memtime) or "realtime" (s_memrealtime, 100 MHz)."""
         if kind not in ("cycles", "realtime"):

@@ -97,7 +97,7 @@ class MemoryAccess:
         ends = addresses + np.uint64(size)
         known = which >= 0
         inside = known & (ends <= self._ends[which] if len(self._ends) else False)
-        for position in np.flatnonzero(~inside):
+        for position in np.flatnonzero(~inside).tolist():
             # Rare: report a fault, or find that the lane goes on in the next mapping.
             self.space.spans(int(addresses[position]), size, access)
         if access is not Access.READ:

@@ -24,6 +24,8 @@ from pytest_amdgpu.emulator.isa.waves import slot
 BlockFunction = Callable[[Any, list[Any], list[Any]], Any]
 
 _NUMPY = {F16: np.float16, F32: np.float32, F64: np.float64, I1: np.bool_, I32: np.uint32, I64: np.uint64}
+_DATA_EFFECTS = ("store", "atomic")
+"""Effects whose arguments are lane values even where they are constant."""
 _NUMPY[Type.I16] = np.uint16
 _NAMES = {
     **{name: getattr(numpy_ops, name) for name in dir(numpy_ops) if not name.startswith("_")},
@@ -323,6 +325,10 @@ class Emitter:
         texts = [self._argument(arg, array=False) for arg in value.args]
         return f"write_lane({', '.join(text for text, _ in texts)})", sum((used for _, used in texts), ())
 
+    def _emit_vgpr_at(self, value: Value) -> tuple[str, tuple[int, ...]]:
+        text, uses = self._argument(value.args[0], array=False)
+        return f"g.register_at({value.attributes[0]}, {text})", uses
+
     def _emit_lane_id(self, value: Value) -> tuple[str, tuple[int, ...]]:
         return "g.lane_id", ()
 
@@ -382,7 +388,7 @@ class Emitter:
             if arg is None:
                 texts.append("None")
                 continue
-            text, used = self._argument(arg, array=arg.lanes or effect.kind in ("store", "atomic"))
+            text, used = self._argument(arg, array=arg.lanes or effect.kind in _DATA_EFFECTS)
             texts.append(text)
             uses += used
         facts = effect.attributes
@@ -409,6 +415,10 @@ class Emitter:
                 call = f"g.setreg({facts['simm16']}, {texts[0]})"
             case "clock":
                 call = f"g.clock({facts['clock']!r})"
+            case "gpr_index_mode":
+                call = f"g.gpr_index_mode({facts['mask']})"
+            case "set_vgpr_at":
+                call = f"g.set_register_at({facts['index']}, {', '.join(texts)})"
             case "message":
                 call = f"g.message({facts['simm16']}, {texts[0]})"
             case _:

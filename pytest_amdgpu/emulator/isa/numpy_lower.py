@@ -119,7 +119,7 @@ UNIFORM: dict[str, str] = {
 
 SCALAR: dict[str, str] = {
     **UNIFORM,
-    "mulhi_u": "s_hi32(np_scalar({a}, 64) * np_scalar({b}, 64))",
+    "mulhi_u": "s_mulhi_u({a}, {b})",
     "mulhi_s": "normal(mulhi_s(s_signed(np_scalar({a}, 32), 32), s_signed(np_scalar({b}, 32), 32)))",
     "ashr": "s_ashr({a}, {b}, {from_bits})",
     "umin": "normal(np.minimum(np_scalar({a}, {from_bits}), np_scalar({b}, {from_bits})))",

@@ -63,6 +63,13 @@ def s_hi32(x: Any) -> Any:
     return x >> 32 if type(x) is int else (x >> _SHIFT32).astype(u4)
 
 
+def s_mulhi_u(a: Any, b: Any) -> Any:
+    """High half of an unsigned 32-bit product."""
+    if type(a) is int and type(b) is int:
+        return a * b >> 32
+    return mulhi_u(np_scalar(a, 32), np_scalar(b, 32))
+
+
 def s_zext(x: Any, dtype: Any) -> Any:
     """Widen an unsigned integer or a truth value."""
     return int(x) if type(x) is int or type(x) is bool else x.astype(dtype)

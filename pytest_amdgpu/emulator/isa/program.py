@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
 from pytest_amdgpu.emulator.isa.numpy_backend import Compiled, Variant, compile_block
 from pytest_amdgpu.emulator.isa.translate import Block, Target, translate
+from pytest_amdgpu.emulator.isa.waves import GPR_INDEX_SHIFT
 from pytest_amdgpu.emulator.memory import Access, AddressSpace
 
 if TYPE_CHECKING:
     from pytest_amdgpu.families.registry import Family
 
-FLOAT_MODE_MASK = 0xFF
+_KEY_MASK = 0xFF | 0x1F << GPR_INDEX_SHIFT
 _PREFIX = 32
 _BLOCKS_KEPT = 20_000
 
@@ -67,7 +68,7 @@ class Program:
 
     def table(self, mode: int) -> dict[int, Block]:
         """Return the blocks met so far by address, for a value of the MODE register; `fetch` fills it."""
-        return self._tables.setdefault(mode & FLOAT_MODE_MASK, {})
+        return self._tables.setdefault(mode & _KEY_MASK, {})
 
     def fetch(self, pc: int, mode: int) -> Block:
         """Return the block at an address.
@@ -86,6 +87,7 @@ class Program:
             # Denormals: 3 keeps them; LLVM AMDGPU usage, COMPUTE_PGM_RSRC1.FLOAT_MODE.
             flush_f32=mode >> 4 & 3 != 3,
             flush_f16_f64=mode >> 6 & 3 != 3,
+            gpr_index=mode >> (GPR_INDEX_SHIFT + 1),
         )
         try:
             block = _find(target, code)

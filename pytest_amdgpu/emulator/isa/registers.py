@@ -40,6 +40,8 @@ class RegisterFile(PureOps):
         self.write_mask: Value | None = None
         """Set by DPP: an I1 with lanes; other lanes of vector destinations stay as they are."""
         self._pending: dict[Register, Value] = {}
+        self.gpr_index = 0
+        """Operands that M0 indexes since s_set_gpr_idx_on: bit 0 to 2 sources, bit 3 the destination."""
 
     # ---- plumbing -----------------------------------------------------------------------------------------
 
@@ -78,6 +80,19 @@ class RegisterFile(PureOps):
             value = self.select(self.write_mask, value, old)
         base = old.args[1] if old.op == "blend" else old
         self._write(register, self.graph.value("blend", I32, value, base, lanes=True))
+
+    def vgpr_at(self, index: int, offset: Value) -> Value:
+        """Vector register `index + offset` (scalar I32): v_movrels. The instruction is a block of its own."""
+        return self.graph.value("vgpr_at", I32, offset, attributes=(index,), lanes=True)
+
+    def set_vgpr_at(self, index: int, offset: Value, value: Value) -> None:
+        """Write vector register `index + offset` (scalar I32) in the lanes that EXEC enables: v_movreld.
+
+        The instruction is a block of its own.
+        """
+        if value.op == "blend":
+            value = value.args[0]
+        self.graph.effect("set_vgpr_at", offset, value, offset=self.inst.offset, index=index)
 
     def writelane(self, index: int, value: Value, lane: Value) -> None:
         """Write lane `lane` (scalar I32, modulo the wave size) of a vector register with a scalar I32,

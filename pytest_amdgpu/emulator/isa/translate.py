@@ -32,6 +32,8 @@ class Target:
     wave_size: int
     flush_f32: bool
     flush_f16_f64: bool
+    gpr_index: int = 0
+    """Operands that M0 indexes (s_set_gpr_idx_on), as in `RegisterFile.gpr_index`."""
 
 
 @dataclass(eq=False)
@@ -74,6 +76,7 @@ def translate(target: Target, code: memoryview) -> Block:
 
     decode = decoder(target.family, target.wave_size).decode
     b = Builder(target.family, target.wave_size)
+    b.gpr_index = target.gpr_index
     b.flush_f32, b.flush_f16_f64 = target.flush_f32, target.flush_f16_f64
     instructions: list[Instruction] = []
     offset = 0
@@ -85,7 +88,13 @@ def translate(target: Target, code: memoryview) -> Block:
             if not instructions:
                 raise
             break
-        if b.exec_written and not inst.encoding.startswith(_SCALAR_ENCODINGS):
+        scalar = inst.encoding.startswith(_SCALAR_ENCODINGS)
+        if b.exec_written and not scalar:
+            break
+        # Registers that are chosen at run time must be up to date in the group before, and are read again
+        # after.
+        alone = inst.name.startswith("v_movrel") or (target.gpr_index and not scalar)
+        if alone and instructions:
             break
         parts = inst.halves or (inst,)
         missing = [part.name for part in parts if part.name not in SEMANTICS]
@@ -107,6 +116,8 @@ def translate(target: Target, code: memoryview) -> Block:
         offset += inst.size
         if b.terminator is not None:
             terminator = b.terminator
+            break
+        if alone:
             break
     return _finish(b, bytes(code[:offset]), tuple(instructions), *terminator)
 

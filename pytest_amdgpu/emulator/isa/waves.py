@@ -8,12 +8,13 @@ has written since they split is found again instead of being put together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
 from pytest_amdgpu.emulator.isa.numpy_ops import uniform
 from pytest_amdgpu.emulator.isa.registers import Register
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 M0_SLOT, SCC_SLOT, EXEC_SLOT = 128, 129, 130
 SCALAR_SLOTS = 131
 VECTOR_SLOTS = 512
+GPR_INDEX_SHIFT = 27
+"""MODE.GPR_IDX_EN of gfx9 (bit 27); which operands are indexed is kept in the bits above it."""
 _DTYPES = [np.uint32] * 129 + [np.bool_, np.uint64]
 _WORK_ITEM_IDS = {0, 1, 2}
 _DEEP = 12
@@ -208,6 +211,37 @@ class Group:
             return packed
         return packed & (np.uint64(bits) if type(bits) is int else bits)
 
+    def register_at(self, index: int, offset: Any) -> Any:
+        """Vector register `index + offset`; IllegalInstruction if there is none."""
+        if type(offset) is int:
+            if not 0 <= index + offset < VECTOR_SLOTS:
+                raise IllegalInstruction(self.pc, (), f"vector register {index} + {offset:#x} does not exist")
+            self.need((index + offset,))
+            return self.v[index + offset]
+        result = np.zeros(self.shape, np.uint32)
+        for value in self._living_values(offset):
+            rows = offset[:, 0] == value
+            result[rows] = self.register_at(index, value)[rows]
+        return result
+
+    def set_register_at(self, index: int, offset: Any, value: Any) -> None:
+        """Write vector register `index + offset` where EXEC enables."""
+        for one in [offset] if type(offset) is int else self._living_values(offset):
+            old = self.register_at(index, one)
+            chosen = self.exec_lanes & (offset == one)
+            self.v[index + one] = np.where(chosen, value, old).astype(np.uint32)
+
+    def _living_values(self, scalar: Any) -> list[int]:
+        """The different values of a scalar in waves that are still here."""
+        values: list[int] = np.unique(scalar[self.living]).tolist()
+        return values
+
+    def gpr_index_mode(self, mask: int | None) -> None:
+        """Switch indexing of vector registers by M0 on or off; see `GPR_INDEX_SHIFT`."""
+        self.mode &= (1 << GPR_INDEX_SHIFT) - 1
+        if mask is not None:
+            self.mode |= (mask << 1 | 1) << GPR_INDEX_SHIFT
+
     def getreg(self, simm16: int) -> Any:
         """Read a field of a hardware register."""
         return self.chunk.getreg(self, simm16)
@@ -231,7 +265,7 @@ class Group:
         """Rows of the waves that are still here."""
         return np.arange(self.count) if self.alive is None else np.flatnonzero(self.alive)
 
-    def need(self, indices: Sequence[int]) -> None:
+    def need(self, indices: Iterable[int]) -> None:
         """Fetch registers that are still where the group came from."""
         v = self.v
         for index in indices:

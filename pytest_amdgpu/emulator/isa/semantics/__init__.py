@@ -16,6 +16,7 @@ from pytest_amdgpu.emulator.isa.semantics import (
     lane,
     lds,
     memory,
+    relative,
     scalar,
     vector_float,
     vector_int,
@@ -35,6 +36,7 @@ _MODULES = (
     lane,
     lds,
     memory,
+    relative,
 )
 
 
