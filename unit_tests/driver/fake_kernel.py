@@ -70,6 +70,7 @@ class FakeKernel:
         self.events_page = 0
         self.doorbells: list[tuple[int, int]] = []
         self.on_wait: Callable[[], None] = lambda: None
+        self.on_wait_element: Callable[[kfd.EventData], None] = lambda element: None
         self.on_create_queue: Callable[[], None] = lambda: None
         self.on_doorbell: Callable[[int, int], None] = lambda address, value: None
         self._failures: dict[str, list[int]] = {}
@@ -275,6 +276,7 @@ class FakeKernel:
         self.on_wait()
         argument.wait_result = kfd.WaitResult.TIMEOUT
         for entry in table:
+            self.on_wait_element(entry)
             event = self.events[entry.event_id]
             if event.kind is EventType.SIGNAL:
                 if entry.signal_event_data.last_event_age != event.age:
