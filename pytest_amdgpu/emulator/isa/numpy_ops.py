@@ -295,14 +295,25 @@ def rsq(a: Array) -> Array:
     return _wide(lambda wide: 1.0 / np.sqrt(wide), a)
 
 
+def _part_of_turn(turns: Array) -> Array:
+    """The angle in -0.5..0.5 that is a whole number of revolutions away; a zero keeps its sign."""
+    return np.where(turns == 0, turns, turns - np.rint(turns))
+
+
+def _quarter_sine(turns: Array) -> Array:
+    """Sine of -0.5..0.5 revolutions, exact at multiples of a quarter."""
+    folded = np.where(np.abs(turns) > 0.25, np.copysign(0.5, turns) - turns, turns)
+    return np.sin(2.0 * np.pi * folded)
+
+
 def sin(a: Array) -> Array:
     """Sine of revolutions."""
-    return _wide(lambda wide: np.sin(2.0 * np.pi * np.fmod(wide, 1.0)), a)
+    return _wide(lambda wide: _quarter_sine(_part_of_turn(wide)), a)
 
 
 def cos(a: Array) -> Array:
     """Cosine of revolutions."""
-    return _wide(lambda wide: np.cos(2.0 * np.pi * np.fmod(wide, 1.0)), a)
+    return _wide(lambda wide: np.sin(2.0 * np.pi * (0.25 - np.abs(_part_of_turn(wide)))), a)
 
 
 def to_int(a: Array, bits: int, signed: bool) -> Array:

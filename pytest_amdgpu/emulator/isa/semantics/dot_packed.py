@@ -210,26 +210,32 @@ def dot2_f32_bf16(b: Builder) -> None:
     b.dst(_sum2(b, _bf16_halves(b, 0), _bf16_halves(b, 1), b.src(2, F32)))
 
 
+def _plain_halves(b: Builder, i: int) -> tuple[Value, Value]:
+    """The halves of a source in an encoding that cannot choose them."""
+    word = b.src(i, I32)
+    return b.lo16(word), b.hi16(word)
+
+
 def dot2_f16(b: Builder) -> None:
     """Products of F16 pairs plus an F16, each step rounded to F16."""
-    (x0, x1), (y0, y1) = b.src_packed(0, F16), b.src_packed(1, F16)
+    x0, x1, y0, y1 = (b.bitcast(half, F16) for i in range(2) for half in _plain_halves(b, i))
     total = b.fadd(b.fmul(x0, y0), b.fmul(x1, y1))
     b.dst(b.fadd(total, b.src(2, F16)), keep_high=True)
 
 
 def dot2_bf16(b: Builder) -> None:
     """Products of bfloat16 pairs plus a bfloat16, rounded at the end."""
-    start = _bf16(b, b.src(2, I16))
-    b.dst(_to_bf16(b, _sum2(b, _bf16_halves(b, 0), _bf16_halves(b, 1), start)), keep_high=True)
+    x0, x1, y0, y1 = (_bf16(b, half) for i in range(2) for half in _plain_halves(b, i))
+    total = _sum2(b, (x0, x1), (y0, y1), _bf16(b, b.src(2, I16)))
+    b.dst(_to_bf16(b, total), keep_high=True)
 
 
 def dot2_accumulate(b: Builder) -> None:
     """Products of F16 pairs added to the destination, one after the other; both halves, no selection."""
-    x, y = b.src(0, I32), b.src(1, I32)
     total = b.dst_old(F32)
-    for part in (b.lo16, b.hi16):
-        x_half, y_half = (b.fpext(b.bitcast(part(operand), F16), F32) for operand in (x, y))
-        total = b.fma(x_half, y_half, total)
+    for pair in zip(_plain_halves(b, 0), _plain_halves(b, 1), strict=True):
+        x, y = (b.fpext(b.bitcast(half, F16), F32) for half in pair)
+        total = b.fma(x, y, total)
     b.dst(total)
 
 
