@@ -213,9 +213,13 @@ def unmap_memory(process: Process, args: UnmapMemoryFromGpuArgs) -> None:
 
 
 def available_memory(process: Process, args: GetAvailableMemoryArgs) -> None:
-    """Tell how much VRAM could be allocated, in whole 2 MiB; never more than the host can back."""
-    gpu = process.device(args.gpu_id).gpu
-    free = min(gpu.vram_free, process.machine.host_memory_free())
+    """Tell how much VRAM could be allocated, in whole 2 MiB; never more than the host can back.
+
+    What is allocated counts whether or not its pages were touched, so that a client sees its own
+    allocations here as on hardware.
+    """
+    gpu, machine = process.device(args.gpu_id).gpu, process.machine
+    free = min(gpu.vram_free, machine.host_memory - gpu.vram_used, machine.host_memory_free())
     args.available = max(free, 0) // _AVAILABLE_GRANULE * _AVAILABLE_GRANULE
 
 
