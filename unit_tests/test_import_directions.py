@@ -15,6 +15,7 @@ NAME = pytest_amdgpu.__name__
 
 ALLOWED: dict[str, set[str]] = {
     "abi": set(),
+    "asserts": set(),
     "packets": set(),
     "kernel": {"abi"},
     "families": {"packets"},

@@ -6,11 +6,8 @@ from collections.abc import Generator
 
 import pytest
 
-# Before these modules are imported, because an editable install rewrites only the entry point by itself.
-pytest.register_assert_rewrite("pytest_amdgpu.plugin.fixtures", "pytest_amdgpu.plugin.session")
-
-from pytest_amdgpu.plugin import options, parametrize, report  # noqa: E402
-from pytest_amdgpu.plugin.fixtures import (  # noqa: E402
+from pytest_amdgpu.plugin import options, parametrize, report
+from pytest_amdgpu.plugin.fixtures import (
     _amdgpu_take_back,
     amdgpu_device,
     compile_kernel,
@@ -23,7 +20,7 @@ from pytest_amdgpu.plugin.fixtures import (  # noqa: E402
     userptr_buffer,
     vram_buffer,
 )
-from pytest_amdgpu.plugin.session import session_key, start_session  # noqa: E402
+from pytest_amdgpu.plugin.session import session_key, start_session
 
 __all__ = [
     "_amdgpu_take_back",
