@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from pytest_amdgpu.abi.kfd_debug import ExceptionCode
 from pytest_amdgpu.emulator.engine.aql_dispatch import KernelDispatch, aql_state, misuses, refusal
-from pytest_amdgpu.emulator.engine.caches import Caches, Level, scope_levels
+from pytest_amdgpu.emulator.engine.caches import acquire_scope, release_scope
 from pytest_amdgpu.emulator.engine.command_processor import CommandProcessor
 from pytest_amdgpu.emulator.engine.queue import QueueThread
 from pytest_amdgpu.emulator.engine.queue_descriptor import QueueDescriptor
 from pytest_amdgpu.emulator.engine.shaders import Shaders
 from pytest_amdgpu.emulator.engine.signals import check_signal, complete_signal, signal_value
 from pytest_amdgpu.emulator.engine.stream import read_dwords, show_dwords
+from pytest_amdgpu.emulator.memory import VmFault
 from pytest_amdgpu.packets.aql import PACKET_BYTES, PACKET_WORDS, FenceScope, PacketType, aql_packets
 from pytest_amdgpu.packets.layout import Packet, UnknownPacketError
 
@@ -37,8 +38,7 @@ class AqlQueue(QueueThread):
     def __init__(self, context: QueueContext) -> None:
         super().__init__(context, "AQL", PACKET_BYTES)
         self._shaders = Shaders(self)
-        self._caches = Caches(self._shaders.memory)
-        self._commands = CommandProcessor(self, self._shaders, self._caches, context.gpu.num_xcc)
+        self._commands = CommandProcessor(self, self._shaders, context.gpu.num_xcc)
         self._descriptor = QueueDescriptor(context)
         self._retired = 0
         self._open: set[int] = set()
@@ -79,14 +79,16 @@ class AqlQueue(QueueThread):
     def describe_position(self) -> str:
         """Show the packet at the read pointer as dwords, and the PM4 packet it led to."""
         address = self._slot(self.rptr)
-        words = read_dwords(self.memory, address, PACKET_WORDS)
+        try:
+            words = read_dwords(self.memory, address, PACKET_WORDS)
+        except VmFault as fault:
+            return f"; the ring cannot be read: {fault}"
         offset = address - self.context.ring_address
         text = f"; at ring offset {offset:#x}, packet {self.rptr:#x}: [{show_dwords(words)}]"
         return text + self._commands.describe()
 
-    def _take_lower_doorbell(self, previous: int, value: int) -> None:
-        # With several producers the doorbell of an earlier packet may come after that of a later one.
-        return
+    def take_lower_doorbell(self, previous: int, value: int) -> None:
+        """Ignore it: with several producers the doorbell of an earlier packet may come after a later one's."""
 
     def _slot(self, index: int) -> int:
         return self.context.ring_address + index * PACKET_BYTES % self.context.ring_size
@@ -123,7 +125,7 @@ class AqlQueue(QueueThread):
         check_signal(packet["completion_signal"])
         if packet["barrier"]:
             self._shaders.drain()
-        self._caches.apply(scope_levels(packet["acquire"], self.context.gpu.num_xcc), Level.NONE)
+        self._shaders.memory.maintain(acquire_scope(packet["acquire"]))
         handler(index, packet)
 
     def _kernel_dispatch(self, index: int, packet: Packet) -> None:
@@ -158,8 +160,7 @@ class AqlQueue(QueueThread):
         self._complete(index, packet, begun)
 
     def _complete(self, index: int, packet: Packet, begun: int) -> None:
-        released = scope_levels(packet["release"], self.context.gpu.num_xcc)
-        self._caches.apply(Level.NONE, released & (Level.L2 | Level.SCALAR))
+        self._shaders.memory.maintain(release_scope(packet["release"], self.context.gpu.num_xcc))
         signal = packet["completion_signal"]
         if signal:
             times = (begun, self.context.gpu.clock()) if self._descriptor.profiling else None

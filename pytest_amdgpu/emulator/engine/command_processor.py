@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.emulator.engine import atomics
-from pytest_amdgpu.emulator.engine.caches import Caches, acquire_levels, release_levels
+from pytest_amdgpu.emulator.engine.caches import packet_maintenance
 from pytest_amdgpu.emulator.engine.compare import comparison
 from pytest_amdgpu.emulator.engine.dispatch import pm4_state
 from pytest_amdgpu.emulator.engine.errors import BadPacketError
@@ -27,8 +27,6 @@ from pytest_amdgpu.packets.registers import compute_registers
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.engine.queue import QueueThread
 
-_SHADER_TYPE = 1 << 1
-"""Header bit that says compute; not needed on a compute queue."""
 _CS_PARTIAL_FLUSH_INDEX = 4
 _END_OF_PIPE_EVENTS = {0x14: "CACHE_FLUSH_AND_INV_TS", 0x28: "BOTTOM_OF_PIPE_TS", 0x2F: "CS_DONE"}
 _EVENT_INDICES = (5, 6)
@@ -43,12 +41,11 @@ _RANGE = 1 << 64
 class CommandProcessor(Interpreter):
     """Executes PM4. `num_xcc` command processors read the same packets."""
 
-    def __init__(self, queue: QueueThread, shaders: Shaders, caches: Caches, num_xcc: int) -> None:
+    def __init__(self, queue: QueueThread, shaders: Shaders, num_xcc: int) -> None:
         family = queue.context.gpu.family
         super().__init__(queue, pm4_packets(family.pm4))
         self.command_memory = CommandMemory(queue.memory, shaders.memory)
         self._shaders = shaders
-        self._caches = caches
         self._num_xcc = num_xcc
         self._everyone = (1 << num_xcc) - 1
         self._mask = self._everyone
@@ -61,7 +58,7 @@ class CommandProcessor(Interpreter):
             "SET_SH_REG": self._set_sh_reg,
             "DISPATCH_DIRECT": self._dispatch_direct,
             "DISPATCH_INDIRECT": self._dispatch_indirect,
-            "ACQUIRE_MEM": lambda packet: self._caches.apply(*acquire_levels(packet.fields)),
+            "ACQUIRE_MEM": self._acquire_mem,
             "RELEASE_MEM": self._release_mem,
             "WAIT_REG_MEM": self._wait_reg_mem,
             "WAIT_REG_MEM64": self._wait_reg_mem,
@@ -75,9 +72,7 @@ class CommandProcessor(Interpreter):
         }
 
     def ignored_bits(self, packet: Packet, dword: int) -> int:
-        """Allow the shader type, and the size that drivers write to mean everything."""
-        if dword == 0:
-            return _SHADER_TYPE
+        """Allow the size that drivers write to mean everything, wider than the field."""
         return 0xFF00_0000 if packet.name == "ACQUIRE_MEM" and dword == 3 else 0
 
     def before(self, packet: Packet) -> None:
@@ -117,6 +112,9 @@ class CommandProcessor(Interpreter):
             raise BadPacketError(f"{packet}: the only emulated event is CS_PARTIAL_FLUSH (7) with index 4")
         self._shaders.drain()
 
+    def _acquire_mem(self, packet: Packet) -> None:
+        self._shaders.memory.maintain(packet_maintenance(packet.fields))
+
     def _release_mem(self, packet: Packet) -> None:
         if packet["event_type"] not in _END_OF_PIPE_EVENTS or packet["event_index"] not in _EVENT_INDICES:
             raise BadPacketError(f"{packet}: not an end-of-pipe event with index 5 or 6")
@@ -125,7 +123,7 @@ class CommandProcessor(Interpreter):
         if packet["int_sel"] > 3:
             raise BadPacketError(f"{packet}: int_sel {packet['int_sel']} is not emulated")
         self._shaders.drain()
-        self._caches.apply(*release_levels(packet.fields))
+        self._shaders.memory.maintain(packet_maintenance(packet.fields))
         for _ in range(self._mask.bit_count()):
             self._write_selected(packet)
             if packet["int_sel"] in (1, 2):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_amdgpu.emulator.engine.caches import Caches
 from pytest_amdgpu.emulator.engine.command_processor import CommandProcessor
 from pytest_amdgpu.emulator.engine.shaders import Shaders
 from pytest_amdgpu.emulator.engine.stream import DwordQueue
@@ -22,7 +21,7 @@ class Pm4Queue(DwordQueue):
     def __init__(self, context: QueueContext) -> None:
         super().__init__(context, f"PM4 {context.gpu.family.pm4}", 4)
         self._shaders = Shaders(self)
-        self.interpreter = CommandProcessor(self, self._shaders, Caches(self._shaders.memory), 1)
+        self.interpreter = CommandProcessor(self, self._shaders, 1)
 
     def advance(self) -> bool:
         """Run shaders while packets wait or there are none."""

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 
+from pytest_amdgpu.emulator.engine.caches import Maintenance
 from pytest_amdgpu.emulator.memory import Access, AddressSpace, Bytes, Location, Mapping
 
 LARGEST = 32 << 20
@@ -80,12 +81,11 @@ class CachedMapping(Mapping):
         """The cached quadwords."""
         return self.data.data.cast("Q")
 
-    def write_back(self) -> int:
-        """Write changed dwords to memory; return how many."""
+    def write_back(self) -> None:
+        """Write the dwords that shaders have changed to memory."""
         if self.base is None or self._copy is None:
-            return 0
+            return
         cached, target = self._copy.view(np.uint32), self.memory.data.view(np.uint32)
-        count = 0
         for first in range(0, cached.size, _BLOCK):
             part = slice(first, first + _BLOCK)
             changed = np.flatnonzero(cached[part] != self.base[part])
@@ -94,8 +94,6 @@ class CachedMapping(Mapping):
                 values = cached[changed]
                 target[changed] = values
                 self.base[changed] = values
-                count += changed.size
-        return count
 
     def invalidate(self) -> None:
         """Take over what memory holds, but for dwords that wait to be written back."""
@@ -167,36 +165,30 @@ class ShaderMemory(AddressSpace):
                 self._running -= 1
                 self._turn.notify_all()
 
-    def write_back(self) -> int:
-        """Make what shaders have written visible to everybody; return the number of dwords."""
-        with self._maintaining():
-            return sum(mapping.write_back() for mapping in self._cached.values())
-
-    def invalidate(self) -> None:
-        """Make shaders see what memory holds now."""
-        with self._maintaining():
+    def maintain(self, maintenance: Maintenance) -> None:
+        """Write back, so that everybody sees what shaders wrote; invalidate, so that they see memory."""
+        write_back, invalidate = maintenance
+        if not (write_back or invalidate):
+            return
+        with self._turn:
+            self._maintenance += 1
+            while self._running:
+                self._turn.wait()
+            self._follow()
             for mapping in self._cached.values():
-                mapping.invalidate()
-            self.version += 1
+                if write_back:
+                    mapping.write_back()
+                if invalidate:
+                    mapping.invalidate()
+            self.version += invalidate
+            self._maintenance -= 1
+            self._turn.notify_all()
 
     def find_cached(self, address: int) -> CachedMapping | None:
         """Return the cached mapping that holds an address, None where memory is not cached."""
         self._follow()
         mapping = self.find(address)
         return mapping if isinstance(mapping, CachedMapping) else None
-
-    @contextmanager
-    def _maintaining(self) -> Iterator[None]:
-        with self._turn:
-            self._maintenance += 1
-            while self._running:
-                self._turn.wait()
-            try:
-                self._follow()
-                yield
-            finally:
-                self._maintenance -= 1
-                self._turn.notify_all()
 
     def _follow(self) -> None:
         """Take over changes of the page table."""

@@ -51,6 +51,7 @@ class Interpreter(ABC):
         self.depth = 0
         """How deep indirect buffers are nested."""
         self._codec = codec
+        self._reserved: dict[str, list[tuple[int, int]]] = {}
         self._skip = 0
         self._next: tuple[list[int], str] | None = None
 
@@ -154,10 +155,24 @@ class Interpreter(ABC):
     def _refuse_reserved(self, packet: Packet) -> None:
         # Hardware ignores most of these bits, but a value that spills out of its field (a copy count above
         # the limit of the family, say) does something other than was meant.
-        stray = [(dword, bits & ~self.ignored_bits(packet, dword)) for dword, bits in packet.reserved()]
-        shown = ", ".join(f"{bits:#x} of dword {dword}" for dword, bits in stray if bits)
-        if shown:
-            raise BadPacketError(f"{packet.name}: bits {shown} are reserved in this generation")
+        masks = self._reserved.get(packet.name)
+        if masks is None:
+            masks = self._reserved[packet.name] = self._reserved_bits(packet)
+        for dword, mask in masks:
+            stray = packet.raw[dword] & mask
+            if stray:
+                raise BadPacketError(
+                    f"{packet.name}: bits {stray:#x} of dword {dword} are reserved in this generation"
+                )
+
+    def _reserved_bits(self, packet: Packet) -> list[tuple[int, int]]:
+        layout = packet.layout
+        assert layout is not None, "the codecs set it"
+        masks = [
+            (dword, 0xFFFFFFFF & ~layout.defined_bits(dword) & ~self.ignored_bits(packet, dword))
+            for dword in range(layout.words)
+        ]
+        return [(dword, mask) for dword, mask in masks if mask]
 
 
 class DwordQueue(QueueThread):

@@ -7,12 +7,11 @@ import struct
 import pytest
 
 from pytest_amdgpu.abi.kfd import QueueType
-from pytest_amdgpu.emulator.engine.caches import Level
+from pytest_amdgpu.emulator.engine.caches import release_scope
 from pytest_amdgpu.families.registry import family
 from pytest_amdgpu.packets.pm4 import pm4_packets
 
 TARGETS = ["gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1200"]
-SYSTEM_SCOPES = 2 << 9 | 2 << 11
 BARRIER = 1 << 8
 PREFERRED = 0x80  # offset of the read pointer in amd_queue_t
 
@@ -412,15 +411,37 @@ def test_refused_packets(aql, packet, message):
     assert "ring offset 0x40, packet 0x1" in text
 
 
-def test_fence_scopes(bench, target, aql, kernel, fake_shaders):
-    aql.run(dispatch(kernel(), header=SYSTEM_SCOPES))
-    caches = aql.queue._caches
-    assert caches.invalidated[Level.L2] == caches.invalidated[Level.VECTOR] == 1
-    assert caches.written_back[Level.L2] == 1
-    aql.run(dispatch(kernel(), header=1 << 9 | 1 << 11))
-    assert (caches.invalidated[Level.L2], caches.invalidated[Level.VECTOR]) == (1, 2)
-    aql.run(dispatch(kernel()))
-    assert caches.invalidated[Level.VECTOR] == 2
+@pytest.mark.parametrize(
+    ("target", "acquire", "release", "expected"),
+    # The kernel adds 1 to what it sees of 10, which was 0 when a kernel looked before.
+    [
+        ("gfx1100", 0, 0, 10),
+        ("gfx1100", 0, 2, 1),
+        ("gfx1100", 2, 0, 10),
+        ("gfx1100", 2, 2, 11),
+        ("gfx1100", 1, 2, 11),
+        ("gfx1100", 2, 1, 10),
+        ("gfx942", 1, 1, 10),
+    ],
+    indirect=["target"],
+)
+def test_fence_scopes(bench, aql, kernel, fake_shaders, acquire, release, expected):
+    block, handle = bench.block(), kernel()
+    fake_shaders.work = lambda state: state.memory.read_u32(block.address)
+    aql.run(dispatch(handle))
+    block.u32[0] = 10
+
+    def work(state):
+        state.memory.write_u32(block.address, state.memory.read_u32(block.address) + 1)
+
+    fake_shaders.work = work
+    aql.run(dispatch(handle, header=acquire << 9 | release << 11))
+    assert block.u32[0] == expected
+
+
+def test_agent_scope_writes_back_where_each_xcc_has_its_l2():
+    assert release_scope(1, 8) == (True, False)
+    assert release_scope(1, 1) == (False, False)
 
 
 def test_fault_in_a_kernel_stops_the_queue(bench, aql, kernel, fake_shaders):

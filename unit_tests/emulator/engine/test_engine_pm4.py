@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pytest_amdgpu.abi.kfd import QueueType
-from pytest_amdgpu.emulator.engine.caches import Level
+from pytest_amdgpu.emulator.engine.caches import packet_maintenance
 from pytest_amdgpu.emulator.engine.shader_memory import shader_memory
 from pytest_amdgpu.families.registry import family
 from pytest_amdgpu.packets.pm4 import pm4_packets
@@ -387,12 +387,14 @@ def test_many_dispatches_in_flight(compute, packets, program, fake_shaders):
     assert len(fake_shaders.started) == 60
 
 
-def test_cache_levels(bench, target, compute, packets):
-    block = bench.block()
-    compute.run(packets.acquire_all(), packets.release(block.address, 1))
-    caches = compute.queue.interpreter._caches
-    assert set(caches.invalidated) >= {Level.INSTRUCTION, Level.SCALAR, Level.VECTOR, Level.L2}
-    assert caches.written_back[Level.L2] == 2
+def test_cache_maintenance_of_packets(packets):
+    def of(words):
+        return packet_maintenance(packets.decode(words).fields)
+
+    assert of(packets.acquire_all()) == (True, True)
+    assert of(packets.acquire_before_dispatch()) == (False, True)
+    assert of(packets.release(0x1000, 1)).write_back
+    assert of(packets.release_event(0x1000, 1)) == (False, False)
 
 
 def test_tinygrad_dispatch_runs(bench, fake_shaders):

@@ -10,10 +10,13 @@ import pytest
 
 from pytest_amdgpu.abi.kfd import QueueType
 from pytest_amdgpu.emulator.engine import shader_memory as module
+from pytest_amdgpu.emulator.engine.caches import Maintenance
 from pytest_amdgpu.emulator.engine.shader_memory import CachedMapping, CommandMemory, shader_memory
 from pytest_amdgpu.emulator.memory import Access, Location, Reason, VmFault
 from pytest_amdgpu.packets.pm4 import pm4_packets
 from pytest_amdgpu.packets.registers import compute_registers
+
+WRITE_BACK, INVALIDATE = Maintenance(True, False), Maintenance(False, True)
 
 
 @pytest.fixture
@@ -35,16 +38,18 @@ def test_writes_arrive_with_the_release(shaders, block):
         shaders.write_u32(block.address, 9)
         assert shaders.read_u32(block.address) == 9
     assert block.u32[0] == 0
-    assert shaders.write_back() == 1
+    shaders.maintain(WRITE_BACK)
     assert block.u32[0] == 9
-    assert shaders.write_back() == 0
+    block.u32[0] = 8
+    shaders.maintain(WRITE_BACK)
+    assert block.u32[0] == 8
 
 
 def test_neighbouring_dwords_of_the_host_survive(shaders, block):
     with shaders.running():
         shaders.write_u32(block.address + 4, 9)
     block.u32[0], block.u32[2] = 1, 2
-    shaders.write_back()
+    shaders.maintain(WRITE_BACK)
     assert block.u32[:3].tolist() == [1, 9, 2]
 
 
@@ -54,7 +59,7 @@ def test_what_was_read_is_read_again_until_the_acquire(shaders, block):
     block.u32[0] = 5
     with shaders.running():
         assert shaders.read_u32(block.address) == 0
-    shaders.invalidate()
+    shaders.maintain(INVALIDATE)
     with shaders.running():
         assert shaders.read_u32(block.address) == 5
 
@@ -63,21 +68,21 @@ def test_an_acquire_keeps_what_is_not_written_back(shaders, block):
     with shaders.running():
         shaders.write_u32(block.address, 7)
     block.u32[:2] = 1, 2
-    shaders.invalidate()
+    shaders.maintain(INVALIDATE)
     with shaders.running():
         assert [shaders.read_u32(block.address + 4 * index) for index in (0, 1)] == [7, 2]
-    shaders.write_back()
+    shaders.maintain(WRITE_BACK)
     assert block.u32[:2].tolist() == [7, 2]
 
 
 def test_copies_are_dropped_when_nobody_looks_any_more(shaders, block):
     with shaders.running():
         shaders.write_u32(block.address, 7)
-    shaders.write_back()
+    shaders.maintain(WRITE_BACK)
     mapping = shaders.find_cached(block.address)
-    shaders.invalidate()
+    shaders.maintain(INVALIDATE)
     assert mapping._copy is not None
-    shaders.invalidate()
+    shaders.maintain(INVALIDATE)
     assert mapping._copy is None
     assert mapping.base is None
 
@@ -106,7 +111,7 @@ def test_many_blocks_of_dwords(bench, shaders):
         mapping = shaders.translate(block.address, Access.WRITE)
         mapping.data.view(np.uint32)[where] = where + 1
     assert not block.u32.any()
-    assert shaders.write_back() == 1000
+    shaders.maintain(WRITE_BACK)
     assert np.array_equal(block.u32[where], where + 1)
     assert np.count_nonzero(block.u32) == 1000
 
@@ -141,12 +146,13 @@ def test_maintenance_waits_for_running_shaders(shaders, block):
     thread = threading.Thread(target=run)
     thread.start()
     started.wait(20)
-    keeper = threading.Thread(target=lambda: done.append(shaders.write_back()))
+    keeper = threading.Thread(target=lambda: done.append(shaders.maintain(WRITE_BACK)))
     keeper.start()
     go.set()
     keeper.join(20)
     thread.join(20)
-    assert done == ["ran", 1]
+    assert done == ["ran", None]
+    assert block.u32[0] == 1
 
 
 def test_command_processor_sees_and_shows_everything(bench, shaders, block):
@@ -162,7 +168,9 @@ def test_command_processor_sees_and_shows_everything(bench, shaders, block):
         assert shaders.read_u64(block.address) == 2
         assert shaders.read_u32(block.address + 8) == 3
     assert block.u32[:3].tolist() == [2, 0, 3]
-    assert shaders.write_back() == 0
+    block.u32[0] = 8
+    shaders.maintain(WRITE_BACK)
+    assert block.u32[0] == 8
 
 
 def test_command_processor_writes_across_mappings_or_not_at_all(bench, shaders):
