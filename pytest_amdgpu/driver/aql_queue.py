@@ -7,6 +7,7 @@ command processor runs it, so what must happen once is put under PRED_EXEC for t
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.driver import aql_packet
@@ -31,6 +32,10 @@ class AqlCommands(ComputeCommands):
     CODE_ALIGNMENT = PACKET_BYTES
     queue: AqlQueue
 
+    def parts(self, limit: int) -> Iterator[memoryview]:
+        """Cut the code between packets into parts of at most `limit` bytes."""
+        return _parts(self.code, limit)
+
     def _command(self, pm4: bytes) -> None:
         start = self._add_payload(pm4)
         packet = self.queue.pm4_packet(len(pm4) // 4)
@@ -42,6 +47,12 @@ class AqlCommands(ComputeCommands):
         if self.queue.device.node.num_xcc > 1:
             pm4 = encode(self.queue.packets.pred_exec(len(pm4) // 4, _FIRST_XCC)) + pm4
         self._command(pm4)
+
+
+def _parts(code: bytes | bytearray, limit: int) -> Iterator[memoryview]:
+    view = memoryview(code)
+    step = limit // PACKET_BYTES * PACKET_BYTES
+    return (view[start : start + step] for start in range(0, len(view), step))
 
 
 class AqlQueue(ComputeQueue):
@@ -70,6 +81,16 @@ class AqlQueue(ComputeQueue):
             resolve(commands.links, memory.address)
             memory.write(commands.payload)
         return Recording(self, memory, bytes(commands.code), commands.signals)
+
+    def execute_recording(self, recording: Recording) -> None:
+        """Put a recording's packets into the ring, in parts if it is long."""
+        if len(recording.invocation) <= self.ring.longest:
+            super().execute_recording(recording)
+            return
+        self.check_open()
+        for part in _parts(recording.invocation, self.ring.longest):
+            self._put(part)
+        self._note(recording.signals)
 
     def decode(self, words: memoryview) -> str:
         """Return the text of the packet at the beginning of `words`."""

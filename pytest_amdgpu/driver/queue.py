@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pytest_amdgpu.driver import queue_memory
 from pytest_amdgpu.driver.arena import Arena
@@ -93,8 +93,7 @@ class Queue:
 
         Blocks while the ring is full, at most `full_timeout` seconds (`WaitTimeoutError`).
         """
-        if self._closed:
-            self._refuse_closed()
+        self.check_open()
         if commands.payload:
             self._place_payload(commands)
         ring = self.ring
@@ -107,8 +106,7 @@ class Queue:
 
     def execute_recording(self, recording: Recording) -> None:
         """Put a recording's invocation into the ring; `Recording.submit` calls this."""
-        if self._closed:
-            self._refuse_closed()
+        self.check_open()
         self._put(recording.invocation)
         self._note(recording.signals)
 
@@ -118,8 +116,7 @@ class Queue:
 
     def wait_idle(self, timeout: float) -> None:
         """Wait until all that was submitted is done; raises `WaitTimeoutError` or `GpuFaultError`."""
-        if self._closed:
-            self._refuse_closed()
+        self.check_open()
         self.device.raise_fault()
         if self._submissions == self._idle_submissions:
             return
@@ -144,6 +141,11 @@ class Queue:
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
+
+    def check_open(self) -> None:
+        """Raise `QueueClosedError` after `close`."""
+        if self._closed:
+            raise QueueClosedError(f"{self.describe()}, made at {self.site}, was closed")
 
     def close(self) -> None:
         """Destroy the queue and then free its memory. Work that it has not done is abandoned."""
@@ -247,6 +249,3 @@ class Queue:
         rounded = -(-size // PAGE) * PAGE
         request = MemoryRequest(Location.GTT, rounded, executable=True, uncached=True)
         return Buffer(backend, backend.allocate(request), size)
-
-    def _refuse_closed(self) -> NoReturn:
-        raise QueueClosedError(f"{self.describe()}, made at {self.site}, was closed")

@@ -65,5 +65,5 @@ class MadeKernel:
         self, view: memoryview, args: Sequence[object], grid: Triple, block: Triple, dynamic_lds: int = 0
     ) -> None:
         assert len(view) == self.kernarg_size
-        view[:] = bytes(range(1, self.kernarg_size + 1))
+        view[:] = bytes(index % 256 for index in range(1, self.kernarg_size + 1))
         self.packed.append((args, grid, block, dynamic_lds))
