@@ -161,6 +161,11 @@ class Chunk:
         """Whether every wave has ended."""
         return not self._ready and not self._parked
 
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups of waves that have not ended."""
+        return (*self._ready, *self._parked)
+
     def run(self, budget: int) -> int:
         """Run up to about `budget` blocks, less if all that can run waits (s_sleep); return how many were
         run."""

@@ -439,7 +439,7 @@ class Emitter:
         block = self.block
         for effect in block.graph.effects:
             self._emit_effect(effect)
-        self._offset = block.last_offset
+        self._offset = block.last_offset if block.instructions else 0
         returned: tuple[str, tuple[int, ...]] | None = None
         if block.operand is not None:
             returned = self._argument(block.operand, array=False)

@@ -160,7 +160,7 @@ def lanes_template(op: str, type_: Type, from_type: Type) -> str:
 
 def scalar_template(op: str, type_: Type, from_type: Type, uniform: bool) -> str | None:
     """Template of an integer operation on scalars, or None if the array template must serve."""
-    if from_type.is_float or type_.is_float:
+    if op != "select" and (from_type.is_float or type_.is_float):
         return None
     if op == "trunc" and type_ is I1:
         return "({a} & 1) != 0"

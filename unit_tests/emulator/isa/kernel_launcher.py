@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import struct
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from elftools.elf.elffile import ELFFile
 
 from pytest_amdgpu.driver.code_object import parse, relocate
 from pytest_amdgpu.driver.kernarg import KernargLayout
+from pytest_amdgpu.emulator.isa.chunk import Chunk
 from pytest_amdgpu.emulator.isa.dispatch import Dispatch, DispatchState
+from pytest_amdgpu.emulator.isa.memory_access import MemoryAccess
+from pytest_amdgpu.emulator.isa.program import Program
+from pytest_amdgpu.emulator.isa.waves import Group
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, AddressSpace, BufferObject
 from pytest_amdgpu.families.registry import family
 
@@ -129,3 +136,96 @@ class Loaded:
         dispatch = Dispatch(self.state(kernel, args, grid, block, **changes))
         if not dispatch.run(ENOUGH):
             raise TimeoutError(f"{kernel} still runs after {ENOUGH} blocks: {dispatch.describe()}")
+
+
+def bare_chunk(runner: Runner, waves: int, wave_size: int = 32, **changes: Any) -> Group:
+    """A group of waves that have not run: workgroups of one wave, no memory, MODE keeps denormals."""
+    facts: dict[str, Any] = {
+        "family": runner.family,
+        "memory": runner.space,
+        "entry": 0,
+        "rsrc1": 0xF0 << 12,
+        "rsrc2": 0,
+        "rsrc3": 0,
+        "user_data": (),
+        "initiator": 1,
+        "workgroups": (waves, 1, 1),
+        "start": (0, 0, 0),
+        "block": (wave_size, 1, 1),
+        "grid": (waves * wave_size, 1, 1),
+        "wave_size": wave_size,
+        "scratch_base": 0,
+        "scratch_wave_bytes": 0,
+        "lds_bytes": 0,
+    }
+    state = DispatchState(**(facts | changes))
+    program = Program(state.family, wave_size, runner.space)
+    chunk = Chunk(state, program, MemoryAccess(runner.space), 0, waves)
+    return chunk.groups[0]
+
+
+def assemble(llvm_mc: str, target: str, source: str) -> bytes:
+    """Assemble instructions with llvm-mc."""
+    command = [llvm_mc, "-triple=amdgcn-amd-amdhsa", f"-mcpu={target}", "-filetype=obj"]
+    done = subprocess.run(command, input=source.encode(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    text: bytes = ELFFile(io.BytesIO(done.stdout)).get_section_by_name(".text").data()
+    return text
+
+
+class Bench:
+    """Runs assembled code: user SGPRs from s0 on, then the workgroup id along x, work-item ids in v0."""
+
+    def __init__(self, llvm_mc: str, target: str) -> None:
+        self.runner = Runner(target)
+        self.wave_size = self.runner.family.wave_size
+        self._llvm_mc = llvm_mc
+
+    def code(self, source: str, **rights: bool) -> GpuArray:
+        """Assemble and map code."""
+        text = assemble(self._llvm_mc, self.runner.family.name, source)
+        memory = self.runner.map(len(text), **rights)
+        memory.array[: len(text)] = np.frombuffer(text, np.uint8)
+        return memory
+
+    def start(
+        self,
+        source: str | GpuArray,
+        user: Sequence[int] = (),
+        groups: int = 1,
+        block: int | None = None,
+        **changes: Any,
+    ) -> Dispatch:
+        """Return a dispatch of workgroups along x."""
+        code = self.code(source) if isinstance(source, str) else source
+        block = self.wave_size if block is None else block
+        facts: dict[str, Any] = {
+            "family": self.runner.family,
+            "memory": self.runner.space,
+            "entry": code.address,
+            "rsrc1": 0xF0 << 12,
+            "rsrc2": len(user) << 1 | 1 << 7,
+            "rsrc3": 0,
+            "user_data": tuple(user) + (0,) * (16 - len(user)),
+            "initiator": 1,
+            "workgroups": (groups, 1, 1),
+            "start": (0, 0, 0),
+            "block": (block, 1, 1),
+            "grid": (groups * block, 1, 1),
+            "wave_size": self.wave_size,
+            "scratch_base": 0,
+            "scratch_wave_bytes": 0,
+            "lds_bytes": 0,
+        }
+        return Dispatch(DispatchState(**(facts | changes)))
+
+    def run(self, *args: Any, **keywords: Any) -> None:
+        """Run a dispatch to its end."""
+        dispatch = self.start(*args, **keywords)
+        if not dispatch.run(ENOUGH):
+            raise TimeoutError(f"still running after {ENOUGH} blocks: {dispatch.describe()}")
+
+
+def pair(address: int) -> tuple[int, int]:
+    """An address as two user SGPRs."""
+    return address & 0xFFFFFFFF, address >> 32
