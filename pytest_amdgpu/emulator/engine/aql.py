@@ -88,7 +88,7 @@ class AqlQueue(QueueThread):
         return text + self._commands.describe()
 
     def take_lower_doorbell(self, previous: int, value: int) -> None:
-        """Ignore it: with several producers the doorbell of an earlier packet may come after a later one's."""
+        """Ignore it: with several producers the doorbell of an earlier packet may come late."""
 
     def _slot(self, index: int) -> int:
         return self.context.ring_address + index * PACKET_BYTES % self.context.ring_size

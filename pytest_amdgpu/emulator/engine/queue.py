@@ -239,7 +239,7 @@ class QueueThread(Preemptible, ABC):
         if limit - self.free_up_to > size:
             raise BadPacketError(
                 f"write pointer {limit:#x} is {limit - self.free_up_to:#x} ahead of read pointer"
-                f" {self.free_up_to:#x}, but the ring holds {size:#x} (this queue counts in units of {self.unit} bytes)"
+                f" {self.free_up_to:#x}, but the ring holds {size:#x} (in units of {self.unit} bytes)"
             )
         if limit * self.unit % 4:
             raise BadPacketError(f"write pointer {limit:#x} is in the middle of a dword")

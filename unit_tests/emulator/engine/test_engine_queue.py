@@ -237,3 +237,49 @@ def test_all_kinds_of_sdma_queue(bench, kind):
     sdma, block = bench.queue("gfx942", kind), bench.block()
     sdma.run(PACKETS.fence(block.address, 1))
     assert block.u32[0] == 1
+
+
+def test_evictions_at_any_time_change_nothing(bench):
+    """Two queues hand a buffer to and fro and add to it, while a third thread evicts them at random."""
+    queues = [bench.queue("gfx942"), bench.queue("gfx1100")]
+    packets = [sdma_packets("4.4"), sdma_packets("6.0")]
+    turn, counter, here, there = bench.block(), bench.block(), bench.block(1 << 20), bench.block(1 << 20)
+    here.array[:] = np.random.default_rng(5).integers(0, 256, 1 << 20, np.uint8)
+    expected = here.array.copy()
+    rounds = 60
+    for number in range(rounds):
+        side = number % 2
+        source, target = (here, there) if side == 0 else (there, here)
+        queues[side].place(
+            packets[side].poll_mem(turn.address, number, func=3),
+            packets[side].copy_linear(source.address, target.address, (1 << 20) - 1),
+            packets[side].constant_fill(source.address, 0, (1 << 20) - 1),
+            packets[side].atomic(counter.address, 0x2F, number),
+            packets[side].fence(turn.address, number + 1),
+        )
+    finished = threading.Event()
+    rng = np.random.default_rng(6)
+
+    def disturb():
+        while not finished.is_set():
+            queue = queues[int(rng.integers(2))].queue
+            queue.evict()
+            finished.wait(float(rng.random()) * 1e-3)
+            queue.restore()
+            finished.wait(float(rng.random()) * 1e-3)
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    try:
+        for driver in queues:
+            driver.queue.ring_doorbell(driver.put)
+        bench.until(lambda: turn.u32[0] == rounds)
+    finally:
+        finished.set()
+        thread.join(20)
+    for driver in queues:
+        driver.queue.restore()
+        driver.wait_idle()
+    assert np.array_equal(here.array, expected)
+    assert not there.array.any()
+    assert int(counter.u64[0]) == rounds * (rounds - 1) // 2
