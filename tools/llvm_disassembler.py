@@ -1,7 +1,8 @@
 """LLVM's AMDGPU disassembler as a function over many encodings, safe against its crashes.
 
 Development only: the opcode tables are generated with it and the decoder tests use it as their oracle.
-LLVM 22 dies on some random words of gfx9, so the work is done in forked children that are replaced when they die.
+LLVM 22 dies on some random words of gfx9, so the work is done in forked children that are replaced when they
+die.
 
     python tools/llvm_disassembler.py gfx942 < lines-of-hex-bytes
 

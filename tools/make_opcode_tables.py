@@ -3,26 +3,30 @@
     python tools/make_opcode_tables.py            # writes all tables; needs libLLVM 22 (Debian: llvm-22)
     python tools/make_opcode_tables.py --check    # writes nothing, fails if a table on disk differs
 
-For each layout and each opcode value it looks for one encoding that LLVM accepts, finds by changing fields which of
-them are operands, gives each of those a register number of its own, and reads the operands' order and widths
-from the text. Bits outside operands are flipped one by one: a bit that makes the encoding invalid must be zero, one that
-leaves the text unchanged has no meaning. The notation of the rows is explained in `decode/table.py`.
+For each layout and each opcode value it looks for one encoding that LLVM accepts, finds by changing fields
+which of them are operands, gives each of those a register number of its own, and reads the operands' order
+and widths from the text. Bits outside operands are flipped one by one: a bit that makes the encoding invalid
+must be zero, one that leaves the text unchanged has no meaning. The notation of the rows is explained in
+`decode/table.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import re
 import struct
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from llvm_disassembler import LlvmDisassembler
 
-from pytest_amdgpu.emulator.isa.decode.layouts import GFX11_LAYOUTS, GFX940_LAYOUTS, Layout
+from pytest_amdgpu.emulator.isa.decode.generation import GENERATIONS, Generation
+from pytest_amdgpu.emulator.isa.decode.layouts import Layout
 
 TABLES = Path(__file__).parent.parent / "pytest_amdgpu" / "emulator" / "isa" / "decode" / "tables"
 LITERAL = 0x12345678
@@ -51,8 +55,9 @@ PROBES: dict[str, tuple[int, ...]] = {
 SCALE = {"sbase": 2, "srsrc": 4}
 # What LLVM must accept for an operand to belong to a class: a VGPR, an SGPR, an inline constant, a literal.
 CLASS_PROBES = {"v": 256 + 64, "s": 32, "i": 0x81, "L": 255}
-# How a form is asked for: the code in src0, the dwords that may follow, what its text then holds, and which bits
-# of the dword are not flipped: register, selectors, controls and masks, whose values the decoder checks itself.
+# How a form is asked for: the code in src0, the dwords that may follow, what its text then holds, and which
+# bits of the dword are not flipped: register, selectors, controls and masks, whose values the decoder checks
+# itself.
 FORM_PROBES = {
     "sdwa": (249, (0x00_06_06_40, 0x06_06_06_40), "src0_sel:", 0x87_87_1F_FF),
     "dpp": (250, (0xFF_00_E4_40,), "quad_perm:", 0xFF_01_FF_FF),
@@ -64,20 +69,21 @@ FORM_SUFFIX = re.compile(r"(_e32|_e64)?(_sdwa|_dpp8|_dpp)?$")
 
 @dataclass(frozen=True)
 class Target:
-    """One table: which CPU LLVM is asked about, and what the probes must respect."""
+    """One table and the CPU that LLVM is asked about."""
 
     table: str
     cpu: str
-    features: str
-    layouts: tuple[Layout, ...]
-    saddr_off: int
-    wave_sizes: tuple[int, ...]
     description: str
+
+    @property
+    def generation(self) -> Generation:
+        """Layouts, wave sizes and flags."""
+        return GENERATIONS[self.cpu]
 
 
 TARGETS = (
-    Target("gfx940", "gfx942", "", GFX940_LAYOUTS, 0x7F, (64,), "gfx942 (CDNA3)"),
-    Target("gfx11", "gfx1100", "", GFX11_LAYOUTS, 0x7C, (32, 64), "gfx1100 (RDNA3)"),
+    Target("gfx940", "gfx942", "gfx942 (CDNA3)"),
+    Target("gfx11", "gfx1100", "gfx1100 (RDNA3)"),
 )
 
 BY_OPCODE_ROW = {"VOP3_SDST", "VOP3P_MAI"}
@@ -103,12 +109,18 @@ def field_mask(layout: Layout, name: str) -> int:
 
 
 class Prober:
-    """Asks LLVM about encodings of one target."""
+    """Asks LLVM about encodings of one target. Close several in the reverse order of their making."""
 
     def __init__(self, target: Target, wave_size: int) -> None:
         features = f"+wavefrontsize{wave_size}"
         self._disassemble = LlvmDisassembler(target.cpu, features)
         self.target = target
+
+    def __enter__(self) -> Prober:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._disassemble.__exit__(*exception)
 
     def texts(self, layout: Layout, words: list[int], trailer: int = LITERAL) -> list[tuple[int, str]]:
         """Size and text for each encoding, (0, "") for one that LLVM rejects or accepts with a complaint."""
@@ -126,7 +138,7 @@ def mnemonic(text: str) -> str:
 
 @dataclass
 class Probe:
-    """What was learnt of one opcode: the encoding with all operands set, its text, and the roles of the fields."""
+    """What was learnt of one opcode: the encoding with all operands set, its text, the roles of fields."""
 
     layout: Layout
     opcode: int
@@ -159,10 +171,12 @@ def find_encodings(prober: Prober, layout: Layout, skip: set[int]) -> dict[int, 
             if "imm" in layout.fields:
                 asked.append((opcode, put(layout, word, "imm", 1)))
             if "saddr" in layout.fields:
-                asked.append((opcode, put(layout, word, "saddr", prober.target.saddr_off)))
+                asked.append((opcode, put(layout, word, "saddr", prober.target.generation.saddr_off)))
             if "soffset" in layout.fields and "imm" not in layout.fields:
-                asked.append((opcode, put(layout, word, "soffset", prober.target.saddr_off)))
+                asked.append((opcode, put(layout, word, "soffset", prober.target.generation.saddr_off)))
             asked.append((opcode, word))
+            if "gds" in layout.fields:
+                asked.append((opcode, put(layout, word, "gds", 1)))
             if layout.name == "VOP3":
                 # gfx10+ comparisons that write EXEC must have its number in vdst.
                 asked.append((opcode, put(layout, word, "vdst", 126)))
@@ -210,23 +224,19 @@ def operand_texts(text: str) -> list[str]:
     if parts:
         last = parts[-1]
         parts[-1] = last if last.startswith(("sendmsg(", "hwreg(")) else last.split(" ")[0]
-    return parts
+    return [part for part in parts if part != "gds"]
 
 
 def field_of(probe: Probe, register: str, number: int) -> str:
     """The field whose probe value is this register number."""
     for name in probe.operands:
         low, width = probe.layout.fields[name]
-        value = probe.word >> low & (1 << width) - 1
-        value = value * SCALE.get(name, 1)
-        if name.startswith("src") and value >= 256:
-            if register in "va" and value - 256 == number:
-                return name
-        elif value == number and (register == "s") == (
-            not name.startswith("v") or name == "vdst" or value < 0
-        ):
-            return name
-        elif value == number and register in "va" and name.startswith(("v", "data")):
+        value = (probe.word >> low & (1 << width) - 1) * SCALE.get(name, 1)
+        is_source = name.startswith("src")
+        may_be_vector = value >= 256 if is_source else name.startswith(("v", "data"))
+        may_be_scalar = not may_be_vector or name == "vdst"
+        allowed = may_be_scalar if register == "s" else may_be_vector
+        if allowed and value - 256 * (is_source and may_be_vector) == number:
             return name
     raise RuntimeError(f"{probe.text!r}: no field of {probe.operands} holds {register}{number}")
 
@@ -329,7 +339,8 @@ def forms_of(prober: Prober, probe: Probe) -> list[str]:
     forms = []
     for form, (code, trailers, mark, settled) in FORM_PROBES.items():
         if form == "sdwa":
-            # A comparison has its destination where others have clamp and omod; one source leaves src1's bits over.
+            # A comparison has its destination where others have clamp and omod; one source leaves src1's bits
+            # over.
             settled |= 0xE000 if probe.layout.name == "VOPC" else 0
             settled &= ~0 if "vsrc1" in probe.operands else 0x00FF_FFFF
         word = put(probe.layout, probe.word, "src0", code)
@@ -429,7 +440,9 @@ def layout_rows(
 ) -> dict[str, list[str]]:
     """Rows by layout name: opcodes of a group go to the layout that holds for them."""
     rows: dict[str, list[str]] = {}
-    siblings = [other for other in prober.target.layouts if other.group and other.group == layout.group]
+    siblings = [
+        other for other in prober.target.generation.layouts if other.group and other.group == layout.group
+    ]
     for opcode, (word, _, text) in find_encodings(prober, layout, taken).items():
         holds = layout
         for other in siblings:
@@ -496,33 +509,46 @@ def name_rows(prober: Prober, layout: Layout) -> list[str]:
     return lines
 
 
-def table_source(target: Target) -> str:
-    """The text of the data module."""
-    prober = Prober(target, target.wave_sizes[-1])
-    narrow = Prober(target, target.wave_sizes[0]) if len(target.wave_sizes) > 1 else None
+def table_rows(target: Target, only: Collection[str] = ()) -> dict[str, list[str]]:
+    """The rows of the table by layout, if wanted for some layouts `only` (with those of their group)."""
+    with contextlib.ExitStack() as stack:
+        wide, *others = (
+            stack.enter_context(Prober(target, size)) for size in target.generation.wave_sizes[::-1]
+        )
+        return _table_rows(target.generation, wide, others[0] if others else None, only)
+
+
+def _table_rows(
+    generation: Generation, prober: Prober, narrow: Prober | None, only: Collection[str]
+) -> dict[str, list[str]]:
     rows: dict[str, list[str]] = {}
-    for layout in target.layouts:
+    for layout in generation.layouts:
+        if layout.name in BY_OPCODE_ROW or (only and layout.name not in only):
+            continue
         if layout.name == "VOPD":
             assert narrow is not None
             rows |= vopd_rows(narrow, layout)
-        if layout.name in BY_OPCODE_ROW or layout.name == "VOPD":
-            continue
-        if layout.named_only:
+        elif layout.named_only:
             rows[layout.name] = name_rows(prober, layout)
-            continue
-        found = layout_rows(prober, narrow, layout, shadowed_opcodes(layout, target.layouts))
-        for name, lines in found.items():
-            rows.setdefault(name, []).extend(lines)
+        else:
+            shadowed = shadowed_opcodes(layout, generation.layouts)
+            for name, lines in layout_rows(prober, narrow, layout, shadowed).items():
+                rows.setdefault(name, []).extend(lines)
+    return rows
+
+
+def table_source(target: Target) -> str:
+    """The text of the data module."""
     lines = [
-        f'"""Opcodes of {target.description}. Generated by tools/make_opcode_tables.py from LLVM 22; do not edit.',
+        f'"""Opcodes of {target.description}, generated by tools/make_opcode_tables.py from LLVM 22.',
         "",
         "The notation of the rows is explained in `decode/table.py`.",
         '"""',
         "",
         "ROWS = {",
     ]
-    for name, table_rows in rows.items():
-        lines += [f'    "{name}": """', *table_rows, '""",']
+    for name, rows in table_rows(target).items():
+        lines += [f'    "{name}": """', *rows, '""",']
     return "\n".join([*lines, "}"]) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""LLVM as the oracle of the decoder: its text and ours brought to one form, and what it is known to get wrong."""
+"""LLVM as the oracle of the decoder: both texts brought to one form, and what LLVM is known to get wrong."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from llvm_disassembler import CRASHED, LlvmDisassembler
 __all__ = ["CRASHED", "LlvmDisassembler", "agree", "complains", "excused"]
 
 _SUFFIX = re.compile(r"(_e32|_e64)?(_sdwa|_dpp8|_dpp)?$")
-# LLVM writes these immediates as symbols; that the field is taken from the right place other instructions show.
+# LLVM writes these immediates as symbols; that the field is taken from the right place other instructions
+# show.
 _SYMBOLIC = re.compile(
     r"s_(endpgm|delay_alu|waitcnt_depctr|getreg_b32|setreg\w*|sendmsg\w*|version|set_gpr_idx_mode|set_gpr_idx_on)$"
 )
 _BRANCH = re.compile(r"s_(branch|cbranch_\w+|call_b64|subvector_loop_\w+)$")
 _CONSTANTS = ("0.5", "-0.5", "1.0", "-1.0", "2.0", "-2.0", "4.0", "-4.0", "0.15915494")
 _AS_16_BITS = {text: (str(int.from_bytes(struct.pack("<e", float(text)), "little")),) for text in _CONSTANTS}
-_AS_16_BITS["0.15915494"] += ("0.15915494309189532", "0.15915494309189533")
 _REGISTER_NAMES = {
     "flat_scratch": "s[102:103]",
     "flat_scratch_lo": "s102",
@@ -50,6 +50,10 @@ def _comparable(text: str) -> list[object]:
     rest = re.sub(r"neg\((-?[\w.]+)\)", r"-\1", rest)
     for alias, register in _REGISTER_NAMES.items():
         rest = re.sub(rf"\b{alias}\b", register, rest)
+    rest = re.sub(r"0\.1591549430918953[23]", "0.15915494", rest)
+    if name.startswith("v_cmpx_"):
+        # Since gfx10 the destination is implied.
+        rest = re.sub(r"^exec(_lo)?, ", "", rest)
     *operands, last = re.split(r",\s*(?![^\[(]*[\])])", rest)
     last, *modifiers = re.split(r" (?![^\[(]*[\])])", last)
     operands.append(last)
@@ -105,15 +109,23 @@ def excused(target: str, theirs: str, ours: str | None) -> str:
             return "a VGPR as wave mask"
         if "dst_unused:UNUSED_PAD" in theirs:
             return "the reserved value 3 of dst_unused, printed as 0"
-        if re.match(r"v_(dot2|fma_mix)\S*_e64_dpp", theirs):
-            return "scalar src1 of packed DPP, refused only for some opcodes"
+        if re.match(r"v_(swap|wmma)\S* .*(null|0x)", theirs):
+            return "NULL and literals where only registers can be"
+        if re.match(r"(global|flat)_\S+ .*, exec(_lo)?\b", theirs):
+            return "EXEC as scalar address, refused for most opcodes"
+        if re.match(r"v_\S+_e64_dpp ", theirs):
+            return "a scalar as src1 of DPP, which gfx1150 brings"
     elif not theirs:
-        if re.match(r"global_atomic_\w+ a", ours):
+        if re.match(r"(global|flat)_atomic_\w+ a", ours):
             return "no returning form of float atomics with AGPRs"
         if re.match(r"v_\w+_[biu]16 ", ours):
             return "source modifiers of 16-bit integers, refused only with scalar operands"
     else:
         plain = [re.sub(r" op_sel:\S*|\.[lh]\b|_e64|_dpp", "", text) for text in (ours, theirs)]
+        if re.match(r"v_fma_mix\w+_e64_dpp ", theirs) and agree(
+            *(text.split(" quad_perm:")[0] for text in plain)
+        ):
+            return "the control of DPP, printed with some bits missing"
         if agree(*plain) and not re.search(r"\.[lh]\b", theirs):
             return "16-bit operations without half registers, as before true16"
     if "s_delay_alu" in theirs:

@@ -1,4 +1,4 @@
-"""Operands of memory instructions and matrix operations whose form depends on other fields of the encoding."""
+"""Operands of memory and matrix operations whose form depends on other fields of the encoding."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def finish(
     modifiers: dict[str, int],
     generation: Generation,
 ) -> str:
-    """What remains after the fields were read: signs of offsets, AGPR bits, data registers of returning atomics.
+    """What remains after the fields were read: signs of offsets, AGPR bits, returned data.
 
     The answer says what is invalid, empty if nothing is.
     """
@@ -132,7 +132,7 @@ def finish(
 
 
 def _packed_modifiers(row: Row, modifiers: dict[str, int]) -> None:
-    """Join the halves of op_sel_hi; mixed-precision operations have `neg` and `abs` in place of neg_lo and neg_hi."""
+    """Join the halves of op_sel_hi; neg_lo and neg_hi of mixed-precision operations are `neg` and `abs`."""
     high = modifiers.pop("op_sel_hi2", 0) << 2
     if any(name == "op_sel_hi" for name, _, _ in row.modifiers):
         modifiers["op_sel_hi"] = modifiers.get("op_sel_hi", 0) | high

@@ -25,7 +25,7 @@ class NamedFamily(Protocol):
 
 
 def decoder(family: NamedFamily | str, wave_size: int | None = None) -> Decoder:
-    """The decoder of a gfx target, by default for its usual wave size; the same object for the same arguments.
+    """The decoder of a gfx target, by default for its usual wave size; the same object each time.
 
     Raises ValueError for a target without a decoder or a wave size that the target does not have.
     """

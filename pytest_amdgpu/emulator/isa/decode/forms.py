@@ -1,4 +1,4 @@
-"""SDWA, DPP and DPP8: vector instructions whose first source is in an extra dword, with selectors beside it."""
+"""SDWA, DPP and DPP8: vector instructions with their first source and selectors in an extra dword."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def decode(
     form: int,
     modifiers: dict[str, int],
 ) -> Instruction:
-    """Decode the form that code `form` in src0 announces. Raises IllegalInstruction if the opcode does not have it."""
+    """Decode the form that code `form` in src0 announces; raises IllegalInstruction."""
     words = read_words(code, offset, row.layout.size // 4 + 1)
     extra = words[-1]
     kind = {operands.SDWA_CODE: "sdwa", operands.DPP_CODE: "dpp"}.get(form, "dpp8")
@@ -53,7 +53,7 @@ def decode(
     sources = _resolve(row, row.sources, word, overrides, words, offset)
     if problem := addresses.finish(row, word, destinations, sources, modifiers, generation):
         raise IllegalInstruction(offset, words, f"{row.name}: {problem}")
-    if row.layout.name == "VOP3P" and any(operand.kind is not OperandKind.VGPR for operand in sources[1:2]):
+    if row.layout.name not in SHORT_VECTOR and any(o.kind is not OperandKind.VGPR for o in sources[1:2]):
         raise IllegalInstruction(offset, words, f"{row.name}: src1 must be a VGPR in this form")
     if row.high_halves:
         # The register number of src0 has moved to the extra dword.

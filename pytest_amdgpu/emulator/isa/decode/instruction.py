@@ -1,22 +1,26 @@
-"""What the decoder hands to everybody else: one machine instruction with its operands in LLVM's assembly order.
+"""What the decoder hands to everybody else: one instruction with its operands in the order of LLVM's text.
 
 Rules that semantics can rely on:
 
-* `name` is LLVM's mnemonic without `_e32`, `_e64`, `_sdwa`, `_dpp`, `_dpp8`; `encoding` says which form it was.
+* `name` is LLVM's mnemonic without `_e32`, `_e64`, `_sdwa`, `_dpp`; `encoding` says which form it was.
 * `destinations` and `sources` follow LLVM's text, with these additions that make implicit things explicit:
-  a wave mask that the encoding implies is an operand (VCC of `v_add_co_u32`/`v_cndmask_b32`/`v_cmp_*` in their short
-  form, EXEC of `v_cmpx_*` on gfx10+); a returning buffer or scalar atomic has its data register in both lists.
-  Not listed: the destination that `v_fmac`/`v_mac`/`v_dot*c`/`s_addk`/`s_cmovk` also read, the half of a register that
-  `*_d16` loads keep, the source that `v_swap` also writes, SCC, the VCC that `v_div_fmas` reads, M0 of LDS and
-  messages, EXEC as lane mask.
+  a wave mask that the encoding implies is an operand (VCC of `v_add_co_u32`/`v_cndmask_b32`/`v_cmp_*` in
+  their short form, EXEC of `v_cmpx_*` on gfx10+); a returning buffer or scalar atomic has its data register
+  in both lists.
+* Not listed: the destination that `v_fmac`/`v_mac`/`v_dot*c`/`s_addk`/`s_cmovk` also read, the half of a
+  register that `*_d16` loads keep, the source that `v_swap` also writes, SCC, the VCC that `v_div_fmas`
+  reads, M0 of LDS and messages, EXEC as lane mask.
 * Memory operands always have the same positions; one that is switched off has kind `OFF`:
-  FLAT load `dst <- (vaddr,)`, store/atomic `(vaddr, vdata)` (cmpswap: data then compare value in one tuple of vdata);
-  GLOBAL and SCRATCH the same with `saddr` last; DS `dst <- (vaddr, data0, data1)` as far as the opcode has them;
-  MUBUF `dst <- (vaddr, srsrc, soffset)`, stores and atomics `(vdata, vaddr, srsrc, soffset)`;
-  SMEM load `dst <- (sbase, soffset)`, store `(sdata, sbase, soffset)`; the immediate is `modifiers["offset"]`, signed.
-* Branches have one `IMM` source, the signed distance in dwords from the end of the instruction; see `branch_target`.
-* Half registers of gfx11 (`v1.h`) are bits of `modifiers["op_sel"]`: bit i for source i, bit 3 for the destination,
-  whichever encoding it came from.
+  - FLAT: load `dst <- (vaddr,)`, store and atomic `(vaddr, vdata)`; compare-and-swap has the new value and
+    then the expected one in the tuple of vdata; GLOBAL and SCRATCH the same with `saddr` last;
+  - DS: `dst <- (vaddr, data0, data1)` as far as the opcode has them;
+  - MUBUF: `dst <- (vaddr, srsrc, soffset)`, stores and atomics `(vdata, vaddr, srsrc, soffset)`;
+  - SMEM: load `dst <- (sbase, soffset)`, store `(sdata, sbase, soffset)`;
+  the immediate is `modifiers["offset"]`, signed.
+* Branches have as last source an `IMM`, the signed distance in dwords from the end of the instruction; see
+  `branch_target`.
+* Half registers of gfx11 (`v1.h`) are bits of `modifiers["op_sel"]`: bit i for source i, bit 3 for the
+  destination, whichever encoding it came from.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ class OperandKind(enum.Enum):
     VGPR = enum.auto()
     AGPR = enum.auto()
     SGPR = enum.auto()
-    """Index 0..105 general (gfx9: 102/103 is FLAT_SCRATCH, 104/105 XNACK_MASK), 106/107 VCC, 108..123 TTMP0..15."""
+    """0..105 general (gfx9: 102/103 is FLAT_SCRATCH, 104/105 XNACK_MASK), 106/107 VCC, 108..123 TTMP."""
     EXEC = enum.auto()
     """Index 0: the low half or the whole, index 1: the high half."""
     M0 = enum.auto()
@@ -43,13 +47,13 @@ class OperandKind(enum.Enum):
     INLINE_INT = enum.auto()
     """`value` is the signed constant, -16..64."""
     INLINE_FLOAT = enum.auto()
-    """`index` is the operand code 240..248 (0.5 -0.5 1.0 -1.0 2.0 -2.0 4.0 -4.0 1/2pi), `value` the bits as f32."""
+    """`index` is the code 240..248 (0.5 -0.5 1.0 -1.0 2.0 -2.0 4.0 -4.0 1/2pi), `value` the bits as f32."""
     LITERAL = enum.auto()
     """`value` is the 32-bit literal, unsigned. 64-bit floats take it as their high half."""
     SPECIAL = enum.auto()
     """`index` is the operand code, see `SPECIAL_NAMES`."""
     IMM = enum.auto()
-    """`value` is an immediate of the opcode itself: simm16 (signed, except for unsigned compares), hwreg, message."""
+    """`value` is an immediate of the opcode: simm16 (signed unless the opcode is not), hwreg, message."""
 
 
 SRC_SHARED_BASE, SRC_SHARED_LIMIT, SRC_PRIVATE_BASE, SRC_PRIVATE_LIMIT, SRC_POPS_EXITING_WAVE_ID = range(
@@ -92,12 +96,13 @@ class Instruction:
     """One decoded instruction at `offset` bytes in the code; `size` counts literal, DPP and SDWA dwords too.
 
     Modifiers that are absent have their default (0; `op_sel_hi` of VOP3P is always present). Names and units:
-    `neg`, `abs`, `neg_lo`, `neg_hi`, `op_sel`, `op_sel_hi` bit masks over the sources; `clamp`, `omod` (0..3);
-    `offset` bytes (signed where the encoding is), `offset0`/`offset1` raw (not scaled) of DS, `gds`;
+    `neg`, `abs`, `neg_lo`, `neg_hi`, `op_sel`, `op_sel_hi` bit masks over the sources; `clamp`, `omod`
+    (0..3); `offset` bytes (signed where the encoding is), `offset0`/`offset1` raw (not scaled) of DS, `gds`;
     cache bits `sc0` `sc1` `nt` (gfx940) or `glc` `slc` `dlc`; `lds`, `offen`, `idxen`, `tfe`;
     `dpp_ctrl` `row_mask` `bank_mask` `bound_ctrl` `fi`, `dpp8` (24 bits of lane selectors);
     `dst_sel` `dst_unused` `src0_sel` `src1_sel` `sext` (mask over sources) of SDWA;
-    `cbsz` `abid` `blgp` of MFMA; `simm16` raw; `vmcnt` `expcnt` `lgkmcnt` of s_waitcnt, absent if not waited for.
+    `cbsz` `abid` `blgp` of MFMA; `simm16` raw; `vmcnt` `expcnt` `lgkmcnt` of s_waitcnt, absent if not waited
+    for.
     """
 
     offset: int
@@ -113,7 +118,7 @@ class Instruction:
 
     @property
     def branch_target(self) -> int:
-        """Offset of the branch target in the code, for instructions whose only source is a branch distance."""
+        """Offset of the branch target in the code, if the last source is a branch distance."""
         return self.offset + self.size + 4 * self.sources[-1].value
 
     def __str__(self) -> str:

@@ -1,9 +1,9 @@
-"""Encoding layouts: where each field lies, as (lowest bit, width) in the little-endian 32- or 64-bit encoding.
+"""Encoding layouts: where each field lies, as (lowest bit, width) in the 32- or 64-bit encoding.
 
-A generation is a set of layouts (here) plus an opcode table (`tables/`). Layouts with the same `group` share their
-match bits and their opcode field; the opcode's row says which of them holds. Bit positions are from AMD's
-"CDNA3 instruction set architecture" and "RDNA3 instruction set architecture" documents, chapter "Microcode
-formats", and every one of them is checked against LLVM by the tests.
+A generation is a set of layouts (here) plus an opcode table (`tables/`). Layouts with the same `group` share
+their match bits and their opcode field; the opcode's row says which of them holds. Bit positions are from
+AMD's "CDNA3 instruction set architecture" and "RDNA3 instruction set architecture" documents, chapter
+"Microcode formats", and every one of them is checked against LLVM by the tests.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Layout:
     group: str = ""
     """Set where several layouts share match and opcode field; the first of them is the default."""
     where: dict[str, int] = field(default_factory=dict)
-    """Fields with a fixed value that select this layout among those with the same match (the segment of FLAT)."""
+    """Fixed values of fields that select this layout among those with the same match (FLAT's segment)."""
     named_only: bool = False
     """Graphics instructions: the table has their names for error messages, they are not decoded."""
 

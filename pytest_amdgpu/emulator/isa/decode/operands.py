@@ -1,8 +1,9 @@
 """Operand codes: what each value of a source or destination field means, as ready-made `Operand` objects.
 
-The numbering of the 9-bit source field is from the "Scalar and vector operands" chapters of AMD's CDNA3 and RDNA3 ISA
-documents: 0..105 SGPRs, 106/107 VCC, 108..123 TTMPs, M0 and NULL by generation, 126/127 EXEC, 128..208 integers,
-235..239 apertures, 240..248 floats, 249/250/233/234 forms, 251..254 special, 255 literal, 256.. VGPRs.
+The numbering of the 9-bit source field is from the "Scalar and vector operands" chapters of AMD's CDNA3 and
+RDNA3 ISA documents: 0..105 SGPRs, 106/107 VCC, 108..123 TTMPs, M0 and NULL by generation, 126/127 EXEC,
+128..208 integers, 235..239 apertures, 240..248 floats, 249/250/233/234 forms, 251..254 special, 255 literal,
+256.. VGPRs.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def vector_registers(
 
 
 def half_registers(short: bool) -> OperandTable:
-    """16-bit registers by an 8-bit field; in the `short` encodings bit 7 selects the high half (see `op_sel`)."""
+    """16-bit registers by an 8-bit field; in `short` encodings bit 7 selects the high half (see `op_sel`)."""
     return tuple(
         Operand(OperandKind.VGPR, index & 0x7F if short else index, half=True) for index in range(256)
     )
@@ -114,7 +115,8 @@ def _constant(generation: Generation, code: int, count: int, classes: str) -> Op
         return Operand(OperandKind.INLINE_INT, code, count, 192 - code)
     if 240 <= code <= 248:
         return _inline_float(code, count)
-    # Special values are sources like scalar registers; accumulators and other VGPR-or-constant operands take none.
+    # Special values are sources like scalar registers; accumulators and other VGPR-or-constant operands take
+    # none.
     if code == SRC_LDS_DIRECT and (count > 1 or "v" not in classes):
         return None
     if code in SPECIAL_NAMES and "s" in classes:

@@ -3,21 +3,21 @@ r"""Rows of the opcode tables, parsed when an opcode is first met.
 A row is one line of text:
 
     120 v_add_co_ci_u32 =vdst =sdst:m src0 src1 src2:m!s +dpp zero=f800000000000000
-     |   |               |     |  |                |  |   |    bits that must be zero (see below)
+     |   |               |     |  |                |  |   |    bits that must be zero
      |   |               |     |  |                |  |   +--- forms beside the plain one
      |   |               |     |  |                |  +------- what the operand may be, where not the usual
-     |   |               |     |  +----------------+---------- width in dwords; m: a wave mask, h: half a VGPR
-     |   |               +-----+------------------------------ operands in LLVM's order, `=` marks destinations
+     |   |               |     |  +----------------+---------- width in dwords; m: wave mask, h: half a VGPR
+     |   |               +-----+------------------------------ operands in LLVM's order, `=`: destination
      |   +---------------------------------------------------- mnemonic without suffix of the encoding
      +-------------------------------------------------------- opcode, hexadecimal
 
 A width `8x4` is 8 dwords in waves of 32 lanes and 4 in waves of 64.
-Classes: `!v` VGPR only, `!s` scalar register only, `!si` scalar or constant, `!vi` VGPR or inline constant, `!a` AGPR;
-of simm16 `!i` signed, `!u` unsigned, `!b` branch distance; `!m` an immediate in a register's field.
-`?` after a destination: written only if the glc/sc0 bit asks for the value before an atomic operation.
+Classes: `!v` VGPR only, `!s` scalar register only, `!si` scalar or constant, `!vi` VGPR or inline constant,
+`!a` AGPR; of simm16 `!i` signed, `!u` unsigned, `!b` branch distance; `!m` an immediate in a register
+field. `?` after a destination: written only if the glc/sc0 bit asks for the value before an atomic operation.
 `zero=`, `ones=`: bits that must be so, `free=`: bits without meaning, all over the 32- or 64-bit encoding.
-Forms: `sdwa`, `dpp`, `dpp8`, `newbcast` (DPP with row_newbcast only); two masks over their extra dword may follow, bits
-that must be zero and bits without meaning.
+Forms: `sdwa`, `dpp`, `dpp8`, `newbcast` (DPP with row_newbcast only); two masks over their extra dword may
+follow, bits that must be zero and bits without meaning.
 `vcc` and `exec` are implied operands, `literal` is the dword after the instruction.
 """
 
@@ -68,7 +68,7 @@ class Row:
     destinations: tuple[Slot, ...]
     sources: tuple[Slot, ...]
     forms: dict[str, tuple[int, int]]
-    """Forms beside the plain one, with the bits of their extra dword that must be zero and that have no meaning."""
+    """Forms beside the plain one; the bits of their dword that must be zero, and those without meaning."""
     zero: int
     ones: int
     """Bits that must be zero, and bits that must be one."""

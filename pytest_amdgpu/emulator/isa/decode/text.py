@@ -1,7 +1,7 @@
 """An instruction as text, close to LLVM's assembly syntax: for error messages, and for comparison with LLVM.
 
-It differs from LLVM where the encoding says less than the assembler knows: mnemonics have no `_e32`-like suffix, hardware
-registers and messages are numbers, and `s102`.. are not named FLAT_SCRATCH and XNACK_MASK.
+It differs from LLVM where the encoding says less than the assembler knows: mnemonics have no `_e32`-like
+suffix, hardware registers and messages are numbers, and `s102`.. are not named FLAT_SCRATCH and XNACK_MASK.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ def _modifiers(instruction: Instruction) -> list[str]:
             if value != usual:
                 parts.append(f"{name}:{_bits(value, count)}")
     elif encoding.startswith("VOP3") and (op_sel := modifiers.get("op_sel", 0)):
-        # The destination's bit follows those of the sources. Written in full where the destination is a source too,
-        # and by stochastic rounding, which selects one of four bytes.
+        # The destination's bit follows those of the sources. Written in full where the destination is a
+        # source too, and by stochastic rounding, which selects one of four bytes.
         selected = op_sel & (1 << count) - 1 | (op_sel >> 3 & 1) << count
         if instruction.name.startswith(("v_cvt_sr_", "v_fmac_")):
             selected, count = op_sel, 3
