@@ -190,8 +190,8 @@ class SemaphorePool:
 
     def take_back(self, semaphore: TimelineSemaphore, page: Buffer, offset: int, event: Event) -> None:
         """Destroy the event of a semaphore and reuse its slot."""
-        self._device.tracker.discard(semaphore)
         self._device.backend.destroy_event(event)
+        self._device.tracker.discard(semaphore)
         self._free.append((page, offset))
 
     def close(self) -> None:

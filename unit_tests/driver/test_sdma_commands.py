@@ -207,9 +207,9 @@ def test_timestamp(queue: SdmaQueue, device: Device) -> None:
 
 def test_a_chain_that_was_not_submitted_leaves_no_trace(queue: SdmaQueue, device: Device) -> None:
     buffer = device.gtt(64)
-    queue.fill(buffer, 1)
+    queue.record().fill(buffer, 1)
     with pytest.raises(BufferBoundsError):
-        queue.fill(buffer, 2).copy(buffer, buffer, 65)
+        queue.record().fill(buffer, 2).copy(buffer, buffer, 65)
     queue.fill(buffer, 3).submit()
     fills = [packet["value"] for packet in queue.packets.decode_stream(queue.ring.pending_words()[:5])]
     assert fills == [3]
