@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_amdgpu.driver.buffer import Buffer
 from pytest_amdgpu.driver.commands import PAYLOAD_ALIGNMENT
@@ -23,7 +23,7 @@ class Arena:
     been reached. That costs one mark per segment and nothing per submission.
     """
 
-    def __init__(self, queue: Queue, buffer: Buffer) -> None:
+    def __init__(self, queue: Queue[Any], buffer: Buffer) -> None:
         self._queue = queue
         self._memory = buffer.memory
         self._address = buffer.address

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pytest_amdgpu.driver.errors import BufferBoundsError, CommandError
 
@@ -59,7 +59,7 @@ class Commands:
     CODE_ALIGNMENT = 4
     """Bytes; code is padded to a multiple of this where it can be split, and at its end."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue[Any]) -> None:
         self.queue = queue
         self.code = bytearray()
         self.payload = bytearray()
@@ -67,7 +67,8 @@ class Commands:
         self.signals: list[tuple[TimelineSemaphore, int]] = []
         self._splits: list[int] = []
         self._last_split = 0
-        self._done = False
+        self.done = False
+        """Whether it was submitted or recorded."""
 
     def wait(self, semaphore: TimelineSemaphore, value: int) -> Self:
         """Do nothing of what follows before the semaphore is at least `value`, then see what it guards."""
@@ -100,6 +101,15 @@ class Commands:
         self._finish()
         return self.queue.record_commands(self)
 
+    @property
+    def pending(self) -> bool:
+        """Whether it holds commands that were neither submitted nor recorded."""
+        return bool(self.code) and not self.done
+
+    def describe(self) -> str:
+        """The first of its packets, decoded."""
+        return f"{len(self.code)} bytes that begin with {self.queue.decode(memoryview(self.code).cast('I'))}"
+
     def parts(self, limit: int) -> Iterator[memoryview]:
         """Cut the code, where commands end, into parts of at most `limit` bytes."""
         code = memoryview(self.code)
@@ -124,9 +134,9 @@ class Commands:
             self.code += self.queue.padding(missing)
 
     def _finish(self) -> None:
-        if self._done:
+        if self.done:
             raise CommandError("this chain was submitted; record() one that is to run several times")
-        self._done = True
+        self.done = True
         self.align()
 
     def _append_recording(self, invocation: bytes) -> None:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.kernarg import Argument
     from pytest_amdgpu.driver.launch import Launch, Shape
     from pytest_amdgpu.driver.program import ProgramKernel
-    from pytest_amdgpu.driver.recording import Recording
     from pytest_amdgpu.driver.semaphore import TimelineSemaphore
 
 DEFAULT_RING_SIZE = 1 << 18
@@ -104,7 +103,7 @@ class ComputeCommands(Commands):
         raise NotImplementedError
 
 
-class ComputeQueue(Queue):
+class ComputeQueue(Queue[ComputeCommands]):
     """What PM4 and AQL queues share."""
 
     def __init__(self, device: Device, ring_size: int) -> None:
@@ -154,10 +153,6 @@ class ComputeQueue(Queue):
         self._dispatches += 1
         return self._dispatches - 1
 
-    def record(self) -> ComputeCommands:
-        """Begin a chain that is to be recorded with `finish()`."""
-        return self._commands()
-
     def dispatch(
         self,
         kernel: ProgramKernel,
@@ -167,27 +162,8 @@ class ComputeQueue(Queue):
         block: Shape | None = None,
         dynamic_lds: int = 0,
     ) -> ComputeCommands:
-        """Begin a chain with `dispatch`."""
-        return self._commands().dispatch(kernel, grid, args, block=block, dynamic_lds=dynamic_lds)
-
-    def wait(self, semaphore: TimelineSemaphore, value: int) -> ComputeCommands:
-        """Begin a chain with `wait`."""
-        return self._commands().wait(semaphore, value)
-
-    def signal(self, semaphore: TimelineSemaphore, value: int) -> ComputeCommands:
-        """Begin a chain with `signal`."""
-        return self._commands().signal(semaphore, value)
-
-    def timestamp(self, buffer: Buffer | BufferSlice, offset: int = 0) -> ComputeCommands:
-        """Begin a chain with `timestamp`."""
-        return self._commands().timestamp(buffer, offset)
-
-    def run(self, recording: Recording) -> ComputeCommands:
-        """Begin a chain with a recording."""
-        return self._commands().run(recording)
-
-    def _commands(self) -> ComputeCommands:
-        raise NotImplementedError
+        """Go on with the open chain: `ComputeCommands.dispatch`."""
+        return self._chain().dispatch(kernel, grid, args, block=block, dynamic_lds=dynamic_lds)
 
     def _make_template(
         self, kernel: ProgramKernel, grid: Shape, block: Shape | None, dynamic_lds: int

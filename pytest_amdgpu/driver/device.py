@@ -164,7 +164,7 @@ class Device:
         self.backend.wait_event(None, 0, 0.0)
         self.raise_fault()
 
-    def queues(self) -> list[Queue]:
+    def queues(self) -> list[Queue[Any]]:
         """All open queues, newest first."""
         return self.tracker.of_type(Queue)
 

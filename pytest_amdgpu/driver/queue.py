@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from pytest_amdgpu.driver import queue_memory
 from pytest_amdgpu.driver.arena import Arena
 from pytest_amdgpu.driver.backend import PAGE, Location, MemoryRequest, QueueKind
 from pytest_amdgpu.driver.buffer import Buffer
 from pytest_amdgpu.driver.commands import Commands, resolve
-from pytest_amdgpu.driver.errors import QueueClosedError
+from pytest_amdgpu.driver.errors import CommandError, QueueClosedError
 from pytest_amdgpu.driver.recording import Recording
 from pytest_amdgpu.driver.resources import creation_site
 from pytest_amdgpu.driver.ring import Ring, SpaceWait
 from pytest_amdgpu.packets.layout import PacketError
 
 if TYPE_CHECKING:
+    from pytest_amdgpu.driver.buffer import BufferSlice
     from pytest_amdgpu.driver.device import Device
     from pytest_amdgpu.driver.semaphore import TimelineSemaphore
 
 ARENA_SIZE = 1 << 20
 
+C = TypeVar("C", bound=Commands)
+"""The chain of commands that a kind of queue takes."""
 
-class Queue:
-    """A user-mode queue of one engine. One thread at a time may submit to it."""
+
+class Queue(Generic[C]):
+    """A user-mode queue of one engine. One thread at a time may submit to it.
+
+    Commands given to a queue gather in one open chain until `submit`, whether they are written as one
+    expression or as several statements.
+    """
 
     kind: QueueKind
     UNIT: int
@@ -41,6 +49,7 @@ class Queue:
         self._submissions = 0
         self._idle_submissions = 0
         self._closed = False
+        self._open: C | None = None
         self._mark = 0
         self._arena: Arena | None = None
         self._held: list[Buffer] = []
@@ -68,25 +77,35 @@ class Queue:
             undo.pop_all()
         device.tracker.add(self)
 
-    def record(self) -> Any:
-        """Begin a chain that is to be recorded with `finish()`."""
+    def record(self) -> C:
+        """Begin a chain of its own, which is to be recorded with `finish()`."""
         return self._commands()
 
-    def wait(self, semaphore: TimelineSemaphore, value: int) -> Any:
-        """Begin a chain with `wait`."""
-        return self._commands().wait(semaphore, value)
+    def wait(self, semaphore: TimelineSemaphore, value: int) -> C:
+        """Go on with the open chain: `Commands.wait`."""
+        return self._chain().wait(semaphore, value)
 
-    def signal(self, semaphore: TimelineSemaphore, value: int) -> Any:
-        """Begin a chain with `signal`."""
-        return self._commands().signal(semaphore, value)
+    def signal(self, semaphore: TimelineSemaphore, value: int) -> C:
+        """Go on with the open chain: `Commands.signal`."""
+        return self._chain().signal(semaphore, value)
 
-    def timestamp(self, buffer: Buffer, offset: int = 0) -> Any:
-        """Begin a chain with `timestamp`."""
-        return self._commands().timestamp(buffer, offset)
+    def timestamp(self, buffer: Buffer | BufferSlice, offset: int = 0) -> C:
+        """Go on with the open chain: `Commands.timestamp`."""
+        return self._chain().timestamp(buffer, offset)
 
-    def run(self, recording: Recording) -> Any:
-        """Begin a chain with a recording."""
-        return self._commands().run(recording)
+    def run(self, recording: Recording) -> C:
+        """Go on with the open chain: `Commands.run`."""
+        return self._chain().run(recording)
+
+    def submit(self) -> None:
+        """Submit the open chain; raises `CommandError` if nothing was given to the queue."""
+        if self._open is None or not self._open.pending:
+            raise CommandError(f"{self.describe()} was given no commands to submit")
+        self._open.submit()
+
+    def discard(self) -> None:
+        """Forget the open chain, for instance after one of its commands was refused."""
+        self._open = None
 
     def execute(self, commands: Commands) -> None:
         """Put a finished chain into the ring and ring the doorbell; `Commands.submit` calls this.
@@ -115,8 +134,12 @@ class Queue:
         raise NotImplementedError
 
     def wait_idle(self, timeout: float) -> None:
-        """Wait until all that was submitted is done; raises `WaitTimeoutError` or `GpuFaultError`."""
+        """Wait until all that was submitted is done; raises `WaitTimeoutError` or `GpuFaultError`.
+
+        Raises `CommandError` if there are commands that were not submitted: they would never be done.
+        """
         self.check_open()
+        self._refuse_forgotten_commands()
         self.device.raise_fault()
         if self._submissions == self._idle_submissions:
             return
@@ -148,7 +171,10 @@ class Queue:
             raise QueueClosedError(f"{self.describe()}, made at {self.site}, was closed")
 
     def close(self) -> None:
-        """Destroy the queue and then free its memory. Work that it has not done is abandoned."""
+        """Destroy the queue and then free its memory. Work that it has not done is abandoned.
+
+        Raises `CommandError`, when all that is done, if commands were given to the queue and never submitted.
+        """
         if self._closed:
             return
         self._closed = True
@@ -162,11 +188,14 @@ class Queue:
             undo.callback(self.ring.close)
             if self._arena is not None:
                 undo.callback(self._arena.close)
+        self._refuse_forgotten_commands()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_exception: object) -> None:
+        if kind is not None:
+            self.discard()
         self.close()
 
     def release(self) -> None:
@@ -198,9 +227,24 @@ class Queue:
         """Return commands of `size` bytes that do nothing."""
         raise NotImplementedError
 
-    def _commands(self) -> Commands:
+    def _commands(self) -> C:
         """Begin a chain."""
         raise NotImplementedError
+
+    def _chain(self) -> C:
+        """Return the open chain, a new one if there is none."""
+        chain = self._open
+        if chain is None or chain.done:
+            chain = self._open = self._commands()
+        return chain
+
+    def _refuse_forgotten_commands(self) -> None:
+        chain, self._open = self._open, None
+        if chain is not None and chain.pending:
+            raise CommandError(
+                f"{self.describe()}, made at {self.site}, was given commands that were never submitted: "
+                f"{chain.describe()}"
+            )
 
     def _put(self, code: bytes | bytearray | memoryview) -> None:
         self.ring.place(code, self._wait_for_space)

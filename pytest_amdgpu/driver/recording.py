@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_amdgpu.driver.errors import UseAfterFreeError
 from pytest_amdgpu.driver.resources import creation_site
@@ -18,7 +18,7 @@ class Recording:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: Queue[Any],
         memory: Buffer | None,
         invocation: bytes,
         signals: list[tuple[TimelineSemaphore, int]],

@@ -8,7 +8,7 @@ since recordings may still point to it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_amdgpu.driver.backend import PAGE, Location, MemoryRequest
 from pytest_amdgpu.driver.buffer import Buffer
@@ -51,7 +51,7 @@ class ScratchSetup:
 class Scratch:
     """The scratch memory of one queue."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue[Any]) -> None:
         self._queue = queue
         self.setup = ScratchSetup()
         self.buffers: list[Buffer] = []

@@ -120,7 +120,7 @@ class SdmaCommands(Commands):
         return self
 
 
-class SdmaQueue(Queue):
+class SdmaQueue(Queue[SdmaCommands]):
     """A queue of an SDMA engine."""
 
     kind = QueueKind.SDMA
@@ -140,37 +140,17 @@ class SdmaQueue(Queue):
         self.release_caches = encode(self.packets.gcr_req(gcr_control=_GL2_WRITE_BACK)) if caches else b""
         super().__init__(device, ring_size, engine=engine)
 
-    def record(self) -> SdmaCommands:
-        """Begin a chain that is to be recorded with `finish()`."""
-        return SdmaCommands(self)
-
-    def wait(self, semaphore: TimelineSemaphore, value: int) -> SdmaCommands:
-        """Begin a chain with `wait`."""
-        return SdmaCommands(self).wait(semaphore, value)
-
-    def signal(self, semaphore: TimelineSemaphore, value: int) -> SdmaCommands:
-        """Begin a chain with `signal`."""
-        return SdmaCommands(self).signal(semaphore, value)
-
-    def timestamp(self, buffer: Buffer | BufferSlice, offset: int = 0) -> SdmaCommands:
-        """Begin a chain with `timestamp`."""
-        return SdmaCommands(self).timestamp(buffer, offset)
-
-    def run(self, recording: Recording) -> SdmaCommands:
-        """Begin a chain with a recording."""
-        return SdmaCommands(self).run(recording)
-
     def copy(
         self, destination: Buffer | BufferSlice, source: Buffer | BufferSlice, size: int | None = None
     ) -> SdmaCommands:
-        """Begin a chain with `copy`."""
-        return SdmaCommands(self).copy(destination, source, size)
+        """Go on with the open chain: `SdmaCommands.copy`."""
+        return self._chain().copy(destination, source, size)
 
     def fill(
         self, destination: Buffer | BufferSlice, value: int, size: int | None = None, *, width: int = 1
     ) -> SdmaCommands:
-        """Begin a chain with `fill`."""
-        return SdmaCommands(self).fill(destination, value, size, width=width)
+        """Go on with the open chain: `SdmaCommands.fill`."""
+        return self._chain().fill(destination, value, size, width=width)
 
     def record_commands(self, commands: Commands) -> Recording:
         """Put a finished chain into memory, to be run by an INDIRECT packet."""
@@ -191,4 +171,3 @@ class SdmaQueue(Queue):
 
     def _commands(self) -> SdmaCommands:
         return SdmaCommands(self)
-

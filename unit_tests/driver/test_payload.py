@@ -134,6 +134,6 @@ def test_a_recording_longer_than_the_ring(fake: FakeKernel, device: Device, in_c
 
 def test_a_command_longer_than_a_part_is_refused(device: Device) -> None:
     queue = device.compute_queue("pm4", 4096)
-    chain = queue.dispatch(MadeKernel(), 64)
+    chain = queue.record().dispatch(MadeKernel(), 64)
     with pytest.raises(CommandError, match=r"a command of \d+ bytes does not fit the ring of pm4 queue 0"):
         list(chain.parts(100))
