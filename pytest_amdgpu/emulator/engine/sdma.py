@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.emulator.engine import atomics, transfer
+from pytest_amdgpu.emulator.engine.caches import gcr_maintenance
 from pytest_amdgpu.emulator.engine.compare import comparison
 from pytest_amdgpu.emulator.engine.errors import BadPacketError
+from pytest_amdgpu.emulator.engine.shader_memory import shader_memory
 from pytest_amdgpu.emulator.engine.stream import DwordQueue, Interpreter
 from pytest_amdgpu.emulator.engine.sub_window import copy_sub_window
 from pytest_amdgpu.packets.layout import Packet
@@ -79,8 +81,7 @@ class SdmaInterpreter(Interpreter):
             "TIMESTAMP_GET_GLOBAL": lambda packet: self._write_clock(packet, 0),
             "COND_EXE": self._cond_exe,
             "INDIRECT": self._indirect,
-            # The engine has no cache in front of memory, and the request concerns no other engine's.
-            "GCR_REQ": lambda packet: None,
+            "GCR_REQ": self._gcr_req,
         }
 
     def before(self, packet: Packet) -> None:
@@ -173,3 +174,6 @@ class SdmaInterpreter(Interpreter):
                 f"INDIRECT ends at dword {end:#x} of the ring, not at a multiple of {_INDIRECT_END}"
             )
         self.enter(base, packet["size"])
+
+    def _gcr_req(self, packet: Packet) -> None:
+        shader_memory(self.memory).maintain(gcr_maintenance(packet["gcr_control"]))

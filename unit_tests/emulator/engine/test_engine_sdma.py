@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pytest_amdgpu.emulator.engine.shader_memory import shader_memory
 from pytest_amdgpu.emulator.memory import Access, Reason
 from pytest_amdgpu.families.registry import family
 from pytest_amdgpu.packets.sdma import sdma_packets
@@ -242,8 +243,15 @@ def test_indirect_buffer_that_ends_inside_a_packet(bench, sdma, packets):
 
 
 @pytest.mark.parametrize("target", ["gfx1030", "gfx1100", "gfx1200"], indirect=True)
-def test_gcr_request_from_version_5_on(bench, sdma, packets):
-    sdma.run(packets.gcr_req(gcr_control=0xC3F0))
+def test_gcr_request_writes_the_l2_back(bench, sdma, packets):
+    block, copy = bench.block(), bench.block()
+    shaders = shader_memory(bench.memory)
+    with shaders.running():
+        shaders.write_u32(block.address, 5)
+    sdma.run(packets.copy_linear(block.address, copy.address, 3))
+    assert copy.u32[0] == 0
+    sdma.run(packets.gcr_req(gcr_control=0xC3F0), packets.copy_linear(block.address, copy.address, 3))
+    assert copy.u32[0] == 5
 
 
 def test_unknown_packet_is_shown(bench, sdma, packets):
