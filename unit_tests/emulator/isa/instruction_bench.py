@@ -93,7 +93,7 @@ class Bench:
     entries: Mapping[str, int]
     scalar: bool
 
-    def run(self, label: str, inputs: Words, lds_bytes: int = 0) -> Words:
+    def run(self, label: str, inputs: Words, *, lds_bytes: int = 0, scratch_lane_bytes: int = 0) -> Words:
         """Run one instruction on rows of input dwords (vector: whole groups of 64); rows of output dwords."""
         machine = Machine(self.target)
         code = machine.upload(np.frombuffer(self.code + bytes(256), np.uint8))
@@ -102,7 +102,14 @@ class Bench:
         addresses = (source.address, result.address)
         user = [part for at in addresses for part in (at & 0xFFFFFFFF, at >> 32)]
         groups, block = (len(inputs), 1) if self.scalar else (len(inputs) // 64, 64)
-        machine.run(code.address + self.entries[label], user, groups=groups, block=block, lds_bytes=lds_bytes)
+        machine.run(
+            code.address + self.entries[label],
+            user,
+            groups=groups,
+            block=block,
+            lds_bytes=lds_bytes,
+            scratch_lane_bytes=scratch_lane_bytes,
+        )
         return result.data.view(np.uint32).reshape(len(inputs), 8).copy()
 
 

@@ -1,7 +1,7 @@
 """Floating-point vector instructions against exact arithmetic, and approximations within their tolerance.
 
-Definitions: CDNA3 ISA 12.7 to 12.11, RDNA3 ISA 16.7 to 16.12. A result that is a NaN must be a NaN; its payload
-is not compared. Operands have no signalling NaNs except where a class is tested.
+Definitions: CDNA3 ISA 12.7 to 12.11, RDNA3 ISA 16.7 to 16.12. A result that is a NaN must be a NaN; its
+payload is not compared. Operands have no signalling NaNs except where a class is tested.
 """
 
 from __future__ import annotations
@@ -607,7 +607,7 @@ def test_floating_dot_products_of_small_integers_are_exact(
 
 
 TOLERANCE_ULP = {"exp": 1, "log": 1, "rcp": 1, "rcp_iflag": 1, "rsq": 1, "sqrt": 1}
-"""The accuracy that the manuals state for f32 (CDNA3 ISA 12.8, RDNA3 ISA 16.8); sine and cosine: see below."""
+"""The accuracy that the manuals state for f32 (CDNA3 ISA 12.8, RDNA3 ISA 16.8)."""
 
 
 @targets

@@ -310,6 +310,11 @@ ROWS: list[Row] = [
     ),
     row(*two("v_pack_b32_f16"), low(lambda a, b, c: a & M16 | (b & M16) << 16)),
     row(*two("v_pack_b32_f16", modifiers=" op_sel:[1,0,0]"), low(lambda a, b, c: a >> 16 | (b & M16) << 16)),
+    row(
+        "v_accvgpr_write_b32 a3, v2\ns_nop 3\nv_accvgpr_mov_b32 a4, a3\nv_accvgpr_read_b32 v8, a4",
+        None,
+        low(lambda a, b, c: a),
+    ),
 ]
 
 # 16-bit results: (gfx942, gfx1100, oracle, whether gfx942 keeps the destination's high half)
@@ -563,6 +568,15 @@ def test_masked_quad_sums_fill_four_registers(target: str, require_tool: Callabl
         assert got[:4] == expected
 
 
+def test_accumulating_dot_products(require_tool: Callable[[str], str]) -> None:
+    rows = {"v_dot4c_i32_i8": 8, "v_dot8c_i32_i4": 4, "v_dot2c_i32_i16": 16}
+    programs = bench(require_tool, "gfx942", {name: f"{name} v8, v2, v4" for name in rows})
+    words = inputs(12)
+    for name, bits in rows.items():
+        for line, got in zip(words.tolist(), programs.run(name, words).tolist(), strict=True):
+            assert got[0] == dot(bits, True, True)(line[0], line[2], line[8]) & M32, name
+
+
 @pytest.mark.parametrize("target", ["gfx942", "gfx1100"])
 def test_lower_lanes_are_counted(target: str, require_tool: Callable[[str], str]) -> None:
     programs = bench(
@@ -577,3 +591,66 @@ def test_lower_lanes_are_counted(target: str, require_tool: Callable[[str], str]
         below = (1 << i % wave_size) - 1
         assert low_counts[i] == (line[2] + (line[0] & below & M32).bit_count()) & M32
         assert high_counts[i] == (line[2] + (line[0] & below >> 32).bit_count()) & M32
+
+
+INTEGER_PREDICATES: dict[str, Callable[[int, int], bool]] = {
+    "f": lambda a, b: False,
+    "lt": lambda a, b: a < b,
+    "eq": lambda a, b: a == b,
+    "le": lambda a, b: a <= b,
+    "gt": lambda a, b: a > b,
+    "ne": lambda a, b: a != b,
+    "ge": lambda a, b: a >= b,
+    "t": lambda a, b: True,
+}
+
+
+@pytest.mark.parametrize("target", ["gfx942", "gfx1100"])
+@pytest.mark.parametrize("bits", [16, 32, 64])
+def test_integer_comparisons(target: str, bits: int, require_tool: Callable[[str], str]) -> None:
+    gfx11 = target == "gfx1100"
+    sources = "v[2:3], v[4:5]" if bits == 64 else "v2.l, v4.l" if gfx11 and bits == 16 else "v2, v4"
+    names = [
+        (name, sign)
+        for name in INTEGER_PREDICATES
+        for sign in "iu"
+        if not (gfx11 and bits == 16 and name in "ft")
+    ]
+    texts = {f"{name}_{sign}": f"v_cmp_{name}_{sign}{bits} {{o}}, {sources}" for name, sign in names}
+    execute = "" if gfx11 else "{o}, "
+    texts |= {f"x{name}_{sign}": f"v_cmpx_{name}_{sign}{bits} {execute}{sources}" for name, sign in names}
+    programs = bench(require_tool, target, texts)
+    words = inputs(9)
+    words[::4, 2:4] = words[::4, 0:2]
+    for name, sign in names:
+        plain, changed = programs.run(f"{name}_{sign}", words), programs.run(f"x{name}_{sign}", words)
+        for line, got, after in zip(words.tolist(), plain.tolist(), changed.tolist(), strict=True):
+            a, b, _ = operands(line)
+            if sign == "i":
+                a, b = signed(a, bits), signed(b, bits)
+            else:
+                a, b = (x & (1 << bits) - 1 for x in (a, b))
+            expected = INTEGER_PREDICATES[name](a, b)
+            assert (got[5], got[6]) == (expected, 1), (name, sign, a, b)
+            assert after[6] == expected, (name, sign, a, b)
+            assert gfx11 or after[5] == expected, (name, sign, a, b)
+
+
+@pytest.mark.parametrize("target", ["gfx942", "gfx1100"])
+def test_literals_and_inline_constants_as_wide_as_the_type(
+    target: str, require_tool: Callable[[str], str]
+) -> None:
+    texts = {
+        "inline": "v_cmp_eq_u64 {o}, -3, v[2:3]",
+        "unsigned": "v_cmp_eq_u64 vcc, 0x80000003, v[2:3]",
+        "signed": "v_cmp_eq_i64 vcc, 0x80000003, v[2:3]",
+    }
+    values = {"inline": M64 - 2, "unsigned": 0x80000003, "signed": 0xFFFFFFFF80000003}
+    if target == "gfx1100":
+        texts = {name: text.replace("vcc", "vcc_lo") for name, text in texts.items()}
+    programs = bench(require_tool, target, texts)
+    for name, value in values.items():
+        words = inputs(10)[:64]
+        words[::2, 0], words[::2, 1] = value & M32, value >> 32
+        column = 5 if name == "inline" else 4
+        assert programs.run(name, words)[:, column].tolist() == [1, 0] * 32, name

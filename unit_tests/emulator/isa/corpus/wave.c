@@ -10,8 +10,10 @@
 #define WAVE 64
 #endif
 
+static u32 item(void) { return __builtin_amdgcn_workgroup_id_x() * WAVE + __builtin_amdgcn_workitem_id_x(); }
+
 KERNEL lanes(const GLOBAL u32 *in, GLOBAL u32 *out, u32 count) {
-    u32 i = work_item();
+    u32 i = item();
     if (i >= count)
         return;
     u32 a = in[i];
@@ -86,7 +88,7 @@ LDS f32 sharedf[64];
 LDS u8 shared8[1024];
 
 KERNEL lds(const GLOBAL u32 *in, GLOBAL u32 *out, u32 count) {
-    u32 i = __builtin_amdgcn_workitem_id_x(), at = work_item();
+    u32 i = __builtin_amdgcn_workitem_id_x(), at = item();
     u32 a = in[at];
     GLOBAL u32 *r = out + at * ROW;
     u32 n = 0;
@@ -133,7 +135,7 @@ KERNEL lds(const GLOBAL u32 *in, GLOBAL u32 *out, u32 count) {
 }
 
 KERNEL memory_atomics(GLOBAL u32 *words, GLOBAL u64 *longs, GLOBAL f32 *floats, GLOBAL f64 *doubles, GLOBAL u32 *tickets) {
-    u32 i = work_item(), key = i & 7;
+    u32 i = item(), key = i & 7;
     u32 a = i * 2654435761u + 12345u;
     u64 b = (u64)a * 0x123456789ull;
 #define EACH(op, base, type, value, p) __scoped_atomic_fetch_##op(&p[base * 8 + key], (type)(value), __ATOMIC_RELAXED, __MEMORY_SCOPE_SYSTEM)
@@ -172,7 +174,7 @@ KERNEL memory_atomics(GLOBAL u32 *words, GLOBAL u64 *longs, GLOBAL f32 *floats, 
 }
 
 KERNEL flat(GLOBAL u32 *in, GLOBAL u32 *out, u32 count) {
-    u32 i = work_item();
+    u32 i = item();
     u32 a = in[i];
     u32 private_words[4] = {a, a + 1, a + 2, a + 3};
     shared32[__builtin_amdgcn_workitem_id_x()] = a ^ 0x5555;
