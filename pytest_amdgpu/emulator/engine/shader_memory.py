@@ -81,6 +81,11 @@ class CachedMapping(Mapping):
         """The cached quadwords."""
         return self.data.data.cast("Q")
 
+    @property
+    def filled(self) -> bool:
+        """Whether the caches hold anything of it."""
+        return self._copy is not None
+
     def write_back(self) -> None:
         """Write the dwords that shaders have changed to memory."""
         if self.base is None or self._copy is None:
@@ -157,13 +162,21 @@ class ShaderMemory(AddressSpace):
             while self._maintenance:
                 self._turn.wait()
             self._running += 1
-        try:
             self._follow()
+        try:
             yield
         finally:
             with self._turn:
                 self._running -= 1
                 self._turn.notify_all()
+
+    def idle(self) -> None:
+        """Let go of the page table and of buffers without data in the caches: no shaders run for now."""
+        with self._turn:
+            if not self._running:
+                self._seen = -1
+                self._table = ([], [])
+                self._keep({mapping: cached for mapping, cached in self._cached.items() if cached.filled})
 
     def maintain(self, maintenance: Maintenance) -> None:
         """Write back, so that everybody sees what shaders wrote; invalidate, so that they see memory."""
@@ -174,38 +187,45 @@ class ShaderMemory(AddressSpace):
             self._maintenance += 1
             while self._running:
                 self._turn.wait()
-            self._follow()
-            for mapping in self._cached.values():
+            self._keep(self._cached)
+            for cached in self._cached.values():
                 if write_back:
-                    mapping.write_back()
+                    cached.write_back()
                 if invalidate:
-                    mapping.invalidate()
+                    cached.invalidate()
             self.version += invalidate
             self._maintenance -= 1
             self._turn.notify_all()
 
     def find_cached(self, address: int) -> CachedMapping | None:
-        """Return the cached mapping that holds an address, None where memory is not cached."""
-        self._follow()
-        mapping = self.find(address)
-        return mapping if isinstance(mapping, CachedMapping) else None
+        """Return the cached mapping that holds an address, None where the caches have nothing."""
+        memory = self._memory()
+        mapping = memory.find(address) if memory is not None else None
+        return self._cached.get(mapping) if mapping is not None else None
+
+    def _keep(self, cached: dict[Mapping, CachedMapping]) -> None:
+        """Drop what is not mapped any more: the memory behind it may be gone."""
+        memory = self._memory()
+        if memory is not None:
+            self._cached = {
+                mapping: view for mapping, view in cached.items() if memory.find(mapping.start) is mapping
+            }
 
     def _follow(self) -> None:
-        """Take over changes of the page table."""
+        """Take over the page table if it has changed."""
         memory = self._memory()
         if memory is None or memory.version == self._seen:
             return
-        with self._lock:
-            self._seen = memory.version
-            mappings = memory.mappings
-            self._cached = {
-                mapping: self._cached.get(mapping) or CachedMapping(mapping)
-                for mapping in mappings
-                if _is_cacheable(mapping)
-            }
-            table = [self._cached.get(mapping, mapping) for mapping in mappings]
-            self._table = ([mapping.start for mapping in table], table)
-            self.version += 1
+        self._seen = memory.version
+        mappings = memory.mappings
+        self._cached = {
+            mapping: self._cached.get(mapping) or CachedMapping(mapping)
+            for mapping in mappings
+            if _is_cacheable(mapping)
+        }
+        table = [self._cached.get(mapping, mapping) for mapping in mappings]
+        self._table = ([mapping.start for mapping in table], table)
+        self.version += 1
 
 
 class CommandMemory:

@@ -82,6 +82,8 @@ class Shaders:
                 if flight.done is not None:
                     flight.done()
             self._queue.checkpoint()
+        if flights and not self._flights:
+            self.memory.idle()
         return bool(flights)
 
     def drain(self) -> None:

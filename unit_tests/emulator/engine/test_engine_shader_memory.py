@@ -133,6 +133,27 @@ def test_page_table_is_followed(bench, shaders, block):
         assert isinstance(shaders.find(later.address), CachedMapping)
 
 
+def test_memory_that_is_unmapped_is_not_touched_again(bench, shaders, block):
+    with shaders.running():
+        shaders.write_u32(block.address, 1)
+    bench.memory.unmap(bench.memory.find(block.address))
+    shaders.maintain(Maintenance(True, True))
+    assert block.u32[0] == 0
+
+
+def test_idle_caches_hold_no_memory_but_what_they_have_data_of(bench, shaders):
+    used, unused = bench.block(), bench.block()
+    with shaders.running():
+        shaders.write_u32(used.address, 1)
+    shaders.idle()
+    held = [mapping.start for mapping in shaders._cached]
+    assert held == [used.address]
+    assert not shaders.mappings
+    with shaders.running():
+        assert shaders.read_u32(used.address) == 1
+        assert shaders.read_u32(unused.address) == 0
+
+
 def test_maintenance_waits_for_running_shaders(shaders, block):
     started, go, done = threading.Event(), threading.Event(), []
 
