@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
 
 
+@pytest.fixture
+def finish(make_queue):
+    """Return a function that makes a recording of a chain; it is freed before its queue is closed."""
+    with ExitStack() as free:
+
+        def make(chain):
+            recording = chain.finish()
+            free.callback(recording.free)
+            # Runs first: a recording must not be freed while its queue may still execute it.
+            free.callback(recording.queue.wait_idle, 10)
+            return recording
+
+        yield make
+
+
 def test_a_recorded_copy_takes_what_is_there_when_it_runs(
-    sdma_queue, vram_buffer, gtt_buffer, timeline_semaphore, rng
+    sdma_queue, finish, vram_buffer, gtt_buffer, timeline_semaphore, rng
 ):
     source, target = gtt_buffer(10_000), vram_buffer(10_000)
-    recording = sdma_queue.record().copy(target, source).finish()
+    recording = finish(sdma_queue.record().copy(target, source))
     for value in range(1, 6):
         source.array[:] = rng.integers(0, 256, source.size, dtype=np.uint8)
         recording.submit()
@@ -20,11 +37,13 @@ def test_a_recorded_copy_takes_what_is_there_when_it_runs(
 
 
 @pytest.mark.parametrize("kind", ["pm4", "aql"])
-def test_a_recorded_dispatch_runs_each_time(kind, make_queue, suite_kernel, gtt_buffer, timeline_semaphore):
+def test_a_recorded_dispatch_runs_each_time(
+    kind, make_queue, finish, suite_kernel, gtt_buffer, timeline_semaphore
+):
     queue = make_queue(kind)
     counter, out = gtt_buffer(4), gtt_buffer(4 * 640)
     counter.array[:] = 0
-    recording = queue.record().dispatch(suite_kernel("atomics", "tickets"), 64, [out, counter, 64]).finish()
+    recording = finish(queue.record().dispatch(suite_kernel("atomics", "tickets"), 64, [out, counter, 64]))
     for _ in range(10):
         recording.submit()
     queue.signal(timeline_semaphore, 1).submit()
@@ -33,7 +52,9 @@ def test_a_recorded_dispatch_runs_each_time(kind, make_queue, suite_kernel, gtt_
 
 
 @pytest.mark.parametrize("kind", ["pm4", "aql"])
-def test_a_recorded_chain_keeps_its_order(kind, make_queue, suite_kernel, gtt_buffer, timeline_semaphore):
+def test_a_recorded_chain_keeps_its_order(
+    kind, make_queue, finish, suite_kernel, gtt_buffer, timeline_semaphore
+):
     """Each dispatch of the recording reads what the one before it wrote."""
     queue = make_queue(kind)
     add, one, total = suite_kernel("vector_add"), gtt_buffer(4 * 100), gtt_buffer(4 * 100)
@@ -42,7 +63,7 @@ def test_a_recorded_chain_keeps_its_order(kind, make_queue, suite_kernel, gtt_bu
     chain = queue.record()
     for _ in range(8):
         chain.dispatch(add, 100, [total, total, one, 100])
-    recording = chain.finish()
+    recording = finish(chain)
     for _ in range(3):
         recording.submit()
     queue.signal(timeline_semaphore, 1).submit()
