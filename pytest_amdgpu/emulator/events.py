@@ -45,6 +45,8 @@ class Event:
     memory: HsaMemoryExceptionData | None = None
     hardware: HsaHwExceptionData | None = None
     waiters: list[_Waiter] = field(default_factory=list)
+    served_queue: int | None = None
+    """The queue whose interrupt emptied the slot last."""
 
     def signal(self) -> None:
         """Activate all who wait; without waiters, or without auto-reset, stay signalled."""
@@ -155,7 +157,7 @@ class EventTable:
         with self._lock:
             self._find_signal(event_id).signaled = False
 
-    def signal_interrupt(self, event_id: int, bits: int) -> list[int]:
+    def signal_interrupt(self, event_id: int, bits: int, queue_id: int = 0) -> list[int]:
         """Deliver an interrupt whose context id has `bits` bits, and return the ids of the events signalled.
 
         When the id names no event whose slot was written, every event with a written slot is signalled, as
@@ -179,9 +181,22 @@ class EventTable:
             for event in found:
                 if event.type == EventType.SIGNAL:
                     slots[event.id] = UNSIGNALED
+                    event.served_queue = queue_id
                     event.signal()
                     delivered.append(event.id)
             return delivered
+
+    def overtaken(self, event_id: int, queue_id: int) -> bool:
+        """Whether the interrupt of another queue was served with what this queue wrote to the slot.
+
+        That is how it goes when two queues signal one event at the same time, and nothing is lost by it.
+        """
+        with self._lock:
+            event = self._events.get(event_id)
+            if event is None or event.served_queue in (None, queue_id):
+                return False
+            event.served_queue = queue_id
+            return True
 
     def slot(self, event_id: int) -> int | None:
         """Return what the slot of an event holds, None if the id has no slot."""

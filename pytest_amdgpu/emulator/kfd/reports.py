@@ -69,8 +69,8 @@ class QueueReports:
             # Dropped in the interrupt handler on GC 9.4.1 and later; also what a fence without event sends.
             self.log("end-of-pipe interrupt with context id 0 is not delivered")
             return
-        delivered = events.signal_interrupt(event_id, _CONTEXT_ID_BITS[source])
-        if event_id in delivered:
+        delivered = events.signal_interrupt(event_id, _CONTEXT_ID_BITS[source], self._queue_id)
+        if event_id in delivered or events.overtaken(event_id, self._queue_id):
             return
         if delivered:
             self.misuse(

@@ -327,6 +327,23 @@ def test_interrupt_that_finds_no_event_is_a_driver_bug_seen_at_the_next_call(
     assert wait_for(client, event)[0] == kfd.WaitResult.TIMEOUT
 
 
+def test_two_queues_that_signal_one_event_at_once_are_no_bug(
+    client: Client, engines: list[StubEngine]
+) -> None:
+    """Both write the slot, then both interrupt: the first interrupt empties the slot for both."""
+    client.create_queue()
+    client.create_queue()
+    event, slots = signal_event(client)
+    slots[event] = 1
+    for engine in engines:
+        engine.context.host.interrupt(event, "eop")
+    client.call(KfdIoctl.GET_VERSION)
+    assert wait_for(client, event)[0] == kfd.WaitResult.COMPLETE
+    engines[1].context.host.interrupt(event, "eop")
+    with pytest.warns(KfdMisuse, match="nothing was written to the event's slot"):
+        client.call(KfdIoctl.GET_VERSION)
+
+
 def test_interrupt_with_a_wrong_id_finds_written_slots_but_is_a_driver_bug(
     client: Client, engines: list[StubEngine]
 ) -> None:
