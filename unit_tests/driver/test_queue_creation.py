@@ -205,7 +205,7 @@ def test_a_queue_that_cannot_be_preempted_is_gone_and_a_fault(fake: FakeKernel, 
 def test_a_closed_queue_takes_no_work(device: Device, kind: str) -> None:
     queue = make(device, kind)
     semaphore = device.timeline_semaphore()
-    chain = queue.signal(semaphore, 1)
+    chain = queue.record().signal(semaphore, 1)
     recording = queue.record().signal(semaphore, 2).finish()
     queue.close()
     for use in (chain.submit, recording.submit, lambda: queue.wait_idle(1.0)):

@@ -69,14 +69,14 @@ def test_more_than_a_wave_can_have_is_refused(device: Device) -> None:
         with pytest.raises(LaunchError, match=r"hungry: .* bytes of private memory per work-item"):
             queue.scratch.require(1 << 26, "hungry")
         with pytest.raises(LaunchError, match="hungry"):
-            queue.dispatch(MadeKernel("hungry", private_segment_size=1 << 26), 64)
+            queue.record().dispatch(MadeKernel("hungry", private_segment_size=1 << 26), 64)
 
 
 def test_a_dispatch_takes_what_it_needs(device: Device) -> None:
     with device.compute_queue("pm4", 4096) as queue:
-        queue.dispatch(MadeKernel(), 64)
+        queue.record().dispatch(MadeKernel(), 64)
         assert not queue.scratch.buffers
-        queue.dispatch(MadeKernel(private_segment_size=20), 64)
+        queue.record().dispatch(MadeKernel(private_segment_size=20), 64)
         assert queue.scratch.setup.lane_size == 32
 
 
