@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from instruction_bench import SCALAR_IN, Words, bench
 
+from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
+
 M32, M64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 Result = tuple[int, "int | bool | None"]
 Oracle = Callable[[int, int, int, int], Result]
@@ -504,6 +506,19 @@ def test_waits_and_hints_change_nothing(target: str, require_tool: Callable[[str
         result = programs.run(label, words)
         assert (result[:, :2] == words[:, 4:6]).all()
         assert (result[:, 6] == words[:, 10]).all()
+
+
+def test_gfx11_asks_for_the_clock_by_message(require_tool: Callable[[str], str]) -> None:
+    texts = {
+        "wide": "s_sendmsg_rtn_b64 s[6:7], sendmsg(MSG_RTN_GET_REALTIME)\n s_waitcnt lgkmcnt(0)\n"
+        " s_sendmsg_rtn_b64 s[24:25], sendmsg(MSG_RTN_GET_REALTIME)\n s_waitcnt lgkmcnt(0)\n"
+        " s_sub_u32 s24, s24, s6\n s_subb_u32 s25, s25, s7",
+        "other": "s_sendmsg_rtn_b32 s24, sendmsg(MSG_RTN_GET_DOORBELL)",
+    }
+    programs = bench(require_tool, "gfx1100", texts, scalar=True)
+    assert (programs.run("wide", inputs(18, 2))[:, 1] == 0).all()
+    with pytest.raises(IllegalInstruction, match="nobody answers message 0x80 of s_sendmsg_rtn_b32"):
+        programs.run("other", inputs(18, 1))
 
 
 def test_counters_advance(require_tool: Callable[[str], str]) -> None:

@@ -9,6 +9,8 @@ from pytest_amdgpu.emulator.isa.decode.instruction import OperandKind
 from pytest_amdgpu.emulator.isa.ir import I32, I64, Value
 from pytest_amdgpu.emulator.isa.semantics.rows import Semantic, Table, nothing
 
+_MESSAGE_REALTIME = 0x83
+"""MSG_RTN_GET_REALTIME of s_sendmsg_rtn (RDNA3 ISA 4.4, table of messages)."""
 _HWREG_MODE = 1
 """Number of the MODE register (RDNA3 ISA, table of hardware registers)."""
 
@@ -68,6 +70,16 @@ def sleep(b: Builder) -> None:
 def send_message(b: Builder) -> None:
     """Send a message; M0 is its data."""
     b.message(b.imm())
+
+
+def send_message_and_receive(b: Builder) -> None:
+    """Ask for a value: the constant-frequency counter is the one question that is answered."""
+    message = b.imm()
+    if message != _MESSAGE_REALTIME:
+        b.illegal(f"nobody answers message {message:#x} of {b.inst.name}")
+        return
+    now = b.clock("realtime")
+    b.dst(now if b.inst.destinations[0].count == 2 else b.lo32(now))
 
 
 def halt(b: Builder) -> None:
@@ -145,6 +157,8 @@ TABLE: Table = {
     "s_sethalt": halt,
     "s_trap": trap,
     "s_sendmsg": send_message,
+    "s_sendmsg_rtn_b32": send_message_and_receive,
+    "s_sendmsg_rtn_b64": send_message_and_receive,
     "s_getreg_b32": get_register,
     "s_setreg_b32": set_register,
     "s_setreg_imm32_b32": set_register_literal,
@@ -165,9 +179,12 @@ TABLE: Table = {
             "s_wait_idle",
             "s_delay_alu",
             "s_clause",
-            "s_inst_prefetch",
             "s_set_inst_prefetch_distance",
             "s_setprio",
+            "s_wakeup",
+            "s_wait_event",
+            "v_pipeflush",
+            "v_clrexcp",
             "s_icache_inv",
             "s_incperflevel",
             "s_decperflevel",

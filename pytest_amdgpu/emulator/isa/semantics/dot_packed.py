@@ -72,25 +72,20 @@ def packed_move(b: Builder) -> None:
 # ---- mixed precision --------------------------------------------------------------------------------------
 
 
-def _mixed(b: Builder, *, fused: bool) -> Value:
-    x, y, z = (b.src_mix(i) for i in range(3))
-    return b.fma(x, y, z) if fused else b.fadd(b.fmul(x, y), z)
+def _mixed(b: Builder) -> Value:
+    return b.fma(*(b.src_mix(i) for i in range(3)))
 
 
-def mix_f32(*, fused: bool) -> Semantic:
+def mix_f32(b: Builder) -> None:
     """x * y + z of F16 and F32 sources, as F32."""
-
-    def build(b: Builder) -> None:
-        b.dst(_mixed(b, fused=fused))
-
-    return build
+    b.dst(_mixed(b))
 
 
-def mix_half(*, fused: bool, high: bool) -> Semantic:
+def mix_half(*, high: bool) -> Semantic:
     """The same, rounded once more to F16, into one half of the destination; the other half is kept."""
 
     def build(b: Builder) -> None:
-        half = b.fptrunc(_mixed(b, fused=fused), F16)
+        half = b.fptrunc(_mixed(b), F16)
         if b.mod("clamp"):
             half = b.clamp01(half)
         register = b.dst_vgpr_index()
@@ -268,12 +263,9 @@ TABLE: Table = {
     "v_pk_mad_i16": multiply_add_16(signed=True),
     "v_pk_fmac_f16": packed_accumulate,
     "v_pk_mov_b32": packed_move,
-    "v_fma_mix_f32": mix_f32(fused=True),
-    "v_fma_mixlo_f16": mix_half(fused=True, high=False),
-    "v_fma_mixhi_f16": mix_half(fused=True, high=True),
-    "v_mad_mix_f32": mix_f32(fused=False),
-    "v_mad_mixlo_f16": mix_half(fused=False, high=False),
-    "v_mad_mixhi_f16": mix_half(fused=False, high=True),
+    "v_fma_mix_f32": mix_f32,
+    "v_fma_mixlo_f16": mix_half(high=False),
+    "v_fma_mixhi_f16": mix_half(high=True),
     "v_dot2_i32_i16": dot_int(16, signed=True),
     "v_dot2_u32_u16": dot_int(16, signed=False),
     "v_dot4_i32_i8": dot_int(8, signed=True),

@@ -87,8 +87,6 @@ _SINGLE = {
     "v_cvt_pk_norm_u16_f32": "v_cvt_pknorm_u16_f32",
     "v_cvt_pk_rtz_f16_f32": "v_cvt_pkrtz_f16_f32",
     "v_dot2acc_f32_f16": "v_dot2c_f32_f16",
-    "v_accvgpr_read": "v_accvgpr_read_b32",
-    "v_accvgpr_write": "v_accvgpr_write_b32",
     "ds_storexchg_rtn_b32": "ds_wrxchg_rtn_b32",
     "ds_storexchg_rtn_b64": "ds_wrxchg_rtn_b64",
     "ds_load_addtid_b32": "ds_read_addtid_b32",

@@ -59,6 +59,13 @@ def fma_zero_wins(b: Builder, x: Value, y: Value, z: Value) -> Value:
     return b.select(zero, b.fadd(z, 0.0), b.fma(x, y, z))
 
 
+def multiply_lit(b: Builder, x: Value, y: Value, z: Value) -> Value:
+    """x * y for lighting; the lowest number where y is that, -infinity or NaN, or z is not positive."""
+    lowest = -3.4028234663852886e38
+    dark = b.or_(b.not_(b.fgt(y, lowest)), b.not_(b.fgt(z, 0.0)))
+    return b.select(dark, lowest, multiply_zero_wins(b, x, y))
+
+
 def median(b: Builder, x: Value, y: Value, z: Value) -> Value:
     """The middle one of three; with a NaN among them the smallest of the numbers.
 
@@ -179,8 +186,6 @@ def _arithmetic() -> Table:
     table: Table = {}
     both: dict[str, Binary] = {
         "add": Builder.fadd,
-        "sub": Builder.fsub,
-        "subrev": swapped(Builder.fsub),
         "mul": Builder.fmul,
         "min": Builder.fmin,
         "max": Builder.fmax,
@@ -202,18 +207,15 @@ def _arithmetic() -> Table:
         table[f"v_fmac_{suffix}"] = accumulate(type_, Builder.fma)
         table[f"v_ldexp_{suffix}"] = scale(type_)
     for suffix, type_ in (("f16", F16), ("f32", F32)):
-        table[f"v_mad_{suffix}"] = kept_high(type_, multiply_add)
-        table[f"v_mac_{suffix}"] = accumulate(type_, multiply_add)
+        table[f"v_sub_{suffix}"] = binary(type_, Builder.fsub)
+        table[f"v_subrev_{suffix}"] = binary(type_, swapped(Builder.fsub))
         table[f"v_min3_{suffix}"] = kept_high(type_, nested(Builder.fmin))
         table[f"v_max3_{suffix}"] = kept_high(type_, nested(Builder.fmax))
         table[f"v_med3_{suffix}"] = kept_high(type_, median)
         table[f"v_minmax_{suffix}"] = ternary(type_, chained(Builder.fmin, Builder.fmax))
         table[f"v_maxmin_{suffix}"] = ternary(type_, chained(Builder.fmax, Builder.fmin))
         # The constant is an operand in its place: x * K + y and x * y + K.
-        for name in ("fmamk", "fmaak"):
-            table[f"v_{name}_{suffix}"] = ternary(type_, Builder.fma)
-        for name in ("madmk", "madak"):
-            table[f"v_{name}_{suffix}"] = ternary(type_, multiply_add)
+        table[f"v_fmamk_{suffix}"] = table[f"v_fmaak_{suffix}"] = ternary(type_, Builder.fma)
     return table
 
 
@@ -222,6 +224,11 @@ TABLE: Table = {
     **_approximations(),
     "v_fma_legacy_f16": ternary(F16, Builder.fma),
     "v_mad_legacy_f16": ternary(F16, multiply_add),
+    "v_mad_f16": kept_high(F16, multiply_add),
+    "v_mac_f16": accumulate(F16, multiply_add),
+    "v_madmk_f16": ternary(F16, multiply_add),
+    "v_madak_f16": ternary(F16, multiply_add),
+    "v_mullit_f32": ternary(F32, multiply_lit),
     "v_mul_legacy_f32": binary(F32, multiply_zero_wins),
     "v_mul_dx9_zero_f32": binary(F32, multiply_zero_wins),
     "v_fma_dx9_zero_f32": ternary(F32, fma_zero_wins),
