@@ -1,20 +1,23 @@
 """LLVM's AMDGPU disassembler as a function over many encodings, safe against its crashes.
 
 Development only: the opcode tables are generated with it and the decoder tests use it as their oracle.
-LLVM 22 dies on some random words of gfx9, so the work is done in forked children that are replaced when they
-die.
+LLVM 22 dies on some random words of gfx9. So the work is done by a server process of its own, which forks
+workers and replaces those that die; the caller's process, which may have threads, never forks.
 
-    python tools/llvm_disassembler.py gfx942 < lines-of-hex-bytes
+    python tools/llvm_disassembler.py gfx942 [features] < lines-of-hex-bytes
 
-prints for each line `size<TAB>text`, size 0 where LLVM finds no instruction and -1 where it crashed.
+is that server: it answers each line with `size<TAB>text`, size 0 where LLVM finds no instruction and -1 where
+it crashed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -68,57 +71,26 @@ class _Disassembler:
         return size, " ".join(self._text.value.decode().split()) if size else ""
 
 
-class LlvmDisassembler:
-    """A child process that disassembles; replaced when LLVM crashes in it. Use as a context manager.
+class _Worker:
+    """A forked child with LLVM in it, replaced when LLVM kills it."""
 
-    `target` is a CPU name of LLVM, `features` its list, for example "+wavefrontsize64".
-    """
-
-    CHUNK = 256
-    """Codes per round trip: few enough that question and answer fit the pipes' buffers."""
-
-    def __init__(self, target: str, features: str = "") -> None:
-        self._target, self._features = target, features
-        # Loaded here too: a child that dies at once would hide a bad target name.
-        self._disassembler = _Disassembler(target, features)
-        self._child = 0
+    def __init__(self, disassembler: _Disassembler) -> None:
+        self._disassembler = disassembler
         self._start()
 
-    def __enter__(self) -> LlvmDisassembler:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop()
-
-    def __call__(self, codes: Iterable[bytes]) -> list[tuple[int, str]]:
-        """First instruction of each byte string: (size in bytes, text), (0, "") if LLVM finds none.
-
-        A code that crashes LLVM gives (CRASHED, "").
-        """
-        todo = list(codes)
-        results: list[tuple[int, str]] = []
-        while len(results) < len(todo):
-            chunk = todo[len(results) : len(results) + self.CHUNK]
-            answers = self._ask(chunk)
-            results += answers
-            if len(answers) < len(chunk):
-                results.append((CRASHED, ""))
-                self._stop()
-                self._start()
-        return results
-
-    def _ask(self, chunk: list[bytes]) -> list[tuple[int, str]]:
-        """The answers up to the one at which the child died."""
-        self._questions.write("".join(f"{code.hex()}\n" for code in chunk))
+    def ask(self, line: str) -> str:
+        """The answer to a line of hex digits."""
+        self._questions.write(line)
         self._questions.flush()
-        answers = []
-        for _ in chunk:
-            line = self._answers.readline()
-            if not line.endswith("\n"):
-                break
-            size, text = line.rstrip("\n").split("\t", 1)
-            answers.append((int(size), text))
-        return answers
+        answer = self._answers.readline()
+        if answer.endswith("\n"):
+            return answer
+        with contextlib.suppress(BrokenPipeError):
+            self._questions.close()
+        self._answers.close()
+        os.waitpid(self._child, 0)
+        self._start()
+        return f"{CRASHED}\t\n"
 
     def _start(self) -> None:
         question_reader, question_writer = os.pipe()
@@ -127,10 +99,10 @@ class LlvmDisassembler:
         if self._child == 0:
             os.close(question_writer)
             os.close(answer_reader)
+            faulthandler.disable()
             try:
                 for line in os.fdopen(question_reader, encoding="ascii"):
                     size, text = self._disassembler.one(bytes.fromhex(line))
-                    # Unbuffered on purpose: what was found before a crash must arrive.
                     os.write(answer_writer, f"{size}\t{text}\n".encode())
             finally:
                 os._exit(0)
@@ -139,20 +111,59 @@ class LlvmDisassembler:
         self._questions = os.fdopen(question_writer, "w", encoding="ascii")
         self._answers = os.fdopen(answer_reader, encoding="utf-8")
 
-    def _stop(self) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self._questions.close()
-        self._answers.close()
-        os.waitpid(self._child, 0)
+
+class LlvmDisassembler:
+    """A server process that disassembles; use as a context manager.
+
+    `target` is a CPU name of LLVM, `features` its list, for example "+wavefrontsize64".
+    """
+
+    CHUNK = 256
+    """Codes per round trip: few enough that question and answer fit the pipes' buffers."""
+
+    def __init__(self, target: str, features: str = "") -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, __file__, target, features],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        )
+
+    def __enter__(self) -> LlvmDisassembler:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.communicate(timeout=60)
+
+    def __call__(self, codes: Iterable[bytes]) -> list[tuple[int, str]]:
+        """First instruction of each byte string: (size in bytes, text), (0, "") if LLVM finds none.
+
+        A code that crashes LLVM gives (CRASHED, ""). Raises RuntimeError if the server is gone.
+        """
+        todo = list(codes)
+        questions, answers = self._server.stdin, self._server.stdout
+        assert questions is not None
+        assert answers is not None
+        results: list[tuple[int, str]] = []
+        for start in range(0, len(todo), self.CHUNK):
+            chunk = todo[start : start + self.CHUNK]
+            questions.write("".join(f"{code.hex()}\n" for code in chunk))
+            questions.flush()
+            for code in chunk:
+                line = answers.readline()
+                if not line.endswith("\n"):
+                    raise RuntimeError(f"LLVM's server ended at {code.hex()} with {self._server.wait(10)}")
+                size, text = line.rstrip("\n").split("\t", 1)
+                results.append((int(size), text))
+        return results
 
 
 def main() -> None:
-    """Filter: hex bytes in, text out."""
+    """The server."""
     target, *features = sys.argv[1:]
-    codes = [bytes.fromhex(line) for line in sys.stdin]
-    with LlvmDisassembler(target, ",".join(features)) as disassemble:
-        for size, text in disassemble(codes):
-            print(size, text, sep="\t")
+    worker = _Worker(_Disassembler(target, ",".join(features)))
+    for line in sys.stdin:
+        print(worker.ask(line), end="", flush=True)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,8 @@ def _comparable(text: str) -> list[object]:
     for alias, register in _REGISTER_NAMES.items():
         rest = re.sub(rf"\b{alias}\b", register, rest)
     rest = re.sub(r"0\.1591549430918953[23]", "0.15915494", rest)
+    # The usual selections, which LLVM leaves out where the opcode has no others.
+    rest = rest.replace(" dst_sel:DWORD", "").replace(" dst_unused:UNUSED_PAD", "")
     if name.startswith("v_cmpx_"):
         # Since gfx10 the destination is implied.
         rest = re.sub(r"^exec(_lo)?, ", "", rest)
