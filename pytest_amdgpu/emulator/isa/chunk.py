@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_amdgpu.emulator.isa.dispatch import DispatchState
     from pytest_amdgpu.emulator.isa.memory_access import MemoryAccess
 
-QUANTUM = 2048
+QUANTUM = 512
 """Blocks that a group may run while others wait before it is put back."""
 _MASKS_KEPT = 256
 MSG_INTERRUPT, MSG_DEALLOC_VGPRS = 1, 3
@@ -65,6 +65,12 @@ class Chunk:
         self.lds_bases = (launch.workgroup * stride).astype(np.int64)[:, None]
         self._living = launch.waves_per_workgroup.copy()
         self._arrived = np.zeros(count, np.int64)
+        self.scratch_start = state.scratch_base + scratch_slot * state.scratch_wave_bytes
+        self.scratch_bytes = launch.count * state.scratch_wave_bytes
+        self.scratch_area: tuple[int, Any] | None = None
+        """The scratch memory as `scratch.ScratchMemory` sees it, and for which version of the address
+        space.
+        """
         slots = (np.arange(launch.count) + scratch_slot).astype(np.uint64)[:, None]
         self._scratch_offsets = slots * np.uint64(state.scratch_wave_bytes)
         self._ready: list[Group] = []

@@ -134,6 +134,11 @@ class Group:
         self.count = len(waves)
         self.shape = (self.count, self.chunk.wave_size)
         self.lds_base = self.chunk.lds_bases[waves]
+        first = int(waves[0])
+        in_row = int(waves[-1]) - first + 1 == self.count
+        self.chunk_rows: Any = slice(first, first + self.count) if in_row else waves
+        """Which rows of an array over all waves of the chunk are the group's."""
+        self.chunk_slots = waves[:, None]
 
     # ---- EXEC ---------------------------------------------------------------------------------------------
 

@@ -57,10 +57,10 @@ wait:
 
 @pytest.mark.parametrize("sleep", ["s_sleep 1", ""])
 def test_waves_wait_for_waves_that_come_later(bench: Bench, sleep: str) -> None:
-    text = dialect(bench, TURNSTILE.format(count=40, sleep=sleep))
+    text = dialect(bench, TURNSTILE.format(count=12, sleep=sleep))
     counter = bench.runner.array(np.zeros(1, U32))
-    bench.run(text, pair(counter.address), groups=40)
-    assert counter.array[0] == 40
+    bench.run(text, pair(counter.address), groups=12)
+    assert counter.array[0] == 12
 
 
 def test_workgroups_wait_for_workgroups_that_have_not_started(

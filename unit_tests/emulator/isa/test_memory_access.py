@@ -202,3 +202,53 @@ def test_private_memory_of_lanes_is_interleaved_by_dwords(bench: Bench) -> None:
     expected = np.zeros_like(scratch.array)
     expected[:, 2] = np.arange(2 * bench.wave_size).reshape(2, bench.wave_size)
     assert (scratch.array == expected).all()
+
+
+@pytest.mark.parametrize("address", ["8", "6", "v0 * 12", "v0 + 1"])
+def test_private_memory_holds_what_was_stored(bench: Bench, address: str) -> None:
+    """Uniform, unaligned, differing by lane, and differing by lane and unaligned."""
+    gfx9 = bench.runner.family.name == "gfx942"
+    suffixes = {"b32": "dword", "b64": "dwordx2", "b16": "short", "u8": "ubyte", "i16": "sshort"}
+
+    def op(name: str, suffix: str) -> str:
+        if name == "store" and suffix == "b16":
+            return "scratch_store_short" if gfx9 else "scratch_store_b16"
+        return f"scratch_{name}_{suffixes[suffix] if gfx9 else suffix}"
+
+    place = {
+        "8": "v_mov_b32 v1, 8",
+        "6": "v_mov_b32 v1, 6",
+        "v0 * 12": "v_mul_u32_u24 v1, 12, v0",
+        "v0 + 1": f"v_add_{'' if gfx9 else 'nc_'}u32 v1, 1, v0",
+    }[address]
+    store = NAMES[bench.runner.family.name]["store"]
+    out = bench.runner.array(np.zeros((4, bench.wave_size), U32))
+    lines = [f"v_lshlrev_b32 v9, 2, v0\nv_add_{'' if gfx9 else 'nc_'}u32 v9, {row * 4 * bench.wave_size}, v9\n"
+             f"{store} v9, v{4 + row}, s[0:1]\n" for row in range(4)]  # fmt: skip
+    text = f"""
+        v_and_b32 v0, 0x3ff, v0
+        {place}
+        v_add_{"" if gfx9 else "nc_"}u32 v2, 0x81828300, v0
+        v_not_b32 v3, v2
+        {op("store", "b64")} v1, v[2:3], off
+        {op("store", "b16")} v1, v0, off offset:1
+        {op("load", "b64")} v[4:5], v1, off
+        {op("load", "u8")} v6, v1, off offset:3
+        {op("load", "i16")} v7, v1, off offset:2
+        s_waitcnt vmcnt(0)
+        {"".join(lines)}
+        s_endpgm
+    """
+    scratch = bench.runner.map(1 << 16)
+    bench.run(text, pair(out.address), scratch_base=scratch.address, scratch_wave_bytes=1 << 16)
+    for lane in range(bench.wave_size):
+        low = 0x81828300 + lane
+        data = bytearray((low | (~low & 0xFFFFFFFF) << 32).to_bytes(8, "little"))
+        data[1:3] = lane.to_bytes(2, "little")
+        expected = [
+            int.from_bytes(data[:4], "little"),
+            int.from_bytes(data[4:], "little"),
+            data[3],
+            int.from_bytes(data[2:4], "little", signed=True) & 0xFFFFFFFF,
+        ]
+        assert out.array[:, lane].tolist() == expected, lane
