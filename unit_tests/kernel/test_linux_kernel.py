@@ -49,6 +49,8 @@ def test_ioctl_writes_its_argument_in_place(kernel: LinuxKernel) -> None:
     parent, child = pty.openpty()
     try:
         os.write(parent, b"four\n")
+        # The line discipline hands the line over in its own time.
+        assert kernel.poll([(child, select.POLLIN)], 30.0)
         waiting = ctypes.create_string_buffer(4)
         assert kernel.ioctl(child, termios.FIONREAD, waiting) == 0
         assert int.from_bytes(waiting.raw, "little") == 5
