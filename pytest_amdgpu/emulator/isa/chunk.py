@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 QUANTUM = 512
 """Blocks that a group may run while others wait before it is put back."""
-_MASKS_KEPT = 256
+_MASKS_KEPT = 64
 MSG_INTERRUPT, MSG_DEALLOC_VGPRS = 1, 3
 
 
@@ -56,6 +56,7 @@ class Chunk:
         self._program = program
         self._first = first
         self._lane_ids: dict[int, Any] = {}
+        self._splats: dict[tuple[int, int], Any] = {}
         self._masks: dict[tuple[int, int], list[Any]] = {}
         self.undefined = np.full((1, state.wave_size), UNDEFINED, np.uint32)
         self.written = program.written
@@ -99,6 +100,15 @@ class Chunk:
         if found is None:
             row = np.arange(self.wave_size, dtype=np.uint32)
             found = self._lane_ids[count] = np.tile(row, (count, 1))
+        return found
+
+    def splat(self, value: int, count: int) -> Any:
+        """A number in every lane [count, lanes]; kept, because arrays of registers are never changed."""
+        found = self._splats.get((value, count))
+        if found is None:
+            if len(self._splats) > _MASKS_KEPT:
+                self._splats.clear()
+            found = self._splats[value, count] = np.full((count, self.wave_size), value, np.uint32)
         return found
 
     def _mask(self, bits: int, count: int) -> list[Any]:

@@ -25,8 +25,15 @@ class MemoryAccess(ScratchMemory, LdsMemory, GlobalMemory):
 
     def _spaces(self, g: Group, address: Any, where: Any) -> list[tuple[str, Any, Any]]:
         """The spaces that the lanes address: (name, which lanes, address in the space)."""
+        if type(address) is int:
+            place = address & 0xFFFFFFFF
+            if address >> 32 == SHARED_APERTURE_HIGH:
+                return [("lds", where, place)]
+            if address >> 32 == PRIVATE_APERTURE_HIGH:
+                return [("scratch", where, place)]
+            return [("global", where, address)]
         active = active_lanes(g, where)
-        address = np.broadcast_to(np.asarray(address, np.uint64), g.shape)
+        address = np.broadcast_to(address, g.shape)
         high = (address >> np.uint64(32)).astype(np.uint32)
         shared, private = high == SHARED_APERTURE_HIGH, high == PRIVATE_APERTURE_HIGH
         if not shared.any() and not private.any():

@@ -24,8 +24,6 @@ from pytest_amdgpu.emulator.isa.waves import slot
 BlockFunction = Callable[[Any, list[Any], list[Any]], Any]
 
 _NUMPY = {F16: np.float16, F32: np.float32, F64: np.float64, I1: np.bool_, I32: np.uint32, I64: np.uint64}
-_DATA_EFFECTS = ("store", "atomic")
-"""Effects whose arguments are lane values even where they are constant."""
 _NUMPY[Type.I16] = np.uint16
 _NAMES = {
     **{name: getattr(numpy_ops, name) for name in dir(numpy_ops) if not name.startswith("_")},
@@ -315,7 +313,7 @@ class Emitter:
 
     def _emit_blend(self, value: Value) -> tuple[str, tuple[int, ...]]:
         new, old = value.args
-        text, uses = self._argument(new, array=True)
+        text, uses = self._argument(new, array=new.lanes or not self.variant.full)
         if self.variant.full:
             return (text if new.lanes else f"g.splat({text})"), uses
         old_text, old_uses = self._argument(old, array=True)
@@ -384,11 +382,13 @@ class Emitter:
     def _emit_effect(self, effect: Effect) -> None:
         texts: list[str] = []
         uses: tuple[int, ...] = ()
-        for arg in effect.args:
+        for position, arg in enumerate(effect.args):
             if arg is None:
                 texts.append("None")
                 continue
-            text, used = self._argument(arg, array=arg.lanes or effect.kind in _DATA_EFFECTS)
+            # After address and predicate, memory instructions have data.
+            lane_data = position > 1 and effect.kind in ("store", "atomic")
+            text, used = self._argument(arg, array=arg.lanes or lane_data)
             texts.append(text)
             uses += used
         facts = effect.attributes
@@ -468,12 +468,19 @@ class Emitter:
                 last_use[used] = position
         names = _Names()
         assigned: dict[int, str] = {}
+        fresh: set[int] = set()
         lines = ["def block(g, v, s):"]
         offsets = [self.block.start]
         for position, statement in enumerate(self._statements):
             if statement.target >= 0 and statement.target not in last_use and not self._is_call(statement):
                 continue
             text = statement.text
+            if text.startswith("write_lane({%"):
+                old = statement.uses[0]
+                if old in fresh and last_use[old] == position:
+                    # Nobody else sees the array that an earlier write_lane has made.
+                    text = text.replace("write_lane(", "overwrite_lane(", 1)
+                fresh.add(statement.target)
             for used in set(statement.uses):
                 text = text.replace(f"{{%{used}}}", assigned[used])
             for used in set(statement.uses):

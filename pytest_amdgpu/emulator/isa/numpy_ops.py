@@ -369,13 +369,17 @@ def read_lane(value: Array, lane: Any) -> Any:
 
 
 def write_lane(old: Array, value: Any, lane: Any) -> Array:
-    """Replace one lane of every wave."""
-    result = old.copy()
+    """Replace one lane of every wave, in a copy."""
+    return overwrite_lane(old.copy(), value, lane)
+
+
+def overwrite_lane(old: Array, value: Any, lane: Any) -> Array:
+    """Replace one lane of every wave in place."""
     if type(lane) is int:
-        result[:, lane : lane + 1] = value
+        old[:, lane : lane + 1] = value
     else:
-        np.put_along_axis(result, lane.astype(np.intp), value, axis=1)
-    return result
+        np.put_along_axis(old, lane.astype(np.intp), value, axis=1)
+    return old
 
 
 def first_active(exec_bits: Any) -> Any:

@@ -215,6 +215,11 @@ class RegisterFile(PureOps):
         if not value.lanes:
             return value
         lane = self.and_(lane, self.wave_size - 1)
+        while value.op == "writelane" and lane.is_const and value.args[2].is_const:
+            old, written, place = value.args
+            if place is lane:
+                return written
+            value = old
         return self.graph.value("readlane", value.type, value, lane, lanes=False)
 
     def readfirstlane(self, value: Value) -> Value:

@@ -192,6 +192,8 @@ class Group:
 
     def splat(self, value: Any) -> Any:
         """A scalar in every lane."""
+        if type(value) is int:
+            return self.chunk.splat(value, self.count)
         return np.full(self.shape, value, np.bool_ if type(value) is bool else np.uint32)
 
     def lanes(self, bits: Any) -> Any:

@@ -215,20 +215,23 @@ def test_private_memory_holds_what_was_stored(bench: Bench, address: str) -> Non
             return "scratch_store_short" if gfx9 else "scratch_store_b16"
         return f"scratch_{name}_{suffixes[suffix] if gfx9 else suffix}"
 
+    add = "v_add_u32" if gfx9 else "v_add_nc_u32"
     place = {
         "8": "v_mov_b32 v1, 8",
         "6": "v_mov_b32 v1, 6",
         "v0 * 12": "v_mul_u32_u24 v1, 12, v0",
-        "v0 + 1": f"v_add_{'' if gfx9 else 'nc_'}u32 v1, 1, v0",
+        "v0 + 1": f"{add} v1, 1, v0",
     }[address]
     store = NAMES[bench.runner.family.name]["store"]
     out = bench.runner.array(np.zeros((4, bench.wave_size), U32))
-    lines = [f"v_lshlrev_b32 v9, 2, v0\nv_add_{'' if gfx9 else 'nc_'}u32 v9, {row * 4 * bench.wave_size}, v9\n"
-             f"{store} v9, v{4 + row}, s[0:1]\n" for row in range(4)]  # fmt: skip
+    lines = [
+        f"v_lshlrev_b32 v9, 2, v0\n{add} v9, {4 * row * bench.wave_size}, v9\n{store} v9, v{4 + row}, s[0:1]"
+        for row in range(4)
+    ]
     text = f"""
         v_and_b32 v0, 0x3ff, v0
         {place}
-        v_add_{"" if gfx9 else "nc_"}u32 v2, 0x81828300, v0
+        {add} v2, 0x81828300, v0
         v_not_b32 v3, v2
         {op("store", "b64")} v1, v[2:3], off
         {op("store", "b16")} v1, v0, off offset:1
@@ -236,7 +239,7 @@ def test_private_memory_holds_what_was_stored(bench: Bench, address: str) -> Non
         {op("load", "u8")} v6, v1, off offset:3
         {op("load", "i16")} v7, v1, off offset:2
         s_waitcnt vmcnt(0)
-        {"".join(lines)}
+        {chr(10).join(lines)}
         s_endpgm
     """
     scratch = bench.runner.map(1 << 16)
