@@ -46,6 +46,11 @@ class Arena:
         self._next = start + size + -size % PAYLOAD_ALIGNMENT
         return start
 
+    def make_room_for_mark(self) -> None:
+        """Begin the next segment now unless this one has room for what a mark points to."""
+        if self._next + _MARK_ROOM > self._limit:
+            self._next = self._next_segment()
+
     def address(self, offset: int) -> int:
         """The GPU address of an offset."""
         return self._address + offset

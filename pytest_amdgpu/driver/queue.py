@@ -152,9 +152,12 @@ class Queue(Generic[C]):
 
     def mark(self) -> int:
         """Submit a mark behind all work; `wait_mark` waits for it."""
-        self._mark += 1
-        self._commands().signal(self._progress, self._mark).submit()
-        return self._mark
+        if self._arena is not None:
+            # A mark may be made here, too, so the number of this one is taken afterwards.
+            self._arena.make_room_for_mark()
+        mark = self._mark = self._mark + 1
+        self._commands().signal(self._progress, mark).submit()
+        return mark
 
     def wait_mark(self, mark: int) -> None:
         """Wait, at most `full_timeout` seconds, until the queue has reached a mark."""

@@ -74,6 +74,22 @@ def test_a_segment_in_use_is_waited_for_and_not_overwritten(fake: FakeKernel, qu
     assert len(set(kernargs(queue))) == len(kernargs(queue)) == 4 * ((SEGMENT - 256) // 512)
 
 
+def test_marks_are_reached_in_their_order_wherever_a_segment_ends(
+    fake: FakeKernel, queue: ComputeQueue
+) -> None:
+    """The mark of `wait_idle` points to memory, too, and may itself begin the next segment."""
+    values: list[int] = []
+    note = queue._progress.note_signal
+    queue._progress.note_signal = lambda value, *rest: (values.append(value), note(value, *rest))[1]
+    reach_marks(fake, queue)
+    fake.on_doorbell = lambda _address, value: queue.ring._read_pointer.__setitem__(0, value + 1)
+    for _ in range(3 * ARENA // 64):
+        queue.dispatch(MadeKernel(), 64).submit()
+        queue.wait_idle(1.0)
+        assert values == sorted(values)
+        assert values[-1] == queue._mark
+
+
 def test_what_no_segment_holds_gets_memory_of_its_own(fake: FakeKernel, queue: ComputeQueue) -> None:
     reach_marks(fake, queue)
     kernel = MadeKernel(kernarg_size=512)
