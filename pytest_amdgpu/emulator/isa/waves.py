@@ -322,8 +322,8 @@ class Group:
             parts.append(_Part(list(group.v), group.source, rows, position[start : start + len(rows)]))
             start += len(rows)
         s = [
-            _join_scalar([group.s[index] for group in groups], parts, len(waves), _DTYPES[index])
-            for index in range(SCALAR_SLOTS)
+            _join_scalar(values, parts, len(waves), dtype)
+            for values, dtype in zip(zip(*[group.s for group in groups], strict=True), _DTYPES, strict=True)
         ]
         first = groups[0]
         source = Source(parts, len(waves))
@@ -334,10 +334,15 @@ class Group:
         return joined
 
 
-def _join_scalar(values: list[Any], parts: Sequence[_Part], count: int, dtype: Any) -> Any:
+def _join_scalar(values: tuple[Any, ...], parts: Sequence[_Part], count: int, dtype: Any) -> Any:
     first = values[0]
-    if type(first) in (int, bool) and all(type(value) in (int, bool) and value == first for value in values):
-        return first
+    if type(first) is int or type(first) is bool:
+        for value in values:
+            # Most scalars are the same objects as before the groups parted.
+            if value is not first and (type(value) is not type(first) or value != first):
+                break
+        else:
+            return first
     joined = np.empty((count, 1), dtype)
     for value, part in zip(values, parts, strict=True):
         joined[part.positions] = value if type(value) in (int, bool) else value[part.rows]
