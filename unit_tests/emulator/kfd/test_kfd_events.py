@@ -188,6 +188,11 @@ def test_wait_bad_pointer_efault_with_result_fail(client: Client) -> None:
     assert args.wait_result == WaitResult.FAIL
 
 
+def test_wait_for_more_events_than_the_kernel_makes_room_for_enomem(client: Client) -> None:
+    args = client.refused(errno.ENOMEM, KfdIoctl.WAIT_EVENTS, num_events=0xFFFFFFFF)
+    assert args.wait_result == WaitResult.FAIL
+
+
 def test_wait_event_unknown_einval_with_result_fail(client: Client) -> None:
     array = elements(create(client), 99)
     args = client.refused(

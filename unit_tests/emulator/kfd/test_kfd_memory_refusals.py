@@ -52,6 +52,16 @@ def test_acquire_vm_of_another_gpus_node(make_client: Callable[..., Client]) -> 
         client.refused(errno.EINVAL, KfdIoctl.ACQUIRE_VM, drm_fd=client.renders[1], gpu_id=client.gpu_id)
 
 
+def test_acquire_vm_bad_fd_einval_also_when_bound(client: Client) -> None:
+    client.refused(errno.EINVAL, KfdIoctl.ACQUIRE_VM, drm_fd=9999, gpu_id=client.gpu_id)
+
+
+def test_acquire_vm_file_that_another_gpu_has_einval(make_client: Callable[..., Client]) -> None:
+    client = make_client("mi300x", "rx7900xtx", acquire=False)
+    client.call(KfdIoctl.ACQUIRE_VM, drm_fd=client.renders[0], gpu_id=client.gpus[0].gpu_id)
+    client.refused(errno.EINVAL, KfdIoctl.ACQUIRE_VM, drm_fd=client.renders[0], gpu_id=client.gpus[1].gpu_id)
+
+
 def test_acquire_vm_again_with_the_same_file_is_fine(client: Client) -> None:
     client.call(KfdIoctl.ACQUIRE_VM, drm_fd=client.renders[0], gpu_id=client.gpu_id)
 
@@ -205,6 +215,12 @@ def test_no_devices_einval(client: Client, request_number: KfdIoctl) -> None:
 @BOTH
 def test_n_success_above_n_devices_einval(client: Client, request_number: KfdIoctl) -> None:
     client.refused(errno.EINVAL, request_number, handle=client.alloc().handle, n_devices=1, n_success=2)
+
+
+@BOTH
+def test_more_devices_than_the_kernel_makes_room_for_enomem(client: Client, request_number: KfdIoctl) -> None:
+    handle = client.alloc().handle
+    client.refused(errno.ENOMEM, request_number, handle=handle, n_devices=0xFFFFFFFF)
 
 
 @BOTH
