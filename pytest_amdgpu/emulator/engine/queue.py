@@ -25,6 +25,7 @@ _POLL_FIRST = 50e-6
 _POLL_LONGEST = 2e-3
 """Seconds between two looks at polled memory. Engines' writes wake a poller at once, the host's cannot."""
 
+EXECUTING = "executing packets"
 _PACKET_INCOMPLETE = "waiting for the rest of a packet"
 
 
@@ -173,7 +174,7 @@ class QueueThread(Preemptible, ABC):
         try:
             while True:
                 limit = self._await_work()
-                self._activity = "running"
+                self._activity = EXECUTING
                 self.run(limit)
                 self.publish_rptr()
         except QueueStoppedError:

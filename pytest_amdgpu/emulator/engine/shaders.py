@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from pytest_amdgpu.emulator.engine.queue import QueueThread
+from pytest_amdgpu.emulator.engine.queue import EXECUTING, QueueThread
 from pytest_amdgpu.emulator.engine.shader_memory import shader_memory
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class Shaders:
                     flight.done()
             self._queue.checkpoint()
         if flights and not self._flights:
+            self._queue.activity(EXECUTING)
             self.memory.idle()
         return bool(flights)
 

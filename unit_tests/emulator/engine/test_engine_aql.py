@@ -453,6 +453,7 @@ def test_fault_in_a_kernel_stops_the_queue(bench, aql, kernel, fake_shaders):
     aql.submit(dispatch(kernel(), signal=signal.handle))
     aql.wait_stopped()
     assert aql.host.faults[0].address == 0x9000_0000
+    assert f"while running kernel {kernel():#x} grid (256, 1, 1)" in aql.host.lines[0]
     assert signal.value == 1
 
 
