@@ -125,14 +125,17 @@ class AqlQueue(QueueThread):
         check_signal(packet["completion_signal"])
         if packet["barrier"]:
             self._shaders.drain()
-        self._shaders.memory.maintain(acquire_scope(packet["acquire"]))
         handler(index, packet)
+
+    def _acquire(self, packet: Packet) -> None:
+        self._shaders.memory.maintain(acquire_scope(packet["acquire"]))
 
     def _kernel_dispatch(self, index: int, packet: Packet) -> None:
         dispatch = KernelDispatch.of(packet)
         for text in misuses(self.context, dispatch):
             self.warn_once(text)
         state = aql_state(self.context, self._descriptor, dispatch, self._slot(index), index)
+        self._acquire(packet)
         begun = self.context.gpu.clock()
         self._shaders.launch(state, str(dispatch), lambda: self._complete(index, packet, begun))
 
@@ -149,9 +152,12 @@ class AqlQueue(QueueThread):
                 ),
                 f"{packet.name} waiting for signals {names} to be 0",
             )
+        # Behind the wait: what the signals stand for was not there before.
+        self._acquire(packet)
         self._complete(index, packet, self.context.gpu.clock())
 
     def _pm4_ib(self, index: int, packet: Packet) -> None:
+        self._acquire(packet)
         begun = self.context.gpu.clock()
         # The packet holds an INDIRECT_BUFFER of PM4 in its dwords 1 to 4.
         self._commands.run(list(packet.raw[1:5]), lambda dwords: None)

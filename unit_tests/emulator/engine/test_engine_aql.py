@@ -439,6 +439,18 @@ def test_fence_scopes(bench, aql, kernel, fake_shaders, acquire, release, expect
     assert block.u32[0] == expected
 
 
+def test_barrier_packet_acquires_behind_its_wait(bench, aql, kernel, fake_shaders):
+    gate, block, seen = Signal(bench, 1), bench.block(), []
+    fake_shaders.work = lambda state: seen.append(state.memory.read_u32(block.address))
+    aql.run(dispatch(kernel()))
+    aql.submit(barrier(3, gate.handle, header=2 << 9), dispatch(kernel(), header=BARRIER))
+    aql.wait(lambda: "waiting for signals" in aql.queue.state())
+    block.u32[0] = 5
+    gate.block.u64[1] = 0
+    aql.wait_idle()
+    assert seen == [0, 5]
+
+
 def test_agent_scope_writes_back_where_each_xcc_has_its_l2():
     assert release_scope(1, 8) == (True, False)
     assert release_scope(1, 1) == (False, False)
