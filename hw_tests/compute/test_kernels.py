@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -38,10 +40,10 @@ def test_vector_add(count, run, suite_kernel, vram_buffer, input_words, random_w
 
 
 def test_saxpy_f32(run, suite_kernel, input_words, rng):
+    """Multiples of 2**-20 below 8: product and sum are exact in double precision, so one rounding remains."""
     count = 10_000
-    x, y = rng.standard_normal((2, count), dtype=np.float32)
+    x, y = (rng.integers(-(1 << 23), 1 << 23, (2, count)) * 2.0**-20).astype(np.float32)
     a = np.float32(1.7)
-    # Exact product in double precision; the sum is rounded once more only in the last place of a double.
     expected = (x.astype(np.float64) * np.float64(a) + y).astype(np.float32)
     target = input_words(y)
     run(suite_kernel("saxpy", "saxpy_f32"), count, [target, input_words(x), a, count])
@@ -49,13 +51,15 @@ def test_saxpy_f32(run, suite_kernel, input_words, rng):
 
 
 def test_saxpy_f64(run, suite_kernel, input_words, rng):
-    """Small integers and powers of two: products and sums are exact, so fused and unfused agree."""
-    count = 10_000
-    x = rng.integers(-(1 << 20), 1 << 20, count).astype(np.float64) * 0.125
-    y = rng.integers(-(1 << 30), 1 << 30, count).astype(np.float64)
-    target = input_words(y.copy())
-    run(suite_kernel("saxpy", "saxpy_f64"), count, [target, input_words(x), np.float64(1.5), count])
-    assert np.array_equal(target.view(np.float64), 1.5 * x + y)
+    """The exact sum of the exact product, rounded once."""
+    count = 2000
+    x, y = rng.standard_normal((2, count))
+    # Sums that cancel keep the bits of the product that a separate rounding would lose.
+    y[::2] = -1.7 * x[::2]
+    exact = [Fraction(1.7) * Fraction(p) + Fraction(q) for p, q in zip(x.tolist(), y.tolist(), strict=True)]
+    target = input_words(y)
+    run(suite_kernel("saxpy", "saxpy_f64"), count, [target, input_words(x), np.float64(1.7), count])
+    assert target.view(np.float64).tolist() == [float(value) for value in exact]
 
 
 @pytest.mark.parametrize(("width", "height"), [(16, 16), (64, 48), (1, 33), (33, 1), (50, 77)])
@@ -161,8 +165,9 @@ def test_compute_bound_loop(run, suite_kernel, vram_buffer):
     ],
 )
 def test_launch_geometry_and_hidden_arguments(grid, block, run, suite_kernel, vram_buffer):
-    """Every work-item runs once and sees its identifiers, also in partial work-groups."""
-    out = vram_buffer(64 * int(np.prod(grid)))
+    """Every work-item runs and sees its identifiers, also in partial work-groups, and none beyond them."""
+    items = int(np.prod(grid))
+    out = vram_buffer(64 * int(np.prod(-(-np.array(grid) // block) * block)))
     out.array[:] = 0xEE
     run(suite_kernel("hidden", "launch"), grid, [out], block=block)
     z, y, x = np.meshgrid(*(np.arange(n, dtype=np.uint32) for n in reversed(grid)), indexing="ij")
@@ -171,7 +176,8 @@ def test_launch_geometry_and_hidden_arguments(grid, block, run, suite_kernel, vr
     full = np.array(grid[:2]) // block[:2] * block[:2]
     dims = max((axis + 1 for axis in range(3) if grid[axis] > 1), default=1)
     remainder = grid[0] % block[0] | (grid[1] % block[1]) << 16
-    words = out.view(np.uint32).reshape(-1, 16)
+    assert (out.array[64 * items :] == 0xEE).all()
+    words = out.view(np.uint32)[: 16 * items].reshape(-1, 16)
     assert np.array_equal(words[:, 0:3], group)
     assert np.array_equal(words[:, 3:6], item)
     assert (words[:, 6:9] == block).all()

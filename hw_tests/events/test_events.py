@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-LONG = 8.0
+LONG = 6.0
 """Seconds that a wait may take which something must end; nothing that works needs half of it."""
 SOON = 0.05
 """Seconds after which what ends a wait happens: the waiter sleeps by then."""

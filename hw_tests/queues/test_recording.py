@@ -55,17 +55,21 @@ def test_a_recorded_dispatch_runs_each_time(
 def test_a_recorded_chain_keeps_its_order(
     kind, make_queue, finish, suite_kernel, gtt_buffer, timeline_semaphore
 ):
-    """Each dispatch of the recording reads what the one before it wrote."""
-    queue = make_queue(kind)
-    add, one, total = suite_kernel("vector_add"), gtt_buffer(4 * 100), gtt_buffer(4 * 100)
-    one.view(np.uint32)[:] = 1
-    total.view(np.uint32)[:] = 0
+    """Each dispatch reads what the one before it wrote: in another order the numbers are others."""
+    queue, add, count = make_queue(kind), suite_kernel("vector_add"), 100
+    numbers = [gtt_buffer(4 * count), gtt_buffer(4 * count)]
+    expected = [1, 2]
+    for buffer, value in zip(numbers, expected, strict=True):
+        buffer.view(np.uint32)[:] = value
     chain = queue.record()
-    for _ in range(8):
-        chain.dispatch(add, 100, [total, total, one, 100])
+    for step in range(8):
+        chain.dispatch(add, count, [numbers[step % 2], *numbers, count])
     recording = finish(chain)
     for _ in range(3):
         recording.submit()
     queue.signal(timeline_semaphore, 1).submit()
+    for step in range(24):
+        expected[step % 2] = sum(expected)
     timeline_semaphore.wait(1, timeout=20)
-    assert (total.view(np.uint32) == 24).all()
+    for buffer, value in zip(numbers, expected, strict=True):
+        assert (buffer.view(np.uint32) == value).all()
