@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import math
 import mmap
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,24 +14,15 @@ from pytest_amdgpu.abi.kfd import (
     AllocMemoryOfGpuArgs,
     CreateQueueArgs,
     DestroyQueueArgs,
-    EventData,
-    EventType,
     FreeMemoryOfGpuArgs,
     GetAvailableMemoryArgs,
     GetClockCountersArgs,
-    HsaHwExceptionData,
-    HsaMemoryExceptionData,
-    HwExceptionCause,
-    HwResetType,
     KfdIoctl,
-    MemoryErrorType,
     MmioRemap,
     QueueType,
     SetEventArgs,
     SetXnackModeArgs,
-    WaitEventsArgs,
 )
-from pytest_amdgpu.abi.kfd_debug import ExceptionCode
 from pytest_amdgpu.driver.backend import (
     PAGE,
     Allocation,
@@ -44,13 +34,11 @@ from pytest_amdgpu.driver.backend import (
     QueueKind,
     QueueRequest,
 )
+from pytest_amdgpu.driver.kfd_faults import FaultListener
 from pytest_amdgpu.driver.kfd_memory import KfdMemory
 from pytest_amdgpu.driver.kfd_process import connect
 from pytest_amdgpu.driver.topology import GpuNode
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
-
-_LONGEST_WAIT_MS = 0xFFFFFFFE
-"""One more would mean for ever."""
 
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 
@@ -72,24 +60,16 @@ class KfdBackend:
         self.private_aperture = int(apertures.scratch_base)
         self._process.enable_exceptions()
         self._process.share_events_page(self._memory, node)
-        self._faults: list[Fault] = []
-        self._watched: dict[int, str] = {}
+        self._listener = FaultListener(self._process, node)
         self._doorbells = 0
         self._hdp_flush: memoryview | None = None
-        self._hdp_handle = 0
-        with ExitStack() as undo:
-            self._fault_events = []
-            for kind in (EventType.MEMORY, EventType.HW_EXCEPTION, EventType.SIGNAL):
-                event = self._process.create_event(node, kind)
-                undo.callback(self._process.destroy_event, event)
-                self._fault_events.append(event)
-            self._queue_error_age = 1
-            self._undo = undo.pop_all()
+        self._undo = ExitStack()
+        self._undo.callback(self._listener.close)
 
     @property
     def faults(self) -> Sequence[Fault]:
         """Faults seen since the device was opened, oldest first."""
-        return self._faults
+        return self._listener.faults
 
     def allocate(self, request: MemoryRequest) -> Allocation:
         """Allocate memory and map it on this GPU; raises `AllocationError`."""
@@ -157,17 +137,18 @@ class KfdBackend:
         except KernelError as error:
             if error.errno not in (errno.ETIME, errno.EIO):
                 raise
-            self._record(Fault("queue", f"queue {queue.queue_id} did not stop when destroyed: {error}"))
+            self._listener.record(
+                Fault("queue", f"queue {queue.queue_id} did not stop when destroyed: {error}")
+            )
 
     def watch_queue(self, payload_address: int, name: str) -> int:
         """Report as a fault what the kernel will OR into the 64-bit word at `payload_address`."""
-        self._watched[payload_address] = name
-        return self._fault_events[2].event_id
+        self._listener.watch(payload_address, name)
+        return self._listener.queue_error_event
 
     def unwatch_queue(self, payload_address: int) -> None:
         """End what `watch_queue` began."""
-        self._collect_queue_errors()
-        del self._watched[payload_address]
+        self._listener.unwatch(payload_address)
 
     def create_event(self) -> Event:
         """Create an event that one waiter consumes."""
@@ -182,34 +163,8 @@ class KfdBackend:
         self._process.ioctl(KfdIoctl.SET_EVENT, SetEventArgs(event_id=event.event_id))
 
     def wait_event(self, event: Event | None, age: int, timeout: float) -> int:
-        """Sleep until `event` was signalled since `age`, a fault arrived, or `timeout` seconds passed.
-
-        An interrupting signal of the process ends the wait, too: the caller looks and waits again.
-        """
-        memory, reset, queue_error = self._fault_events
-        watched = [memory, reset, queue_error] if event is None else [memory, reset, queue_error, event]
-        data = (EventData * len(watched))()
-        for entry, wanted in zip(data, watched, strict=True):
-            entry.event_id = wanted.event_id
-        data[2].signal_event_data.last_event_age = self._queue_error_age
-        if event is not None:
-            data[3].signal_event_data.last_event_age = age
-        milliseconds = min(math.ceil(max(timeout, 0.0) * 1000), _LONGEST_WAIT_MS)
-        arguments = WaitEventsArgs(
-            events_ptr=ctypes.addressof(data), num_events=len(watched), timeout=milliseconds
-        )
-        try:
-            self._process.ioctl(KfdIoctl.WAIT_EVENTS, arguments)
-        except KernelError as error:
-            if error.errno != errno.EINTR:
-                raise
-            return age
-        self._collect_faults(data[0], data[1])
-        new_age = int(data[2].signal_event_data.last_event_age)
-        if new_age != self._queue_error_age:
-            self._queue_error_age = new_age
-            self._collect_queue_errors()
-        return int(data[3].signal_event_data.last_event_age) if event is not None else age
+        """Sleep until `event` was signalled since `age`, a fault arrived, or `timeout` seconds passed."""
+        return self._listener.wait(event, age, timeout)
 
     def flush_host_writes(self) -> None:
         """Make the GPU see what the CPU wrote to VRAM: flush the host data path's write buffer."""
@@ -266,64 +221,8 @@ class KfdBackend:
         self._undo.callback(self.kernel.munmap, address, PAGE)
         return memoryview((ctypes.c_uint32 * 2).from_address(address)).cast("B").cast("I")
 
-    def _collect_faults(self, memory: EventData, reset: EventData) -> None:
-        """Take what the kernel told; it tells every GPU's listener, so other GPUs' faults are passed over."""
-        fault = memory.memory_exception_data
-        if fault.gpu_id == self.node.gpu_id:
-            self._record(_memory_fault(fault, self.node))
-        exception = reset.hw_exception_data
-        if exception.gpu_id == self.node.gpu_id:
-            self._record(_reset_fault(exception, self.node))
-
-    def _collect_queue_errors(self) -> None:
-        for address, name in self._watched.items():
-            word = ctypes.c_uint64.from_address(address)
-            mask, word.value = word.value, 0
-            if mask:
-                codes = [bit + 1 for bit in range(64) if mask >> bit & 1]
-                self._record(Fault("queue", f"{name} stopped: {', '.join(map(_exception_name, codes))}"))
-
-    def _record(self, fault: Fault) -> None:
-        if fault not in self._faults:
-            self._faults.append(fault)
-
 
 def _queue_type(request: QueueRequest) -> QueueType:
     if request.kind is QueueKind.SDMA:
         return QueueType.SDMA if request.engine is None else QueueType.SDMA_BY_ENG_ID
     return QueueType.COMPUTE_AQL if request.kind is QueueKind.AQL else QueueType.COMPUTE
-
-
-def _exception_name(code: int) -> str:
-    try:
-        return f"{ExceptionCode(code).name.lower().replace('_', ' ')} (code {code})"
-    except ValueError:
-        return f"unknown exception code {code}"
-
-
-def _reset_fault(data: HsaHwExceptionData, node: GpuNode) -> Fault:
-    whole = data.reset_type == HwResetType.WHOLE_GPU_RESET
-    what = f"GPU {node.identity}" if whole else f"a queue of GPU {node.identity}"
-    cause = {HwExceptionCause.GPU_HANG: "hung", HwExceptionCause.ECC: "had a memory error"}.get(
-        data.reset_cause, f"failed for cause {data.reset_cause}"
-    )
-    lost = "lost" if data.memory_lost else "kept"
-    return Fault("reset", f"{what} {cause} and was reset; memory was {lost} (the kernel's log may say more)")
-
-
-def _memory_fault(data: HsaMemoryExceptionData, node: GpuNode) -> Fault:
-    failure = data.failure
-    causes = [
-        text
-        for text, flag in (
-            ("page not present", failure.NotPresent),
-            ("write to a read-only page", failure.ReadOnly),
-            ("page not executable", failure.NoExecute),
-            ("address imprecise", failure.imprecise),
-        )
-        if flag
-    ]
-    if data.ErrorType != MemoryErrorType.NO_RAS:
-        causes.append(f"error type {MemoryErrorType(data.ErrorType).name}")
-    cause = ", ".join(causes) or "no cause given"
-    return Fault("memory", f"memory fault on GPU {node.identity} at {data.va:#x}: {cause}", int(data.va))

@@ -1,0 +1,156 @@
+"""What went wrong on a GPU, as amdkfd tells it: memory faults, resets, and queues that stopped.
+
+The kernel tells the first two by events of their own kind, and what stops a queue by ORing a bit into a
+word that the queue's save area points to, and signalling an event that it names (kfd_events.c,
+kfd_debug.c). All of them are listened for whenever anything is waited for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import math
+from contextlib import ExitStack
+
+from pytest_amdgpu.abi.kfd import (
+    EventData,
+    EventType,
+    HsaHwExceptionData,
+    HsaMemoryExceptionData,
+    HwExceptionCause,
+    HwResetType,
+    KfdIoctl,
+    MemoryErrorType,
+    WaitEventsArgs,
+)
+from pytest_amdgpu.abi.kfd_debug import ExceptionCode
+from pytest_amdgpu.driver.backend import Event, Fault
+from pytest_amdgpu.driver.kfd_process import KfdProcess
+from pytest_amdgpu.driver.topology import GpuNode
+from pytest_amdgpu.kernel.protocol import KernelError
+
+_LONGEST_WAIT_MS = 0xFFFFFFFE
+"""One more would mean for ever."""
+
+
+class FaultListener:
+    """Waits for events of one GPU and, at the same time, for its faults."""
+
+    def __init__(self, process: KfdProcess, node: GpuNode) -> None:
+        self._process = process
+        self._node = node
+        self._watched: dict[int, str] = {}
+        self._queue_error_age = 1
+        self.faults: list[Fault] = []
+        """Faults seen, oldest first."""
+        with ExitStack() as undo:
+            events = []
+            for kind in (EventType.MEMORY, EventType.HW_EXCEPTION, EventType.SIGNAL):
+                event = process.create_event(node, kind)
+                undo.callback(process.destroy_event, event)
+                events.append(event)
+            self._events = events
+            self._undo = undo.pop_all()
+
+    @property
+    def queue_error_event(self) -> int:
+        """Id of the event that queues name for their errors."""
+        return self._events[2].event_id
+
+    def close(self) -> None:
+        """Destroy the events."""
+        self._undo.close()
+
+    def watch(self, payload_address: int, name: str) -> None:
+        """Look for errors of a queue in the 64-bit word at `payload_address`."""
+        self._watched[payload_address] = name
+
+    def unwatch(self, payload_address: int) -> None:
+        """Look a last time."""
+        self._collect_queue_errors()
+        del self._watched[payload_address]
+
+    def record(self, fault: Fault) -> None:
+        """Add a fault, unless it was told before (to another thread that waited)."""
+        if fault not in self.faults:
+            self.faults.append(fault)
+
+    def wait(self, event: Event | None, age: int, timeout: float) -> int:
+        """Sleep until `event` was signalled since `age`, a fault arrived, or `timeout` seconds passed.
+
+        Returns the event's age. An interrupting signal of the process ends the wait, too: the caller looks
+        and waits again.
+        """
+        wanted = [*self._events, event] if event is not None else self._events
+        data = (EventData * len(wanted))(*(EventData(event_id=one.event_id) for one in wanted))
+        data[2].signal_event_data.last_event_age = self._queue_error_age
+        data[-1].signal_event_data.last_event_age = age if event is not None else self._queue_error_age
+        milliseconds = min(math.ceil(max(timeout, 0.0) * 1000), _LONGEST_WAIT_MS)
+        arguments = WaitEventsArgs(
+            events_ptr=ctypes.addressof(data), num_events=len(wanted), timeout=milliseconds
+        )
+        try:
+            self._process.ioctl(KfdIoctl.WAIT_EVENTS, arguments)
+        except KernelError as error:
+            if error.errno != errno.EINTR:
+                raise
+            return age
+        self._collect_faults(data[0], data[1])
+        queue_error_age = int(data[2].signal_event_data.last_event_age)
+        if queue_error_age != self._queue_error_age:
+            self._queue_error_age = queue_error_age
+            self._collect_queue_errors()
+        return int(data[-1].signal_event_data.last_event_age)
+
+    def _collect_faults(self, memory: EventData, reset: EventData) -> None:
+        """Take what the kernel told. It tells the listeners of all GPUs, so the faults of others are left."""
+        fault = memory.memory_exception_data
+        if fault.gpu_id == self._node.gpu_id:
+            self.record(_memory_fault(fault, self._node))
+        exception = reset.hw_exception_data
+        if exception.gpu_id == self._node.gpu_id:
+            self.record(_reset_fault(exception, self._node))
+
+    def _collect_queue_errors(self) -> None:
+        for address, name in list(self._watched.items()):
+            word = ctypes.c_uint64.from_address(address)
+            mask, word.value = word.value, 0
+            if mask:
+                codes = [bit + 1 for bit in range(64) if mask >> bit & 1]
+                self.record(Fault("queue", f"{name} stopped: {', '.join(map(_exception_name, codes))}"))
+
+
+def _exception_name(code: int) -> str:
+    try:
+        return f"{ExceptionCode(code).name.lower().replace('_', ' ')} (code {code})"
+    except ValueError:
+        return f"unknown exception code {code}"
+
+
+def _reset_fault(data: HsaHwExceptionData, node: GpuNode) -> Fault:
+    whole = data.reset_type == HwResetType.WHOLE_GPU_RESET
+    what = f"GPU {node.identity}" if whole else f"a queue of GPU {node.identity}"
+    cause = {HwExceptionCause.GPU_HANG: "hung", HwExceptionCause.ECC: "had a memory error"}.get(
+        data.reset_cause, f"failed for cause {data.reset_cause}"
+    )
+    lost = "lost" if data.memory_lost else "kept"
+    return Fault("reset", f"{what} {cause} and was reset; memory was {lost} (the kernel's log may say more)")
+
+
+def _memory_fault(data: HsaMemoryExceptionData, node: GpuNode) -> Fault:
+    failure = data.failure
+    causes = [
+        text
+        for text, flag in (
+            ("page not present", failure.NotPresent),
+            ("write to a read-only page", failure.ReadOnly),
+            ("page not executable", failure.NoExecute),
+            ("address imprecise", failure.imprecise),
+        )
+        if flag
+    ]
+    if data.ErrorType != MemoryErrorType.NO_RAS:
+        names = {kind.value: kind.name for kind in MemoryErrorType}
+        causes.append(f"error type {names.get(data.ErrorType, data.ErrorType)}")
+    cause = ", ".join(causes) or "no cause given"
+    return Fault("memory", f"memory fault on GPU {node.identity} at {data.va:#x}: {cause}", int(data.va))
