@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _KEY_MASK = 0xFF | 0x1F << GPR_INDEX_SHIFT
 _PREFIX = 32
+_LONGEST_INSTRUCTION = 20
+"""Bytes: 8 of the encoding and a literal, or up to 12 more of image instructions on RDNA."""
 _BLOCKS_KEPT = 20_000
 
 _lock = threading.Lock()
@@ -37,11 +39,10 @@ def _find(target: Target, code: memoryview) -> Block:
             if code[: len(block.code)] == block.code:
                 return block
     block = translate(target, code)
-    if len(block.code) >= _PREFIX or block.kind != "fall":
-        with _lock:
-            if len(_blocks) > _BLOCKS_KEPT:
-                _blocks.clear()
-            _blocks.setdefault(key, []).append(block)
+    with _lock:
+        if len(_blocks) > _BLOCKS_KEPT:
+            _blocks.clear()
+        _blocks.setdefault(key, []).append(block)
     return block
 
 
@@ -70,14 +71,33 @@ class Program:
         """Return the blocks met so far by address, for a value of the MODE register; `fetch` fills it."""
         return self._tables.setdefault(mode & _KEY_MASK, {})
 
+    def _code(self, pc: int) -> memoryview:
+        """The code from an address to the end of its mapping, or a bit further where another follows."""
+        mapping = self._memory.translate(pc, Access.EXECUTE)
+        code = mapping.data[pc - mapping.start :].data
+        if len(code) >= _LONGEST_INSTRUCTION:
+            return code
+        following = self._memory.find(mapping.end)
+        if following is None or not following.executable:
+            return code
+        return memoryview(bytes(code) + bytes(following.data[:_LONGEST_INSTRUCTION].data))
+
+    def _check_end(self, target: Target, pc: int, code: memoryview) -> None:
+        """VmFault if an instruction goes on beyond the end of the executable memory."""
+        try:
+            whole = translate(target, memoryview(bytes(code) + bytes(_LONGEST_INSTRUCTION)))
+        except IllegalInstruction:
+            return
+        if whole.instructions[0].size > len(code):
+            self._memory.translate(pc + len(code), Access.EXECUTE)
+
     def fetch(self, pc: int, mode: int) -> Block:
         """Return the block at an address.
 
         Raises VmFault if it may not be executed, IllegalInstruction if it cannot be decoded or MODE asks for
         rounding other than to nearest even.
         """
-        mapping = self._memory.translate(pc, Access.EXECUTE)
-        code = mapping.data[pc - mapping.start :].data
+        code = self._code(pc)
         if mode & 15:
             raise IllegalInstruction(pc, (), f"MODE {mode:#x}: only rounding to nearest even is emulated")
         target = Target(
@@ -92,6 +112,8 @@ class Program:
         try:
             block = _find(target, code)
         except IllegalInstruction as error:
+            if len(code) < _LONGEST_INSTRUCTION:
+                self._check_end(target, pc, code)
             raise IllegalInstruction(pc + error.address, error.words, error.text) from None
         self.table(mode)[pc] = block
         self.written.update(index for kind, index in block.writes if kind == "v")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kernel_launcher import Bench, pair
+from kernel_launcher import Bench, GpuArray, pair
 
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, Access, BufferObject, Reason, VmFault
 
@@ -155,6 +155,30 @@ def test_running_off_the_end_of_the_code_faults(bench: Bench) -> None:
     with pytest.raises(VmFault) as caught:
         bench.run(code)
     assert (caught.value.address, caught.value.access) == (code.address + PAGE_SIZE, Access.EXECUTE)
+
+
+def test_an_instruction_that_goes_on_beyond_the_code_faults(bench: Bench) -> None:
+    long = "s_mov_b32 s4, 0x12345678\n"
+    code = bench.code("s_nop 0\n" * (PAGE_SIZE // 4 - 1) + long)
+    base = 0x1_0000_0000
+    bench.runner.space.map(base, BufferObject(code.array[:PAGE_SIZE].copy()))
+    with pytest.raises(VmFault) as caught:
+        bench.run(GpuArray(base, code.array))
+    assert (caught.value.address, caught.value.access) == (base + PAGE_SIZE, Access.EXECUTE)
+
+
+def test_an_instruction_may_lie_in_two_mappings(bench: Bench) -> None:
+    store = NAMES[bench.runner.family.name]["store"]
+    end = f"v_mov_b32 v1, 0\nv_mov_b32 v2, s4\n{store} v1, v2, s[0:1]\ns_endpgm\n"
+    text = "s_nop 0\n" * (PAGE_SIZE // 4 - 1) + "s_mov_b32 s4, 0x12345678\n" + end
+    code = bench.code(text)
+    base = 0x1_0000_0000
+    for page in range(2):
+        part = code.array[page * PAGE_SIZE : (page + 1) * PAGE_SIZE].copy()
+        bench.runner.space.map(base + page * PAGE_SIZE, BufferObject(part))
+    out = bench.runner.array(np.zeros(1, U32))
+    bench.run(GpuArray(base, code.array), pair(out.address))
+    assert out.array[0] == 0x12345678
 
 
 LDS = {
