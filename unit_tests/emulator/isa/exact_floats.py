@@ -115,6 +115,31 @@ class Format:
         both_negative = bool(sign) and self.negative(c) and zero_product and self.is_zero(c)
         return self.round(exact, both_negative)
 
+    def div(self, a: int, b: int) -> int:
+        sign = (a ^ b) & self.sign
+        zeros, infinities = self.is_zero(a) and self.is_zero(b), self.is_inf(a) and self.is_inf(b)
+        if self.is_nan(a) or self.is_nan(b) or zeros or infinities:
+            return self.nan
+        if self.is_inf(a) or self.is_zero(b):
+            return sign | self.infinity
+        if self.is_inf(b):
+            return sign
+        return self.round(self.number(a) / self.number(b), bool(sign))
+
+    def sqrt(self, x: int) -> int:
+        if self.is_zero(x):
+            return x
+        if self.is_nan(x) or self.negative(x):
+            return self.nan
+        if self.is_inf(x):
+            return x
+        # An odd power of two below the last bit that is kept tells a tie from what lies beside it.
+        value, shift = self.number(x), 4 * self.bits
+        scaled = value * 4**shift * 4 ** (2 * self.bias)
+        root = math.isqrt(int(scaled))
+        sticky = root * root != scaled
+        return self.round((Fraction(2 * root + sticky)) / 2 / 2**shift / 2 ** (2 * self.bias))
+
     def less(self, a: int, b: int) -> bool:
         return not self.is_nan(a) and not self.is_nan(b) and self.ordered(a) < self.ordered(b)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pytest
+from exact_floats import F16, F32, F64, Format
 from isa_machine import CORPUS, TARGETS, Loaded, Machine
 
 from pytest_amdgpu.driver.compiler import compile_source, find_compiler
@@ -177,6 +178,83 @@ def test_gpu_and_host_agree(
         got = result.data.reshape(ELEMENTS, kernel.output)
         different = np.argwhere((got != expected) & checked)
         assert not len(different), describe(level, kernel, data, got, expected, different)
+
+
+def exponents_of_trouble(form: Format) -> list[int]:
+    """Biased exponents around the limits of denormals, of overflow and of the scaling steps of a division."""
+    top = 2 * form.bias
+    scale = {16: 4, 32: 64, 64: 128}[form.bits]
+    near = {0, 1, 2, form.mantissa, form.mantissa + 1, scale, form.bias - scale, form.bias - form.mantissa}
+    near |= {
+        form.bias - 1,
+        form.bias,
+        form.bias + 1,
+        top - scale,
+        top - 2,
+        top - 1,
+        top,
+        form.bias + 3 * scale // 2,
+    }
+    return sorted(exponent for exponent in near if 0 <= exponent <= top)
+
+
+@pytest.mark.parametrize("bits", [16, 32, 64])
+@pytest.mark.parametrize("target", TARGETS)
+def test_quotients_near_every_limit_are_correctly_rounded(target: str, bits: int) -> None:
+    form = {16: F16, 32: F32, 64: F64}[bits]
+    rng = np.random.default_rng(bits)
+    mantissas = [
+        0,
+        1,
+        (1 << form.mantissa) - 1,
+        1 << form.mantissa - 1,
+        *map(int, rng.integers(0, 1 << form.mantissa, 3)),
+    ]
+    values = [e << form.mantissa | m for e in exponents_of_trouble(form) for m in mantissas]
+    values += [form.infinity, form.nan]
+    pairs = [
+        (int(a) ^ form.sign * int(rng.integers(2)), int(b)) for a in values for b in rng.choice(values, 16)
+    ]
+    pairs += [(0, 0)] * (-len(pairs) % 64)
+    given = np.array(pairs, f"<u{bits // 8}")
+    machine = Machine(target)
+    source, result = machine.upload(given), machine.allocate(given.nbytes // 2)
+    code = compile_source((CORPUS / "real.c").read_text(), target, options=("-O2",), include=[CORPUS])
+    Loaded(machine, code).launch(
+        f"divide{bits}", (source.address, result.address, len(pairs)), groups=len(pairs) // 64
+    )
+    got = result.data[: len(pairs) * bits // 8].view(f"<u{bits // 8}").tolist()
+    wrong = [
+        f"{a:#x} / {b:#x} = {quotient:#x}, not {form.div(a, b):#x}"
+        for (a, b), quotient in zip(pairs, got, strict=True)
+        if not (form.is_nan(quotient) if form.is_nan(form.div(a, b)) else quotient == form.div(a, b))
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("target", TARGETS)
+def test_square_roots_are_correctly_rounded(target: str, bits: int) -> None:
+    form = {32: F32, 64: F64}[bits]
+    rng = np.random.default_rng(bits)
+    values = [
+        e << form.mantissa | int(m)
+        for e in exponents_of_trouble(form)
+        for m in rng.integers(0, 1 << form.mantissa, 24)
+    ]
+    values += [form.infinity, form.nan, form.sign, form.sign | 1]
+    values += [0] * (-len(values) % 64)
+    given = np.array(values, f"<u{bits // 8}")
+    machine = Machine(target)
+    source, result = machine.upload(given), machine.allocate(given.nbytes)
+    code = compile_source((CORPUS / "real.c").read_text(), target, options=("-O2",), include=[CORPUS])
+    Loaded(machine, code).launch(
+        f"root{bits}", (source.address, result.address, len(values)), groups=len(values) // 64
+    )
+    got = result.data[: given.nbytes].view(f"<u{bits // 8}").tolist()
+    for value, root in zip(values, got, strict=True):
+        expected = form.sqrt(value)
+        assert form.is_nan(root) if form.is_nan(expected) else root == expected, hex(value)
 
 
 def describe(level: str, kernel: Kernel, data: Bytes, got: Bytes, expected: Bytes, different: Bytes) -> str:

@@ -173,3 +173,23 @@ static void float16_one(const struct three16 *in, struct real16 *out) {
         u[m++] = 0;
 }
 ELEMENT(float16, struct three16, struct real16)
+
+/* Quotients alone, for many pairs of operands. */
+struct pair_f32 { f32 a, b; };
+struct pair_f64 { f64 a, b; };
+struct pair_f16 { f16 a, b; };
+
+static void divide32_one(const struct pair_f32 *in, f32 *out) { *out = quiet32(in->a / in->b); }
+ELEMENT(divide32, struct pair_f32, f32)
+
+static void divide64_one(const struct pair_f64 *in, f64 *out) { *out = quiet64(in->a / in->b); }
+ELEMENT(divide64, struct pair_f64, f64)
+
+static void divide16_one(const struct pair_f16 *in, f16 *out) { *out = quiet16(in->a / in->b); }
+ELEMENT(divide16, struct pair_f16, f16)
+
+static void root32_one(const f32 *in, f32 *out) { *out = quiet32(__builtin_sqrtf(*in)); }
+ELEMENT(root32, f32, f32)
+
+static void root64_one(const f64 *in, f64 *out) { *out = quiet64(__builtin_sqrt(*in)); }
+ELEMENT(root64, f64, f64)
