@@ -81,6 +81,13 @@ def test_large_size(size, vram_buffer, copied, rng):
     assert (target.array[-GUARD:] == 0xEE).all()
 
 
+@pytest.mark.parametrize("beyond", [-1, 0, 1, 4, 5])
+def test_the_limit_of_one_packet(beyond, amdgpu_device, vram_buffer, copied, rng):
+    """Around the size at which a copy takes a second packet, where that is not beyond this suite's sizes."""
+    size = min(amdgpu_device.family.sdma_copy_limit, 16 * MIB) + beyond
+    check(vram_buffer(size + 2 * GUARD), vram_buffer(size), copied, size, rng)
+
+
 @pytest.mark.parametrize(("target", "source"), list(itertools.product(LOCATIONS, repeat=2)))
 def test_locations(target, source, allocate, copied, rng):
     size = 64 * KIB + 7
@@ -93,6 +100,42 @@ def test_alignment(target_offset, source_offset, vram_buffer, gtt_buffer, copied
     size = 4099
     target, source = vram_buffer(size + 2 * 4096), gtt_buffer(size + 4096)
     check(target, source, copied, size, rng, target_offset, source_offset)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 8, 64, 4096])
+@pytest.mark.parametrize(
+    ("target_offset", "source_offset"), [(0, 1), (1, 0), (2, 3), (4095, 4095), (4093, 2)]
+)
+def test_small_copies_at_any_alignment(
+    target_offset, source_offset, size, vram_buffer, gtt_buffer, copied, rng
+):
+    target, source = vram_buffer(3 * 4096), gtt_buffer(3 * 4096)
+    check(target, source, copied, size, rng, target_offset, source_offset)
+
+
+def test_neighbouring_copies_meet(vram_buffer, gtt_buffer, sdma_queue, timeline_semaphore, rng):
+    """Each byte is copied by one of many copies, whose ends touch, in an order of their own."""
+    total = 64 * KIB
+    target, source = vram_buffer(total), gtt_buffer(total)
+    source.array[:] = rng.integers(0, 256, total, dtype=np.uint8)
+    target.array[:] = 0
+    cuts = [0, *sorted(rng.choice(np.arange(1, total), 300, replace=False).tolist()), total]
+    pieces = list(itertools.pairwise(cuts))
+    for index in rng.permutation(len(pieces)):
+        start, end = pieces[index]
+        sdma_queue.copy(target[start:end], source[start:end])
+    sdma_queue.signal(timeline_semaphore, 1).submit()
+    timeline_semaphore.wait(1, timeout=10)
+    assert np.array_equal(target.array, source.array)
+
+
+def test_a_copy_takes_the_size_that_it_is_given(vram_buffer, gtt_buffer, copied, rng):
+    target, source = vram_buffer(4096), gtt_buffer(4096)
+    source.array[:] = rng.integers(1, 256, 4096, dtype=np.uint8)
+    target.array[:] = 0
+    copied(target, source, 1000)
+    assert np.array_equal(target.array[:1000], source.array[:1000])
+    assert not target.array[1000:].any()
 
 
 def test_many_random_ranges(vram_buffer, gtt_buffer, sdma_queue, timeline_semaphore, rng):

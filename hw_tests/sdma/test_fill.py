@@ -21,9 +21,10 @@ def test_a_byte_fills_any_size(size, value, vram_buffer, sdma_queue, timeline_se
     assert (target.array[GUARD + size :] == 0x5A).all()
 
 
+@pytest.mark.parametrize("location", ["vram", "gtt", "userptr"])
 @pytest.mark.parametrize("offset", [0, 1, 2, 3])
-def test_a_byte_fills_at_any_alignment(offset, gtt_buffer, sdma_queue, timeline_semaphore):
-    target = gtt_buffer(4096)
+def test_a_byte_fills_at_any_alignment(offset, location, request, sdma_queue, timeline_semaphore):
+    target = request.getfixturevalue(f"{location}_buffer")(4096)
     target.array[:] = 0
     sdma_queue.fill(target[offset : offset + 1021], 0x3C).signal(timeline_semaphore, 1).submit()
     timeline_semaphore.wait(1, timeout=10)
@@ -39,3 +40,30 @@ def test_a_word_fills_words(words, vram_buffer, sdma_queue, timeline_semaphore):
     filled = target.view(np.uint32)
     assert (filled[:-1] == 0xDEADBEEF).all()
     assert filled[-1] == 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 2047, 2 * MIB + 1])
+@pytest.mark.parametrize("offset", [0, 2])
+def test_a_half_word_fills_half_words(offset, count, vram_buffer, sdma_queue, timeline_semaphore):
+    target = vram_buffer(2 * count + 8)
+    target.array[:] = 0
+    part = target[offset : offset + 2 * count]
+    sdma_queue.fill(part, 0xBEEF, width=2).signal(timeline_semaphore, 1).submit()
+    timeline_semaphore.wait(1, timeout=10)
+    expected = np.zeros(count + 4, np.uint16)
+    expected[offset // 2 : offset // 2 + count] = 0xBEEF
+    assert np.array_equal(target.view(np.uint16), expected)
+
+
+@pytest.mark.parametrize("beyond", [-4, 0, 4])
+@pytest.mark.parametrize("width", [1, 4])
+def test_the_limit_of_one_packet(width, beyond, amdgpu_device, vram_buffer, sdma_queue, timeline_semaphore):
+    """Around the size at which a fill takes a second packet, where that is not beyond this suite's sizes."""
+    size = min(amdgpu_device.family.sdma_fill_limit, 16 * MIB) // 4 * 4 + beyond
+    target = vram_buffer(size + GUARD)
+    target.array[:] = 0x5A
+    sdma_queue.fill(target[:size], 0xC3C3C3C3 & (1 << 8 * width) - 1, width=width)
+    sdma_queue.signal(timeline_semaphore, 1).submit()
+    timeline_semaphore.wait(1, timeout=10)
+    assert (target.array[:size] == 0xC3).all()
+    assert (target.array[size:] == 0x5A).all()
