@@ -46,9 +46,9 @@ def test_writes_past_the_end_are_refused(gtt_buffer):
 
 def test_commands_past_the_end_are_refused(gtt_buffer, sdma_queue):
     buffer, other = gtt_buffer(100), gtt_buffer(200)
-    with pytest.raises(BufferBoundsError, match="101 bytes.*100"):
+    with pytest.raises(BufferBoundsError, match=r"101 bytes.*100"):
         sdma_queue.fill(buffer, 0, 101)
-    with pytest.raises(BufferBoundsError, match="200 bytes.*100"):
+    with pytest.raises(BufferBoundsError, match=r"200 bytes.*100"):
         sdma_queue.copy(buffer, other)
     with pytest.raises(BufferBoundsError, match="101"):
         buffer[50:101]
