@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 import pytest
 
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
-from pytest_amdgpu.plugin.report import LEAK_PROPERTY
+from pytest_amdgpu.plugin.report import LEAK_PROPERTY, failed_key
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.plugin.take_back import Ledger, ledger_key
 
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.compute_queue import ComputeQueue
     from pytest_amdgpu.driver.device import Device
     from pytest_amdgpu.driver.program import ProgramKernel
+    from pytest_amdgpu.driver.resources import Resource
     from pytest_amdgpu.driver.sdma_queue import SdmaQueue
     from pytest_amdgpu.driver.semaphore import TimelineSemaphore
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_R = TypeVar("_R", bound="Resource")
 BufferFactory: TypeAlias = "Callable[..., Buffer]"
 KernelFactory: TypeAlias = "Callable[..., ProgramKernel]"
 
@@ -57,7 +59,10 @@ def _amdgpu_take_back(request: pytest.FixtureRequest) -> Iterator[None]:
     request.node.stash[ledger_key] = ledger
     yield
     request.node.user_properties += [(LEAK_PROPERTY, leak) for leak in ledger.leaks()]
-    errors = ledger.take_back(partial(session.renew, f"{request.node.nodeid} made the GPU fault"))
+    renew = partial(session.renew, f"{request.node.nodeid} made the GPU fault")
+    errors = ledger.take_back(renew, failed=request.node.stash.get(failed_key, False))
+    if len(errors) == 1:
+        raise errors[0]
     if errors:
         raise ExceptionGroup("after the test, the GPU was not as it should be", errors)
 
@@ -89,19 +94,19 @@ def userptr_buffer(amdgpu_device: Device, request: pytest.FixtureRequest) -> Buf
 @pytest.fixture
 def sdma_queue(amdgpu_device: Device, request: pytest.FixtureRequest) -> SdmaQueue:
     """A queue of an SDMA engine."""
-    return _handing_out(request, amdgpu_device.sdma_queue)()
+    return _hand_out(request, amdgpu_device.sdma_queue)
 
 
 @pytest.fixture
 def compute_queue(amdgpu_device: Device, request: pytest.FixtureRequest) -> ComputeQueue:
     """A compute queue: AQL on GPUs with several XCCs, PM4 on the others."""
-    return _handing_out(request, amdgpu_device.compute_queue)()
+    return _hand_out(request, amdgpu_device.compute_queue)
 
 
 @pytest.fixture
 def timeline_semaphore(amdgpu_device: Device, request: pytest.FixtureRequest) -> TimelineSemaphore:
     """A 64-bit timeline semaphore with the value 0."""
-    return _handing_out(request, amdgpu_device.timeline_semaphore)()
+    return _hand_out(request, amdgpu_device.timeline_semaphore)
 
 
 @pytest.fixture
@@ -163,6 +168,13 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
 
     seed = request.config.stash[session_key].plan.seed
     return np.random.default_rng([seed, zlib.crc32(request.node.nodeid.encode())])
+
+
+def _hand_out(request: pytest.FixtureRequest, make: Callable[[], _R]) -> _R:
+    """Make one thing of the device, which messages call by the name of its fixture."""
+    resource = _handing_out(request, make)()
+    resource.site = f"fixture {request.fixturename}"
+    return resource
 
 
 def _handing_out(request: pytest.FixtureRequest, make: Callable[_P, _T]) -> Callable[_P, _T]:

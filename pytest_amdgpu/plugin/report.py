@@ -15,6 +15,9 @@ from pytest_amdgpu.plugin.session import GpuSession, Plan
 LOG_LINES = 50
 """Lines of the kernel's log that a failure shows, from the end of the test backwards."""
 
+failed_key = pytest.StashKey[bool]()
+"""Whether a phase of a test has failed already."""
+
 _log_start_key = pytest.StashKey[int]()
 
 LEAK_PROPERTY = "amdgpu_leak"
@@ -46,6 +49,8 @@ def mark_log(item: pytest.Item, session: GpuSession) -> None:
 
 def explain_failure(item: pytest.Item, report: pytest.TestReport, session: GpuSession) -> None:
     """Tell in the report of a failure: the device, the seed, how to repeat it, and the kernel's log of it."""
+    if report.failed:
+        item.stash[failed_key] = True
     if not report.failed or not {DEVICE_FIXTURE, "rng"} & set(getattr(item, "fixturenames", ())):
         return
     report.sections.append(("amdgpu", "\n".join(_reproduction(item, session.plan))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.device import Device
 
 _T = TypeVar("_T")
+
+IDLE_TIMEOUT = 10.0
+IDLE_TIMEOUT_AFTER_FAILURE = 0.5
+"""Seconds that a queue gets to become idle after a test."""
 
 ledger_key = pytest.StashKey["Ledger"]()
 
@@ -40,18 +44,31 @@ class Ledger:
             if id(resource) not in self._handed_out
         ]
 
-    def take_back(self, renew: Callable[[], None]) -> list[Exception]:
+    def take_back(self, renew: Callable[[], None], *, failed: bool) -> list[Exception]:
         """Give the device everything back that is not older than the test; return what went wrong.
 
         Faults that no wait of the test has seen are among that. After a fault, seen or not, `renew` must
-        bring the device back to health, so that the next test can run.
+        bring the device back to health, so that the next test can run. A test that has `failed` may well have
+        left a queue that will never be idle: that is waited for only shortly, and is no further error.
         """
+        from pytest_amdgpu.driver.errors import CommandError, WaitTimeoutError
         from pytest_amdgpu.driver.resources import attempt
 
         errors: list[Exception] = []
         if not self.device.backend.faults:
             attempt(errors, self.device.check_health)
-        attempt(errors, lambda: self.device.reclaim(keep=self._older))
+        timeout = IDLE_TIMEOUT_AFTER_FAILURE if failed else IDLE_TIMEOUT
+        attempt(errors, lambda: self.device.reclaim(timeout, keep=self._older))
         if self.device.backend.faults:
             attempt(errors, renew)
-        return errors
+        expected = (WaitTimeoutError, CommandError) if failed else ()
+        return [error for error in _single_errors(errors) if not isinstance(error, expected)]
+
+
+def _single_errors(errors: Iterable[Exception]) -> Iterator[Exception]:
+    """Unpack groups of errors."""
+    for error in errors:
+        if isinstance(error, ExceptionGroup):
+            yield from _single_errors(error.exceptions)
+        else:
+            yield error

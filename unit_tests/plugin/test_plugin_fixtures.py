@@ -236,10 +236,9 @@ def test_a_queue_that_never_ends_is_an_error_and_the_next_test_runs(
 ) -> None:
     pytester.makeconftest(
         """
-        from functools import partialmethod
-        from pytest_amdgpu.driver.device import Device
+        from pytest_amdgpu.plugin import take_back
 
-        Device.reclaim = partialmethod(Device.reclaim, 0.1)
+        take_back.IDLE_TIMEOUT = 0.1
         """
     )
     pytester.makepyfile(

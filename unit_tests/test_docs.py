@@ -1,0 +1,72 @@
+"""What README and docs/ claim about output and commands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_output_page_shows_what_is_printed(require_ziglang: None) -> None:
+    run = subprocess.run(
+        [sys.executable, "tools/show_output.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_pages_link_to_files_that_exist() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_files_that_the_architecture_names_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = set(
+        re.findall(r"`((?:driver|packets|families|emulator|kernel|devices|plugin)/[\w/]+\.py)`", text)
+    )
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not (ROOT / "pytest_amdgpu" / name).exists()] == []
+
+
+def rows(page: str, heading: str) -> set[str]:
+    """The names in the first column of the table below a heading."""
+    section = page.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return set(re.findall(r"^\| `([-\w]+)", section, re.M))
+
+
+def test_every_fixture_option_and_command_has_its_row() -> None:
+    from pytest_amdgpu import plugin
+    from pytest_amdgpu.driver.compute_queue import ComputeCommands
+    from pytest_amdgpu.driver.sdma_queue import SdmaCommands
+    from pytest_amdgpu.plugin import options
+
+    page = (ROOT / "docs" / "tests.md").read_text()
+    assert rows(page, "Fixtures") == {name for name in plugin.__all__ if not name.startswith("_")}
+    source = Path(options.__file__).read_text()
+    assert rows(page, "Options") == set(re.findall(r'"(--amdgpu-[\w-]+)"', source))
+    chained = {"wait", "signal", "timestamp", "run", "copy", "fill", "dispatch"}
+    assert rows(page, "Commands") == chained
+    assert chained <= {*dir(ComputeCommands), *dir(SdmaCommands)}
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tests.md"])
+def test_the_example_tests_pass(page: str, pytester: pytest.Pytester, require_ziglang: None) -> None:
+    (source,) = python_blocks(ROOT / page)
+    pytester.makepyfile(source)
+    result = pytester.runpytest_subprocess("--amdgpu-all-devices", "--amdgpu-backend=software")
+    result.assert_outcomes(passed=2)
