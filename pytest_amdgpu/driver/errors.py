@@ -69,7 +69,3 @@ class GpuFaultError(DriverError):
         super().__init__(text)
         self.kind = kind
         self.address = address
-
-
-class LeakError(DriverError):
-    """Resources of a device were left behind; the message lists them with the line that made each."""

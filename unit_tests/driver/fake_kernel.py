@@ -69,6 +69,8 @@ class FakeKernel:
         self.queues: dict[int, kfd.CreateQueueArgs] = {}
         self.events_page = 0
         self.doorbells: list[tuple[int, int]] = []
+        self.lie_about_mapping = False
+        self.xnack = 0
         self.on_wait: Callable[[], None] = lambda: None
         self.on_wait_element: Callable[[kfd.EventData], None] = lambda element: None
         self.on_create_queue: Callable[[], None] = lambda: None
@@ -235,6 +237,8 @@ class FakeKernel:
 
     def _map_memory_to_gpu(self, argument: kfd.MapMemoryToGpuArgs) -> None:
         ids = (ctypes.c_uint32 * argument.n_devices).from_address(argument.device_ids_array_ptr)
+        if self.lie_about_mapping:
+            return
         self.objects[argument.handle].mapped.update(ids)
         argument.n_success = argument.n_devices
 
@@ -300,6 +304,10 @@ class FakeKernel:
 
     def _destroy_queue(self, argument: kfd.DestroyQueueArgs) -> None:
         del self.queues[argument.queue_id]
+
+    def _set_xnack_mode(self, argument: kfd.SetXnackModeArgs) -> None:
+        assert argument.xnack_enabled == -1
+        argument.xnack_enabled = self.xnack
 
     def _available_memory(self, argument: kfd.GetAvailableMemoryArgs) -> None:
         argument.available = 1 << 30

@@ -9,6 +9,7 @@ import pytest
 from fake_kernel import FakeKernel
 from made_kernels import MadeKernel
 
+from pytest_amdgpu.driver import aql_packet
 from pytest_amdgpu.driver.aql_queue import AqlQueue
 from pytest_amdgpu.driver.device import Device
 from pytest_amdgpu.driver.topology import discover
@@ -133,6 +134,21 @@ def test_scratch_is_described_before_the_dispatch_that_needs_it(
     queue.dispatch(MadeKernel(private_segment_size=100), 64).submit()
     assert waits == 1
     assert struct.unpack_from("<Q", page.read(), 160) == (queue.scratch.setup.address,)
+
+
+def test_scratch_of_generations_without_architected_flat_scratch_has_a_resource() -> None:
+    fake = FakeKernel("mi300x")
+    path = next(path for path in fake.files if path.endswith("/1/properties"))
+    fake.files[path] = fake.files[path].replace("gfx_target_version 90402", "gfx_target_version 90010")
+    with Device.open(fake, discover(fake)[0]) as device, device.compute_queue("aql") as queue:
+        queue.record().dispatch(MadeKernel(private_segment_size=40), 64)
+        resource = struct.unpack_from("<4I", queue._memory.pointers.read(), 144)
+        assert resource == queue.scratch.setup.resource(device.family)
+
+
+def test_a_foreign_indirect_buffer_is_not_followed(queue: AqlQueue, device: Device) -> None:
+    queue._put(aql_packet.pm4_buffer(4))
+    assert queue.state().endswith("PM4_IB barrier=1 acquire=2 release=2 base=0 size=4 valid=1")
 
 
 def test_a_recording_is_its_packets(queue: AqlQueue, device: Device) -> None:

@@ -108,6 +108,17 @@ def test_a_mapping_that_fails_after_some_gpus_is_taken_back() -> None:
     assert not first.leaks()
 
 
+def test_a_mapping_that_stops_short_without_an_error_is_one() -> None:
+    kernel = FakeKernel("mi300x")
+    with Device.open(kernel, discover(kernel)[0]) as device:
+        before = kernel.held()
+        kernel.lie_about_mapping = True
+        with pytest.raises(AllocationError, match="on 0 of 1 GPUs and reported no error"):
+            device.gtt(64)
+        kernel.lie_about_mapping = False
+        assert kernel.held() == before
+
+
 def test_small_bar_is_said_and_hidden_vram_still_works() -> None:
     kernel = FakeKernel("rx7900xtx", small_bar=True)
     with Device.open(kernel, discover(kernel)[0]) as device:
@@ -167,6 +178,14 @@ def test_access_outside_is_an_error(device: Device, access: Callable[[Buffer], o
 def test_bounds_error_names_range_and_buffer(device: Device) -> None:
     with pytest.raises(BufferBoundsError, match="bytes 60 to 65 are not inside a vram buffer of 64 bytes at"):
         device.vram(64).read(60, 5)
+
+
+def test_text_of_buffers(device: Device) -> None:
+    buffer = device.gtt(64)
+    assert repr(buffer) == f"<Buffer: a gtt buffer of 64 bytes at {buffer.address:#x}>"
+    assert repr(buffer[8:]).startswith("<BufferSlice: bytes 8 to 64 of a gtt buffer")
+    buffer.free()
+    assert repr(buffer).endswith("(freed)>")
 
 
 def test_slices(device: Device) -> None:

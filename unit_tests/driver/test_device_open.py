@@ -10,6 +10,7 @@ from fake_kernel import FakeKernel
 from pytest_amdgpu.abi.kfd import AllocFlag, EventType
 from pytest_amdgpu.driver.device import Device
 from pytest_amdgpu.driver.errors import DeviceClosedError, DeviceOpenError, DriverError
+from pytest_amdgpu.driver.kfd_process import connect, disconnect
 from pytest_amdgpu.driver.topology import discover
 from pytest_amdgpu.families.registry import UnknownFamilyError
 from pytest_amdgpu.kernel.protocol import KernelError
@@ -177,6 +178,42 @@ def test_a_closed_device_gives_nothing_out(fake: FakeKernel) -> None:
     ):
         with pytest.raises(DeviceClosedError, match="was closed"):
             make()
+
+
+def test_xnack_mode(fake: FakeKernel, device: Device) -> None:
+    assert not device.backend.xnack_enabled()
+    fake.xnack = 1
+    assert device.backend.xnack_enabled()
+    fake.fail("SET_XNACK_MODE", errno.EPERM)
+    assert not device.backend.xnack_enabled()
+    fake.fail("SET_XNACK_MODE", errno.EINVAL)
+    with pytest.raises(KernelError, match="SET_XNACK_MODE"):
+        device.backend.xnack_enabled()
+
+
+def test_flush_registers_that_cannot_be_mapped_are_freed(fake: FakeKernel, device: Device) -> None:
+    before = fake.held()
+    fake.fail("mmap", errno.EINVAL)
+    with pytest.raises(KernelError, match="mmap"):
+        device.backend.flush_host_writes()
+    assert fake.held() == before
+    device.backend.flush_host_writes()
+
+
+def test_a_child_process_connects_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """amdkfd serves a descriptor only to the process that opened it (EBADF after a fork)."""
+    kernel = FakeKernel("mi300x")
+    first = connect(kernel)
+    assert connect(kernel) is first
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    assert connect(kernel) is not first
+    disconnect(kernel)
+    disconnect(kernel)
+
+
+def test_ecc_and_text(device: Device) -> None:
+    assert device.node.sramecc == (device.family.name == "gfx942")
+    assert repr(device) == f"<Device {device.name}>"
 
 
 def test_clocks_and_free_memory(device: Device) -> None:

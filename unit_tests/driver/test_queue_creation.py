@@ -193,6 +193,14 @@ def test_every_step_of_closing_is_tried(kind: str) -> None:
         assert held["queues"] == 0
 
 
+def test_a_queue_that_cannot_be_destroyed_is_an_error(fake: FakeKernel, device: Device) -> None:
+    queue = make(device, "sdma")
+    fake.fail("DESTROY_QUEUE", 22)
+    fake.queues.clear()
+    with pytest.raises(KernelError, match=r"DESTROY_QUEUE.*EINVAL"):
+        queue.close()
+
+
 def test_a_queue_that_cannot_be_preempted_is_gone_and_a_fault(fake: FakeKernel, device: Device) -> None:
     queue = make(device, "pm4")
     fake.fail("DESTROY_QUEUE", 62)  # ETIME

@@ -72,6 +72,15 @@ def test_more_than_a_wave_can_have_is_refused(device: Device) -> None:
             queue.record().dispatch(MadeKernel("hungry", private_segment_size=1 << 26), 64)
 
 
+def test_not_even_one_wave_fits() -> None:
+    fake = FakeKernel("rx7900xtx")
+    path = next(path for path in fake.files if path.endswith("mem_banks/0/properties"))
+    fake.files[path] = fake.files[path].replace("25753026560", str(1 << 20))
+    refused = pytest.raises(LaunchError, match=r"small: 65536 .* share of 1/8 of the 1048576 bytes of VRAM")
+    with Device.open(fake, discover(fake)[0]) as device, device.compute_queue() as queue, refused:
+        queue.scratch.require(1 << 16, "small")
+
+
 def test_a_dispatch_takes_what_it_needs(device: Device) -> None:
     with device.compute_queue("pm4", 4096) as queue:
         queue.record().dispatch(MadeKernel(), 64)
