@@ -278,7 +278,11 @@ def test_compare_and_swap_everywhere(target: str, bits: int, require_tool: Calla
         f"global_load_{load} {after}, v15, s[0:1] offset:32",
         "lds": f"ds_write_b{bits} v15, {old}\n{lds}\nds_read_b{bits} {after}, v15",
     }
-    programs = bench(require_tool, target, {n: prepared(target, n, t) for n, t in texts.items()})
+    quiet = lds.replace("_rtn", "").replace(f" {old},", "", 1)
+    texts["lds quiet"] = f"ds_write_b{bits} v15, {old}\n{quiet}\nds_read_b{bits} {after}, v15"
+    texts = {name.replace(" ", "_"): text for name, text in texts.items()}
+    sources = {n: prepared(target, n.partition("_")[0], t) for n, t in texts.items()}
+    programs = bench(require_tool, target, sources)
     words = inputs(54)
     count = bits // 32
     words[::2, count : 2 * count] = words[::2, 8 : 8 + count]
@@ -320,11 +324,16 @@ def test_floating_atomics(target: str, require_tool: Callable[[str], str]) -> No
                 "maximum",
             ),
             "lds_add64": ("ds_add_rtn_f64 v[8:9], v15, v[4:5]", F64, "add"),
+            "flat_add64": (f"flat_atomic_add_f64 v[8:9], v[16:17], v[4:5] offset:32 {glc}", F64, "add"),
+            "flat_min64": (f"flat_atomic_min_f64 v[8:9], v[16:17], v[4:5] offset:32 {glc}", F64, "minimum"),
+            "flat_max64": (f"flat_atomic_max_f64 v[8:9], v[16:17], v[4:5] offset:32 {glc}", F64, "maximum"),
         }
     else:
         texts |= {
             "global_min": (f"global_atomic_min_f32 v8, v[16:17], v4, off offset:32 {glc}", F32, "minimum"),
             "global_max": (f"global_atomic_max_f32 v8, v[16:17], v4, off offset:32 {glc}", F32, "maximum"),
+            "flat_min": (f"flat_atomic_min_f32 v8, v[16:17], v4 offset:32 {glc}", F32, "minimum"),
+            "flat_max": (f"flat_atomic_max_f32 v8, v[16:17], v4 offset:32 {glc}", F32, "maximum"),
         }
     sources = {}
     for label, (text, form, _) in texts.items():
@@ -357,6 +366,8 @@ def test_packed_floating_atomics(require_tool: Callable[[str], str]) -> None:
     texts = {
         "global_f16": "global_atomic_pk_add_f16 v8, v[16:17], v4, off offset:32 sc0",
         "global_bf16": "global_atomic_pk_add_bf16 v8, v[16:17], v4, off offset:32 sc0",
+        "flat_f16": "flat_atomic_pk_add_f16 v8, v[16:17], v4 offset:32 sc0",
+        "flat_bf16": "flat_atomic_pk_add_bf16 v8, v[16:17], v4 offset:32 sc0",
         "lds_f16": "ds_pk_add_rtn_f16 v8, v15, v4",
         "lds_bf16": "ds_pk_add_rtn_bf16 v8, v15, v4",
     }
@@ -406,6 +417,9 @@ def test_pairs_in_lds(target: str, require_tool: Callable[[str], str]) -> None:
         "ds_read2st64_b32 v[8:9], v15 offset0:1 offset1:0",
         "stride64": "v_lshrrev_b32 v15, 2, v15\nds_write2st64_b64 v15, v[2:3], v[4:5] offset0:0 offset1:1\n"
         "ds_read2st64_b64 v[8:11], v15 offset0:1 offset1:0",
+        "exchange_stride64": "v_lshrrev_b32 v15, 2, v15\n"
+        "ds_write2st64_b64 v15, v[2:3], v[4:5] offset0:0 offset1:1\n"
+        "ds_wrxchg2st64_rtn_b64 v[8:11], v15, v[6:7], v[6:7] offset0:1 offset1:0",
         "exchange_stride": "v_lshrrev_b32 v15, 3, v15\nds_write2st64_b32 v15, v2, v4 offset0:0 offset1:1\n"
         "ds_wrxchg2st64_rtn_b32 v[8:9], v15, v6, v7 offset0:1 offset1:0",
     }
@@ -421,6 +435,7 @@ def test_pairs_in_lds(target: str, require_tool: Callable[[str], str]) -> None:
         "stride": lambda x: [x[2], x[0], x[10], x[11]],
         "stride64": lambda x: [x[2], x[3], x[0], x[1]],
         "exchange_stride": lambda x: [x[2], x[0], x[10], x[11]],
+        "exchange_stride64": lambda x: [x[2], x[3], x[0], x[1]],
     }
     for name, oracle in expected.items():
         for line, got in zip(words.tolist(), programs.run(name, words, lds_bytes=4096).tolist(), strict=True):

@@ -530,3 +530,12 @@ def test_counters_advance(require_tool: Callable[[str], str]) -> None:
     programs = bench(require_tool, "gfx942", rows, scalar=True)
     for name in rows:
         assert (programs.run(name, inputs(17, 2))[:, 0].astype(np.int32) >= 0).all()
+
+
+@targets
+def test_a_trap_without_a_handler_is_named(target: str, require_tool: Callable[[str], str]) -> None:
+    programs = bench(require_tool, target, {"trap": "s_trap 2", "halt": "s_sethalt 1"}, scalar=True)
+    with pytest.raises(IllegalInstruction, match="trap 2"):
+        programs.run("trap", inputs(19, 1))
+    with pytest.raises(IllegalInstruction, match="s_sethalt"):
+        programs.run("halt", inputs(19, 1))

@@ -181,6 +181,69 @@ def test_constants_in_the_middle_and_at_the_end(target: str, require_tool: Calla
             assert same(F32, got[0], expected), label
 
 
+def test_unfused_and_legacy_half_precision_of_gfx9(require_tool: Callable[[str], str]) -> None:
+    constant = bits_of(F16, 1.7)
+
+    def twice_rounded(a: int, b: int, c: int) -> int:
+        return F16.add(F16.mul(a, b), c)
+
+    # Text, oracle of (A, B, C, old destination), whether the destination's high half is kept.
+    rows: list[tuple[str, Callable[[int, int, int, int], int], bool]] = [
+        ("v_mad_f16 v8, v2, v4, v6", lambda a, b, c, d: twice_rounded(a, b, c), True),
+        ("v_mad_legacy_f16 v8, v2, v4, v6", lambda a, b, c, d: twice_rounded(a, b, c), False),
+        ("v_mac_f16 v8, v2, v4", lambda a, b, c, d: twice_rounded(a, b, d), False),
+        (f"v_madmk_f16 v8, v2, {constant:#x}, v4", lambda a, b, c, d: twice_rounded(a, constant, b), False),
+        (f"v_madak_f16 v8, v2, v4, {constant:#x}", lambda a, b, c, d: twice_rounded(a, b, constant), False),
+        ("v_fma_legacy_f16 v8, v2, v4, v6", lambda a, b, c, d: F16.fma(a, b, c), False),
+    ]
+    programs = bench(require_tool, "gfx942", {f"i{n}": row[0] for n, row in enumerate(rows)})
+    words = float_inputs(38, F16)
+    for n, (text, oracle, keeps) in enumerate(rows):
+        for line, got in zip(words.tolist(), programs.run(f"i{n}", words).tolist(), strict=True):
+            a, b, c, d = (value_at(line, column, F16) for column in (0, 2, 4, 8))
+            assert same(F16, got[0] & 0xFFFF, oracle(a, b, c, d)), (text, hex(a), hex(b), hex(c), hex(d))
+            assert got[0] >> 16 == (line[8] >> 16 if keeps else 0), text
+
+
+def test_accumulating_and_constant_forms_of_gfx11(require_tool: Callable[[str], str]) -> None:
+    constant = bits_of(F16, 1.7)
+    texts = {
+        "pk": "v_pk_fmac_f16 v8, v2, v4",
+        "dx9": "v_fmac_dx9_zero_f32 v8, v2, v4",
+        "mk": f"v_fmamk_f16 v8.l, v2.l, {constant:#x}, v4.l",
+        "ak": f"v_fmaak_f16 v8.l, v2.l, v4.l, {constant:#x}",
+    }
+    programs = bench(require_tool, "gfx1100", texts)
+    words = float_inputs(39, F16)
+    for label in ("pk", "mk", "ak"):
+        for line, got in zip(words.tolist(), programs.run(label, words).tolist(), strict=True):
+            a, b, d = (value_at(line, column, F16) for column in (0, 2, 8))
+            expected = {"pk": F16.fma(a, b, d), "mk": F16.fma(a, constant, b), "ak": F16.fma(a, b, constant)}
+            assert same(F16, got[0] & 0xFFFF, expected[label]), label
+            if label == "pk":
+                high = [line[column] >> 16 for column in (0, 2, 8)]
+                assert same(F16, got[0] >> 16, F16.fma(*high))
+            else:
+                assert got[0] >> 16 == line[8] >> 16, label
+    words = float_inputs(40, F32)
+    for line, got in zip(words.tolist(), programs.run("dx9", words).tolist(), strict=True):
+        a, b, d = line[0], line[2], line[8]
+        zero = F32.is_zero(a) or F32.is_zero(b)
+        assert same(F32, got[0], F32.add(d, 0) if zero else F32.fma(a, b, d))
+
+
+def test_lighting_product(require_tool: Callable[[str], str]) -> None:
+    programs = bench(require_tool, "gfx1100", {"lit": "v_mullit_f32 v8, v2, v4, v6"})
+    words = float_inputs(41, F32)
+    words[::6, 2] = 0xFF7FFFFF
+    lowest = 0xFF7FFFFF
+    for line, got in zip(words.tolist(), programs.run("lit", words).tolist(), strict=True):
+        a, b, c = line[0], line[2], line[4]
+        dark = F32.is_nan(b) or not F32.less(lowest, b) or F32.is_nan(c) or not F32.less(0, c)
+        lit = 0 if F32.is_zero(a) or F32.is_zero(b) else F32.mul(a, b)
+        assert same(F32, got[0], lowest if dark else lit), (hex(a), hex(b), hex(c))
+
+
 @targets
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_exponents(target: str, suffix: str, require_tool: Callable[[str], str]) -> None:
@@ -244,6 +307,8 @@ def test_comparisons(target: str, suffix: str, require_tool: Callable[[str], str
     texts["mask"] = f"v_cmp_class_{suffix} {{o}}, {sources.partition(',')[0]}, v6"
     if target == "gfx1100" and suffix == "f16":
         texts["mask"] += ".l"
+    execute = "{vcc}, " if target == "gfx942" else ""
+    texts["xmask"] = texts["mask"].replace("v_cmp_", "v_cmpx_").replace("{o}, ", execute)
     programs = bench(require_tool, target, texts)
     words = float_inputs(25, form)
     # Signalling NaNs are classes of their own.
@@ -262,6 +327,8 @@ def test_comparisons(target: str, suffix: str, require_tool: Callable[[str], str
     for line, got in zip(words.tolist(), programs.run("mask", words).tolist(), strict=True):
         a = value_at(line, 0, form)
         assert got[5] == bool(line[4] & form.classes(a)), (hex(a), hex(line[4]))
+    for line, got in zip(words.tolist(), programs.run("xmask", words).tolist(), strict=True):
+        assert got[6] == bool(line[4] & form.classes(value_at(line, 0, form)))
 
 
 @targets
@@ -379,6 +446,8 @@ def test_conversions_to_packed_numbers(target: str, require_tool: Callable[[str]
         ]
     texts = {f"i{n}": row[0] for n, row in enumerate(rows)}
     texts["byte"] = "v_cvt_pk_u8_f32 v8, v2, v4, v6"
+    if not gfx11:
+        texts["own_byte"] = "v_cvt_pkaccum_u8_f32 v8, v2, v4"
     for name, form in (("i", True), ("u", False)):
         texts[f"norm_{name}"] = f"v_cvt_norm_{name}16_f16 v8{low}, v2{low}"
         assert form in (True, False)
@@ -396,6 +465,10 @@ def test_conversions_to_packed_numbers(target: str, require_tool: Callable[[str]
         shift = 8 * (line[2] & 3)
         expected = line[4] & ~(0xFF << shift) & M32 | F32.to_integer(line[0], 0, 255) << shift
         assert got[0] == expected, hex(line[0])
+    if not gfx11:
+        for line, got in zip(words.tolist(), programs.run("own_byte", words).tolist(), strict=True):
+            shift = 8 * (line[2] & 3)
+            assert got[0] == line[8] & ~(0xFF << shift) & M32 | F32.to_integer(line[0], 0, 255) << shift
     words = float_inputs(29, F16)
     for name, is_signed in (("i", True), ("u", False)):
         oracle = normalized(F16, is_signed)
