@@ -36,6 +36,9 @@ KERNEL_RESERVE = (2 << 20) + (2 << 20) + (8 << 10)
 _AVAILABLE_GRANULE = 2 << 20
 _MAX_LISTED_DEVICES = 1 << 16
 _KINDS = AllocFlag.VRAM | AllocFlag.GTT | AllocFlag.USERPTR | AllocFlag.DOORBELL | AllocFlag.MMIO_REMAP
+_COHERENT = AllocFlag.UNCACHED | AllocFlag.COHERENT | AllocFlag.EXT_COHERENT
+"""Memory that shaders reach past the caches (MTYPE UC or CC; svm_range_get_pte_flags and gmc_v*_0.c)."""
+
 _KNOWN_FLAGS = sum(AllocFlag)
 
 
@@ -77,7 +80,7 @@ def alloc_memory(process: Process, args: AllocMemoryOfGpuArgs) -> None:
         va=args.va_addr,
         writable=bool(flags & AllocFlag.WRITABLE),
         executable=bool(flags & AllocFlag.EXECUTABLE),
-        uncached=bool(flags & AllocFlag.UNCACHED),
+        uncached=bool(flags & _COHERENT),
         memory=memory,
         cpu_visible=location is not Location.VRAM or bool(flags & AllocFlag.PUBLIC),
     )

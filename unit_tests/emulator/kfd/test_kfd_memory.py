@@ -83,6 +83,13 @@ def test_flags_become_rights_of_the_mapping(
     assert (mapping.writable, mapping.executable) == rights
 
 
+@pytest.mark.parametrize("flag", [AllocFlag.UNCACHED, AllocFlag.COHERENT, AllocFlag.EXT_COHERENT])
+def test_coherent_memory_is_reached_past_the_caches(client: Client, flag: AllocFlag) -> None:
+    for handle in (client.alloc(PAGE, WRITABLE_VRAM).handle, client.alloc(PAGE, WRITABLE_VRAM | flag).handle):
+        client.map(handle)
+    assert sorted(mapping.uncached for mapping in space(client).mappings) == [False, True]
+
+
 def test_userptr_is_the_clients_own_memory(client: Client) -> None:
     address = client.kernel.mmap(0, 2 * PAGE, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
     args = client.call(
