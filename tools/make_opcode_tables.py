@@ -44,7 +44,10 @@ class Target:
 
 
 TARGETS = (
+    Target("gfx90a", "gfx90a", "gfx90a (CDNA2)"),
     Target("gfx940", "gfx942", "gfx942 (CDNA3)"),
+    Target("gfx950", "gfx950", "gfx950 (CDNA4)"),
+    Target("gfx10", "gfx1030", "gfx1030 (RDNA2)"),
     Target("gfx11", "gfx1100", "gfx1100 (RDNA3)"),
 )
 

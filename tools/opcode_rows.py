@@ -189,9 +189,12 @@ def layout_rows(
     rows: dict[str, list[str]] = {}
     siblings = [other for other in prober.generation.layouts if other.group and other.group == layout.group]
     for opcode, (word, _, text) in find_encodings(prober, layout, taken).items():
+        if text.startswith("v_interp_"):
+            # Graphics: their operands are attributes of a primitive.
+            continue
         holds = layout
         for other in siblings:
-            if other.name == "VOP3P_MAI" and re.match(r"v_(mfma|smfmac|accvgpr)", text):
+            if other.name == "VOP3P_MAI" and re.match(r"v_(mfma_(?!ld_scale)|smfmac|accvgpr)", text):
                 holds = other
             if other.name == "VOP3_SDST":
                 ((size, changed),) = prober.texts(other, [put(other, word, "sdst", 16)])

@@ -98,6 +98,8 @@ def excused(target: str, theirs: str, ours: str | None) -> str:
     if target.startswith("gfx9") and re.search(r"\bnull\b", theirs):
         return "NULL exists since gfx10"
     if ours is None:
+        if theirs.startswith("v_interp_"):
+            return "graphics in the encoding of compute"
         tuples = [(int(first), int(last)) for first, last in re.findall(r"[va]\[(\d+):(\d+)\]", theirs)]
         if any(last > 255 for _, last in tuples):
             return "tuples beyond the last register"

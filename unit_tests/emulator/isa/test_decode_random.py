@@ -15,7 +15,7 @@ from pytest_amdgpu.emulator.isa.decode.layouts import Layout
 from pytest_amdgpu.emulator.isa.decode.table import parse_rows
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
 
-PER_LAYOUT = 400
+PER_LAYOUT = 300
 SEED = 20261122
 FORM_CODES = (249, 250, 255, 233, 234)
 

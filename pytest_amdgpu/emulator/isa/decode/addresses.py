@@ -10,6 +10,9 @@ from pytest_amdgpu.emulator.isa.decode.generation import Generation
 from pytest_amdgpu.emulator.isa.decode.instruction import Operand, OperandKind
 from pytest_amdgpu.emulator.isa.decode.table import Row, Slot
 
+_MATRIX_DWORDS = {2: 6, 3: 6, 4: 4}
+"""Dwords of a matrix operand of gfx950 whose elements have 6 and 4 bits, by format; all others have 8."""
+
 
 def _bits(row: Row, name: str, word: int) -> int:
     low, width = row.layout.fields[name]
@@ -32,11 +35,16 @@ def _scratch(generation: Generation, row: Row, slot: Slot, word: int) -> Operand
     """Vector and scalar offset, each of them optional."""
     if slot.field == "saddr":
         scalar = _bits(row, "saddr", word)
-        if scalar == generation.saddr_off:
+        if scalar in (generation.saddr_off, generation.no_scratch_address):
             return operands.OFF
         offset = operands.scalar_destinations(generation, 1)[scalar]
         return None if offset == Operand(OperandKind.EXEC, 1) else offset
-    if not _bits(row, "sve", word):
+    if "sve" in row.layout.fields:
+        used = _bits(row, "sve", word)
+    else:
+        # The older generations have one or the other.
+        used = _bits(row, "saddr", word) == generation.saddr_off
+    if not used:
         return operands.OFF
     return operands.vector_registers(generation, 1)[_bits(row, "vaddr", word)]
 
@@ -102,21 +110,29 @@ def finish(
         and modifiers.get("glc", modifiers.get("sc0"))
     ):
         destinations.append(_returned(row, sources[0]))
-    if modifiers.get("tfe"):
+    if modifiers.get("lds"):
+        if modifiers.get("tfe") or ("acc" in row.layout.fields and _bits(row, "acc", word)):
+            return "a load into LDS has no data register"
+    elif modifiers.get("tfe"):
         # The texel-fail status follows the data.
         for list_, slots in ((destinations, row.destinations), (sources, row.sources)):
             for position, slot in enumerate(slots):
                 if slot.field == "vdata":
                     list_[position] = replace(list_[position], count=list_[position].count + 1)
-    if name in ("MUBUF", "MTBUF") and modifiers.get("lds"):
-        if "acc" in row.layout.fields and _bits(row, "acc", word):
-            return "a load into LDS has no data register"
-        destinations.clear()
+    if row.name.startswith("v_bitop3_"):
+        # The truth table is in the places of modifiers that a bitwise operation does not have.
+        modifiers["bitop3"] = (
+            modifiers.pop("omod", 0) << 6 | modifiers.pop("abs", 0) << 3 | modifiers.pop("neg", 0)
+        )
     if name == "VOP3P":
         _packed_modifiers(row, modifiers)
     if name == "VOP3P_MAI":
         if row.name.startswith("v_accvgpr"):
             return ""
+        if row.name.endswith("_f8f6f4"):
+            for position, form in enumerate(("cbsz", "blgp")):
+                count = _MATRIX_DWORDS.get(modifiers.get(form, 0), 8)
+                sources[position] = replace(sources[position], count=count)
         accumulators = _bits(row, "acc", word)
         to_accumulators(destinations, 0, bool(_bits(row, "acc_cd", word)))
         # The index of a sparse operation is no accumulator.

@@ -137,6 +137,9 @@ class Decoder:
         for slot in row.destinations:
             if slot.optional and not modifiers.get("glc", 0) | modifiers.get("sc0", 0):
                 continue
+            if "lds" in modifiers:
+                # The data go to LDS, and what is in the register field does not matter.
+                continue
             destinations.append(self._operand(row, slot, word, words, offset, modifiers))
         sources = []
         for slot in row.sources:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_amdgpu.emulator.isa.decode import addresses, operands
 from pytest_amdgpu.emulator.isa.decode.generation import Generation
-from pytest_amdgpu.emulator.isa.decode.instruction import VCC, Instruction, Operand, OperandKind
+from pytest_amdgpu.emulator.isa.decode.instruction import Instruction, Operand, OperandKind
 from pytest_amdgpu.emulator.isa.decode.table import SHORT_VECTOR, Row, Slot
 from pytest_amdgpu.emulator.isa.decode.words import add_high_halves, read_words
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
@@ -143,7 +143,8 @@ def _sdwa(
         low, _ = row.layout.fields["vsrc1"]
         overrides["vsrc1"] = scalars[word >> low & 0xFF]
     if is_compare and extra >> 15 & 1:
-        overrides["vcc"] = operands.scalar_destinations(generation, 2)[extra >> 8 & 0x7F]
-    elif is_compare:
-        overrides["vcc"] = operands.scalar_destinations(generation, 2)[VCC]
+        result = row.destinations[0]
+        # On gfx10 a comparison that writes EXEC has no other destination.
+        writable = operands.scalar_destinations(generation, result.count) if result.field == "vcc" else ()
+        overrides[result.field] = writable[extra >> 8 & 0x7F] if writable else None
     return overrides

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pytest_amdgpu.emulator.isa.decode.layouts import GFX11_LAYOUTS, GFX940_LAYOUTS, Field, Layout
+from pytest_amdgpu.emulator.isa.decode.layouts import Field, Layout
+from pytest_amdgpu.emulator.isa.decode.layouts_gfx9 import GFX90A_LAYOUTS, GFX940_LAYOUTS
+from pytest_amdgpu.emulator.isa.decode.layouts_rdna import GFX10_LAYOUTS, GFX11_LAYOUTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,19 +27,35 @@ class Generation:
     """Whether a 64-bit encoding may have a literal."""
     aligned_vgprs: bool
     """Whether VGPR tuples must begin at an even register."""
-    dpp8: bool
-    sdwa: bool
-    true16: bool
-    """Whether 16-bit operations name a half of a VGPR."""
     wait_counters: tuple[tuple[str, tuple[Field, ...]], ...]
     """Bit fields of the counters in s_waitcnt's immediate, least significant first."""
 
     dpp_controls: tuple[tuple[int, int], ...]
     """Ranges (first, last) of valid dpp_ctrl values above the quad permutations."""
+    no_scratch_address: int | None = None
+    """The code in SADDR of a scratch instruction that has neither a scalar nor a vector address."""
 
     def has_dpp_control(self, control: int) -> bool:
         """Whether dpp_ctrl may have this value."""
         return control < 0x100 or any(first <= control <= last for first, last in self.dpp_controls)
+
+
+def _gfx90a_rows() -> Mapping[str, str]:
+    from pytest_amdgpu.emulator.isa.decode.tables import gfx90a
+
+    return gfx90a.ROWS
+
+
+def _gfx950_rows() -> Mapping[str, str]:
+    from pytest_amdgpu.emulator.isa.decode.tables import gfx950
+
+    return gfx950.ROWS
+
+
+def _gfx10_rows() -> Mapping[str, str]:
+    from pytest_amdgpu.emulator.isa.decode.tables import gfx10
+
+    return gfx10.ROWS
 
 
 def _gfx940_rows() -> Mapping[str, str]:
@@ -55,37 +73,45 @@ def _gfx11_rows() -> Mapping[str, str]:
 _ROW_SHIFTS = ((0x101, 0x10F), (0x111, 0x11F), (0x121, 0x12F))
 _WAVE_SHIFTS = ((0x130, 0x130), (0x134, 0x134), (0x138, 0x138), (0x13C, 0x13C))
 
+_GFX942 = Generation(
+    rows=_gfx940_rows,
+    layouts=GFX940_LAYOUTS,
+    wave_sizes=(64,),
+    m0=124,
+    null=None,
+    saddr_off=0x7F,
+    vop3_literal=False,
+    aligned_vgprs=True,
+    wait_counters=(("vmcnt", ((0, 4), (14, 2))), ("expcnt", ((4, 3),)), ("lgkmcnt", ((8, 4),))),
+    # Mirrors and broadcasts, then row_newbcast.
+    dpp_controls=(*_ROW_SHIFTS, *_WAVE_SHIFTS, (0x140, 0x143), (0x150, 0x15F)),
+)
+_GFX1100 = Generation(
+    rows=_gfx11_rows,
+    layouts=GFX11_LAYOUTS,
+    wave_sizes=(32, 64),
+    m0=125,
+    null=124,
+    saddr_off=0x7C,
+    vop3_literal=True,
+    aligned_vgprs=False,
+    wait_counters=(("vmcnt", ((10, 6),)), ("expcnt", ((0, 3),)), ("lgkmcnt", ((4, 6),))),
+    # Mirrors, then row_share and row_xmask.
+    dpp_controls=(*_ROW_SHIFTS, (0x140, 0x141), (0x150, 0x16F)),
+)
 GENERATIONS = {
-    "gfx942": Generation(
-        rows=_gfx940_rows,
-        layouts=GFX940_LAYOUTS,
-        wave_sizes=(64,),
+    "gfx90a": replace(_GFX942, rows=_gfx90a_rows, layouts=GFX90A_LAYOUTS),
+    "gfx942": _GFX942,
+    "gfx950": replace(_GFX942, rows=_gfx950_rows, vop3_literal=True),
+    "gfx1030": replace(
+        _GFX1100,
+        rows=_gfx10_rows,
+        layouts=GFX10_LAYOUTS,
         m0=124,
-        null=None,
-        saddr_off=0x7F,
-        vop3_literal=False,
-        aligned_vgprs=True,
-        dpp8=False,
-        sdwa=True,
-        true16=False,
-        wait_counters=(("vmcnt", ((0, 4), (14, 2))), ("expcnt", ((4, 3),)), ("lgkmcnt", ((8, 4),))),
-        # Mirrors and broadcasts, then row_newbcast.
-        dpp_controls=(*_ROW_SHIFTS, *_WAVE_SHIFTS, (0x140, 0x143), (0x150, 0x15F)),
+        null=125,
+        saddr_off=0x7D,
+        no_scratch_address=0x7F,
+        wait_counters=(("vmcnt", ((0, 4), (14, 2))), ("expcnt", ((4, 3),)), ("lgkmcnt", ((8, 6),))),
     ),
-    "gfx1100": Generation(
-        rows=_gfx11_rows,
-        layouts=GFX11_LAYOUTS,
-        wave_sizes=(32, 64),
-        m0=125,
-        null=124,
-        saddr_off=0x7C,
-        vop3_literal=True,
-        aligned_vgprs=False,
-        dpp8=True,
-        sdwa=False,
-        true16=True,
-        wait_counters=(("vmcnt", ((10, 6),)), ("expcnt", ((0, 3),)), ("lgkmcnt", ((4, 6),))),
-        # Mirrors, then row_share and row_xmask.
-        dpp_controls=(*_ROW_SHIFTS, (0x140, 0x141), (0x150, 0x16F)),
-    ),
+    "gfx1100": _GFX1100,
 }

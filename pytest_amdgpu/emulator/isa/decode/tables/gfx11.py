@@ -544,42 +544,6 @@ ff v_cmpx_class_f64 =exec src0:2 vsrc1
 3b v_ldexp_f16 =vdst:h src0:h vsrc1:h +dpp:0:c20000 +dpp8
 3c v_pk_fmac_f16 =vdst src0 vsrc1
 """,
-    "VOP3P": """
-00 v_pk_mad_i16 =vdst src0 src1 src2 zero=800000
-01 v_pk_mul_lo_u16 =vdst src0 src1 zero=8000000000802400 free=4000
-02 v_pk_add_i16 =vdst src0 src1 zero=8000000000802400 free=4000
-03 v_pk_sub_i16 =vdst src0 src1 zero=8000000000802400 free=4000
-04 v_pk_lshlrev_b16 =vdst src0 src1 zero=8000000000802400 free=4000
-05 v_pk_lshrrev_b16 =vdst src0 src1 zero=8000000000802400 free=4000
-06 v_pk_ashrrev_i16 =vdst src0 src1 zero=8000000000802400 free=4000
-07 v_pk_max_i16 =vdst src0 src1 zero=8000000000802400 free=4000
-08 v_pk_min_i16 =vdst src0 src1 zero=8000000000802400 free=4000
-09 v_pk_mad_u16 =vdst src0 src1 src2 zero=800000
-0a v_pk_add_u16 =vdst src0 src1 zero=8000000000802400 free=4000
-0b v_pk_sub_u16 =vdst src0 src1 zero=8000000000802400 free=4000
-0c v_pk_max_u16 =vdst src0 src1 zero=8000000000802400 free=4000
-0d v_pk_min_u16 =vdst src0 src1 zero=8000000000802400 free=4000
-0e v_pk_fma_f16 =vdst src0 src1 src2 zero=800000
-0f v_pk_add_f16 =vdst src0 src1 zero=8000000000802400 free=4000
-10 v_pk_mul_f16 =vdst src0 src1 zero=8000000000802400 free=4000
-11 v_pk_min_f16 =vdst src0 src1 zero=8000000000802400 free=4000
-12 v_pk_max_f16 =vdst src0 src1 zero=8000000000802400 free=4000
-13 v_dot2_f32_f16 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=800000
-16 v_dot4_i32_iu8 =vdst src0 src1 src2 zero=803800 free=1800000000004000
-17 v_dot4_u32_u8 =vdst src0 src1 src2 zero=803800 free=1800000000004000
-18 v_dot8_i32_iu4 =vdst src0 src1 src2 zero=803800 free=1800000000004000
-19 v_dot8_u32_u4 =vdst src0 src1 src2 zero=803800 free=1800000000004000
-1a v_dot2_f32_bf16 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=800000
-20 v_fma_mix_f32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=800000
-21 v_fma_mixlo_f16 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=800000
-22 v_fma_mixhi_f16 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=800000
-40 v_wmma_f32_16x16x16_f16 =vdst:8x4 src0:8!v src1:8!v src2:8x4!vi zero=80b800 free=1800000000004000
-41 v_wmma_f32_16x16x16_bf16 =vdst:8x4 src0:8!v src1:8!v src2:8x4!vi zero=80b800 free=1800000000004000
-42 v_wmma_f16_16x16x16_f16 =vdst:8x4 src0:8!v src1:8!v src2:8x4!vi zero=808000
-43 v_wmma_bf16_16x16x16_bf16 =vdst:8x4 src0:8!v src1:8!v src2:8x4!vi zero=808000
-44 v_wmma_i32_16x16x16_iu8 =vdst:8x4 src0:4!v src1:4!v src2:8x4!vi zero=803800 free=1800000000004000
-45 v_wmma_i32_16x16x16_iu4 =vdst:8x4 src0:2!v src1:2!v src2:8x4!vi zero=803800 free=1800000000004000
-""",
     "VOP3": """
 00 v_cmp_f_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000400
 01 v_cmp_lt_f16 =vdst:m!s src0:h src1:h +dpp:0:f20000 +dpp8 zero=9800000000000400
@@ -1021,6 +985,42 @@ ff v_cmpx_class_f64 =exec src0:2 src1 zero=9800000000008481 ones=7e free=4000000
 300 v_add_co_u32 =vdst =sdst:m src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000000000
 301 v_sub_co_u32 =vdst =sdst:m src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000000000
 302 v_subrev_co_u32 =vdst =sdst:m src0 src1 +dpp:0:f20000 +dpp8 zero=f800000000000000
+""",
+    "VOP3P": """
+00 v_pk_mad_i16 =vdst src0 src1 src2 zero=800000
+01 v_pk_mul_lo_u16 =vdst src0 src1 zero=8000000000802400 free=4000
+02 v_pk_add_i16 =vdst src0 src1 zero=8000000000802400 free=4000
+03 v_pk_sub_i16 =vdst src0 src1 zero=8000000000802400 free=4000
+04 v_pk_lshlrev_b16 =vdst src0 src1 zero=8000000000802400 free=4000
+05 v_pk_lshrrev_b16 =vdst src0 src1 zero=8000000000802400 free=4000
+06 v_pk_ashrrev_i16 =vdst src0 src1 zero=8000000000802400 free=4000
+07 v_pk_max_i16 =vdst src0 src1 zero=8000000000802400 free=4000
+08 v_pk_min_i16 =vdst src0 src1 zero=8000000000802400 free=4000
+09 v_pk_mad_u16 =vdst src0 src1 src2 zero=800000
+0a v_pk_add_u16 =vdst src0 src1 zero=8000000000802400 free=4000
+0b v_pk_sub_u16 =vdst src0 src1 zero=8000000000802400 free=4000
+0c v_pk_max_u16 =vdst src0 src1 zero=8000000000802400 free=4000
+0d v_pk_min_u16 =vdst src0 src1 zero=8000000000802400 free=4000
+0e v_pk_fma_f16 =vdst src0 src1 src2 zero=800000
+0f v_pk_add_f16 =vdst src0 src1 zero=8000000000802400 free=4000
+10 v_pk_mul_f16 =vdst src0 src1 zero=8000000000802400 free=4000
+11 v_pk_min_f16 =vdst src0 src1 zero=8000000000802400 free=4000
+12 v_pk_max_f16 =vdst src0 src1 zero=8000000000802400 free=4000
+13 v_dot2_f32_f16 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=800000
+16 v_dot4_i32_iu8 =vdst src0 src1 src2 zero=803800 free=1800000000004000
+17 v_dot4_u32_u8 =vdst src0 src1 src2 zero=803800 free=1800000000004000
+18 v_dot8_i32_iu4 =vdst src0 src1 src2 zero=803800 free=1800000000004000
+19 v_dot8_u32_u4 =vdst src0 src1 src2 zero=803800 free=1800000000004000
+1a v_dot2_f32_bf16 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=800000
+20 v_fma_mix_f32 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=800000
+21 v_fma_mixlo_f16 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=800000
+22 v_fma_mixhi_f16 =vdst src0 src1 src2 +dpp:0:f20000 +dpp8 zero=800000
+40 v_wmma_f32_16x16x16_f16 =vdst:8x4 src0:8!v src1:8!v src2:8x4!vi zero=80b800 free=1800000000004000
+41 v_wmma_f32_16x16x16_bf16 =vdst:8x4 src0:8!v src1:8!v src2:8x4!vi zero=80b800 free=1800000000004000
+42 v_wmma_f16_16x16x16_f16 =vdst:8x4 src0:8!v src1:8!v src2:8x4!vi zero=808000
+43 v_wmma_bf16_16x16x16_bf16 =vdst:8x4 src0:8!v src1:8!v src2:8x4!vi zero=808000
+44 v_wmma_i32_16x16x16_iu8 =vdst:8x4 src0:4!v src1:4!v src2:8x4!vi zero=803800 free=1800000000004000
+45 v_wmma_i32_16x16x16_iu4 =vdst:8x4 src0:2!v src1:2!v src2:8x4!vi zero=803800 free=1800000000004000
 """,
     "VINTERP": """
 00 v_interp_p10_f32
