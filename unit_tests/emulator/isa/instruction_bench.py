@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from isa_machine import Machine, assemble
+from isa_machine import WAVE_SIZE, Machine, assemble
 
 Words = npt.NDArray[np.uint32]
 
@@ -92,10 +92,11 @@ class Bench:
     code: bytes
     entries: Mapping[str, int]
     scalar: bool
+    wave_size: int
 
     def run(self, label: str, inputs: Words, *, lds_bytes: int = 0, scratch_lane_bytes: int = 0) -> Words:
         """Run one instruction on rows of input dwords (vector: whole groups of 64); rows of output dwords."""
-        machine = Machine(self.target)
+        machine = Machine(self.target, self.wave_size)
         code = machine.upload(np.frombuffer(self.code + bytes(256), np.uint8))
         source = machine.upload(inputs)
         result = machine.allocate(len(inputs) * 32)
@@ -114,10 +115,16 @@ class Bench:
 
 
 def bench(
-    require_tool: Callable[[str], str], target: str, instructions: Mapping[str, str], *, scalar: bool = False
+    require_tool: Callable[[str], str],
+    target: str,
+    instructions: Mapping[str, str],
+    *,
+    scalar: bool = False,
+    wave_size: int | None = None,
 ) -> Bench:
     """Assemble a program around each instruction; `instructions` is text by label."""
-    wave32 = target.startswith("gfx11")
+    wave_size = wave_size or WAVE_SIZE[target]
+    wave32 = wave_size == 32
     names = {
         "vcc": "vcc_lo" if wave32 else "vcc",
         "exec": "exec_lo" if wave32 else "exec",
@@ -131,5 +138,6 @@ def bench(
         template.format(label=label, instruction=text.format(**names), **names)
         for label, text in instructions.items()
     )
-    code, entries = assemble(require_tool, target, source)
-    return Bench(target, code, entries, scalar)
+    features = "+wavefrontsize64" if not wave32 and target != "gfx942" else ""
+    code, entries = assemble(require_tool, target, source, features=features)
+    return Bench(target, code, entries, scalar, wave_size)

@@ -45,9 +45,9 @@ class Memory:
 class Machine:
     """Memory of one target, and kernels run on it."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, wave_size: int | None = None) -> None:
         self.family = family(target)
-        self.wave_size = WAVE_SIZE[target]
+        self.wave_size = wave_size or WAVE_SIZE[target]
         self.space = AddressSpace()
         self._next = 0x7000_0000_0000
 
@@ -124,6 +124,7 @@ class Loaded:
     def launch(self, kernel: str, arguments: Sequence[int], *, groups: int, block: int = 64) -> None:
         """Run a kernel whose arguments are pointers and 32-bit numbers, placed by their sizes."""
         info = self.code.kernels[kernel]
+        assert info.wave_size == self.machine.wave_size, f"{kernel} is compiled for waves of {info.wave_size}"
         explicit = [argument for argument in info.arguments if not argument.hidden]
         kernarg = self.machine.allocate(info.kernarg_size + 256)
         for argument, value in zip(explicit, arguments, strict=True):
@@ -148,9 +149,12 @@ class Loaded:
         )
 
 
-def assemble(require_tool: Callable[[str], str], target: str, source: str) -> tuple[bytes, dict[str, int]]:
+def assemble(
+    require_tool: Callable[[str], str], target: str, source: str, *, features: str = ""
+) -> tuple[bytes, dict[str, int]]:
     """Assemble with llvm-mc: the text section and where its labels are."""
     command = [require_tool("llvm-mc"), "-triple=amdgcn-amd-amdhsa", f"-mcpu={target}", "-filetype=obj"]
+    command.append(f"-mattr={features}")
     done = subprocess.run(command, input=source.encode(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     elf = ELFFile(io.BytesIO(done.stdout))

@@ -156,28 +156,40 @@ def host_library(
     return library
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
-@pytest.mark.parametrize("target", TARGETS)
-def test_gpu_and_host_agree(
-    target: str, kernel: Kernel, host_library: Callable[[str, bool], ctypes.CDLL]
-) -> None:
+def check(machine: Machine, kernel: Kernel, options: tuple[str, ...], library: ctypes.CDLL) -> None:
+    """Compile for the machine, run, and compare with the host."""
     data = make_input(kernel)
     expected = np.zeros((ELEMENTS, kernel.output), np.uint8)
-    function = getattr(host_library(kernel.file, kernel.clang), kernel.name)
+    function = getattr(library, kernel.name)
     function(data.ctypes.data_as(ctypes.c_void_p), expected.ctypes.data_as(ctypes.c_void_p), ELEMENTS)
     checked = np.ones(kernel.output, np.bool_)
     checked[list(kernel.gap)] = False
     source = (CORPUS / f"{kernel.file}.c").read_text()
+    options = (*options, "-ffp-contract=off")
+    code = compile_source(source, machine.family.name, options=options, include=[CORPUS])
+    given, result = machine.upload(data), machine.allocate(expected.size)
+    Loaded(machine, code).launch(
+        kernel.name, (given.address, result.address, ELEMENTS), groups=ELEMENTS // 64
+    )
+    got = result.data.reshape(ELEMENTS, kernel.output)
+    different = np.argwhere((got != expected) & checked)
+    assert not len(different), describe(" ".join(options), kernel, data, got, expected, different)
+
+
+Library = Callable[[str, bool], ctypes.CDLL]
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("target", TARGETS)
+def test_gpu_and_host_agree(target: str, kernel: Kernel, host_library: Library) -> None:
     for level in LEVELS:
-        code = compile_source(source, target, options=(level, "-ffp-contract=off"), include=[CORPUS])
-        machine = Machine(target)
-        given, result = machine.upload(data), machine.allocate(expected.size)
-        Loaded(machine, code).launch(
-            kernel.name, (given.address, result.address, ELEMENTS), groups=ELEMENTS // 64
-        )
-        got = result.data.reshape(ELEMENTS, kernel.output)
-        different = np.argwhere((got != expected) & checked)
-        assert not len(different), describe(level, kernel, data, got, expected, different)
+        check(Machine(target), kernel, (level,), host_library(kernel.file, kernel.clang))
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+def test_wide_waves_of_gfx11_agree_too(kernel: Kernel, host_library: Library) -> None:
+    library = host_library(kernel.file, kernel.clang)
+    check(Machine("gfx1100", 64), kernel, ("-O2", "-mwavefrontsize64"), library)
 
 
 def exponents_of_trouble(form: Format) -> list[int]:

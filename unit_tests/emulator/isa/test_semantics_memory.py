@@ -597,3 +597,29 @@ def test_lanes_are_written_one_by_one(target: str, require_tool: Callable[[str],
         expected = words[:, 8].copy()
         expected[lane::size] = value
         assert programs.run(name, words)[:, 0].tolist() == expected.tolist(), name
+
+
+def test_wide_waves_of_gfx11(require_tool: Callable[[str], str]) -> None:
+    texts = {
+        "swap": "v_permlane64_b32 v8, v2",
+        "partial": "s_mov_b64 exec, {m}\nv_permlane64_b32 v8, v2",
+        "pull": "ds_bpermute_b32 v8, v2, v4",
+        "mask": "v_cmp_lt_u32 {o}, v2, v4",
+        "carry": "v_add_co_u32 v8, {o}, v2, v4",
+    }
+    sources = {name: f"{text}\ns_waitcnt lgkmcnt(0)" for name, text in texts.items()}
+    programs = bench(require_tool, "gfx1100", sources, wave_size=64)
+    words = inputs(63)
+    a, b = words[:, 0].reshape(-1, 64), words[:, 2].reshape(-1, 64)
+    swapped = np.concatenate([a[:, 32:], a[:, :32]], axis=1)
+    assert (programs.run("swap", words)[:, 0].reshape(-1, 64) == swapped).all()
+    enabled = (words[:, 12] & 2 != 0).reshape(-1, 64)
+    expected = np.where(enabled, swapped, words[:, 8].reshape(-1, 64))
+    assert (programs.run("partial", words)[:, 0].reshape(-1, 64) == expected).all()
+    # Addresses stay within the half of the wave (RDNA3 ISA 12.5.2).
+    lane = np.arange(64)
+    source = (a // 4) % 32 + (lane & 32)
+    assert (programs.run("pull", words)[:, 0].reshape(-1, 64) == np.take_along_axis(b, source, 1)).all()
+    assert (programs.run("mask", words)[:, 5].reshape(-1, 64) == (a < b)).all()
+    carried = a.astype(np.uint64) + b > M32
+    assert (programs.run("carry", words)[:, 5].reshape(-1, 64) == carried).all()
