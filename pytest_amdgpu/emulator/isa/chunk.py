@@ -15,11 +15,13 @@ import numpy as np
 from pytest_amdgpu.emulator.isa import hwreg
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
 from pytest_amdgpu.emulator.isa.gather import Store
+from pytest_amdgpu.emulator.isa.lane_constants import LaneConstants
 from pytest_amdgpu.emulator.isa.launch import UNDEFINED, Launch
-from pytest_amdgpu.emulator.isa.numpy_backend import Variant
+from pytest_amdgpu.emulator.isa.lineage import Source
+from pytest_amdgpu.emulator.isa.numpy_emit import Variant
 from pytest_amdgpu.emulator.isa.program import Program, compiled
 from pytest_amdgpu.emulator.isa.translate import Block
-from pytest_amdgpu.emulator.isa.waves import Group, Source, slot
+from pytest_amdgpu.emulator.isa.waves import Group, slot
 from pytest_amdgpu.emulator.memory import VmFault
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 QUANTUM = 512
 """Blocks that a group may run while others wait before it is put back."""
-_MASKS_KEPT = 64
 MSG_INTERRUPT, MSG_DEALLOC_VGPRS = 1, 3
 
 
@@ -55,9 +56,7 @@ class Chunk:
         self.scratch_lane_bytes = state.scratch_wave_bytes // state.wave_size
         self._program = program
         self._first = first
-        self._lane_ids: dict[int, Any] = {}
-        self._splats: dict[tuple[int, int], Any] = {}
-        self._masks: dict[tuple[int, int], list[Any]] = {}
+        self.constants = LaneConstants(state.wave_size)
         self.undefined = np.full((1, state.wave_size), UNDEFINED, np.uint32)
         self.written = program.written
         launch = Launch(state, first, count)
@@ -93,46 +92,6 @@ class Chunk:
             )
 
     # ---- what groups ask for ------------------------------------------------------------------------------
-
-    def lane_id(self, count: int) -> Any:
-        """Lane numbers [count, lanes]."""
-        found = self._lane_ids.get(count)
-        if found is None:
-            row = np.arange(self.wave_size, dtype=np.uint32)
-            found = self._lane_ids[count] = np.tile(row, (count, 1))
-        return found
-
-    def splat(self, value: int, count: int) -> Any:
-        """A number in every lane [count, lanes]; kept, because arrays of registers are never changed."""
-        found = self._splats.get((value, count))
-        if found is None:
-            if len(self._splats) > _MASKS_KEPT:
-                self._splats.clear()
-            found = self._splats[value, count] = np.full((count, self.wave_size), value, np.uint32)
-        return found
-
-    def _mask(self, bits: int, count: int) -> list[Any]:
-        found = self._masks.get((bits, count))
-        if found is None:
-            if len(self._masks) > _MASKS_KEPT:
-                self._masks.clear()
-            octets = np.frombuffer(bits.to_bytes(8, "little"), np.uint8)
-            row = np.unpackbits(octets, bitorder="little").view(np.bool_)[: self.wave_size]
-            found = self._masks[bits, count] = [np.tile(row, (count, 1)), None]
-        return found
-
-    def mask_lanes(self, bits: int, count: int) -> Any:
-        """The bits of a mask as truth values [count, lanes]."""
-        return self._mask(bits, count)[0]
-
-    def wide_mask(self, lanes: Any, bits: Any, count: int) -> Any:
-        """Truth values as 32-bit masks; `bits` is the same as a scalar."""
-        if type(bits) is not int:
-            return np.negative(lanes.view(np.int8)).astype(np.int32).view(np.uint32)
-        entry = self._mask(bits, count)
-        if entry[1] is None:
-            entry[1] = np.negative(entry[0].view(np.int8)).astype(np.int32).view(np.uint32)
-        return entry[1]
 
     def getreg(self, g: Group, simm16: int) -> Any:
         """Read a field of a hardware register."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_amdgpu.emulator.isa.ir import I1, I32, I64, Value
 
 if TYPE_CHECKING:
-    from pytest_amdgpu.emulator.isa.build import Builder
+    from pytest_amdgpu.emulator.isa.sources import SourceOperands
 
 
 def dpp_index(control: int, lane: int, wave_size: int) -> int:
@@ -49,7 +49,7 @@ def dpp_index(control: int, lane: int, wave_size: int) -> int:
     raise ValueError(f"dpp_ctrl {control:#x} is reserved")
 
 
-def dpp_source(b: Builder, word: Value) -> Value:
+def dpp_source(b: SourceOperands, word: Value) -> Value:
     """Return `word` (a register) as the lanes of the instruction see it, and restrict the lanes it writes."""
     lanes = range(b.wave_size)
     if "dpp8" in b.inst.modifiers:

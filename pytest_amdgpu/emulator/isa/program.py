@@ -8,7 +8,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
-from pytest_amdgpu.emulator.isa.numpy_backend import Compiled, Variant, compile_block
+from pytest_amdgpu.emulator.isa.numpy_backend import compile_block
+from pytest_amdgpu.emulator.isa.numpy_emit import Variant
+from pytest_amdgpu.emulator.isa.python_source import Compiled
 from pytest_amdgpu.emulator.isa.translate import Block, Target, translate
 from pytest_amdgpu.emulator.isa.waves import GPR_INDEX_SHIFT
 from pytest_amdgpu.emulator.memory import Access, AddressSpace

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_amdgpu.emulator.isa.ir import I32, Value
 
 if TYPE_CHECKING:
-    from pytest_amdgpu.emulator.isa.build import Builder
+    from pytest_amdgpu.emulator.isa.sources import SourceOperands
 
 DWORD = 6
 _UNUSED_PAD, _UNUSED_SEXT, _UNUSED_PRESERVE = range(3)
@@ -25,7 +25,7 @@ def _field(selection: int) -> tuple[int, int]:
     raise ValueError(f"SDWA selection {selection} is reserved")
 
 
-def sdwa_select(b: Builder, word: Value, selection: int, signed: bool) -> Value:
+def sdwa_select(b: SourceOperands, word: Value, selection: int, signed: bool) -> Value:
     """Return the selected part of an I32, extended to I32."""
     shift, width = _field(selection)
     if width == 32:
@@ -35,7 +35,7 @@ def sdwa_select(b: Builder, word: Value, selection: int, signed: bool) -> Value:
     return b.and_(b.lshr(word, shift), (1 << width) - 1)
 
 
-def sdwa_insert(b: Builder, word: Value, old: Value) -> Value:
+def sdwa_insert(b: SourceOperands, word: Value, old: Value) -> Value:
     """Return the dword to write when `word` (I32) goes to the part that dst_sel names."""
     shift, width = _field(b.mod("dst_sel", DWORD))
     if width == 32:

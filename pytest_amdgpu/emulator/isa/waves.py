@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
+from pytest_amdgpu.emulator.isa.lineage import Part, Rows, Source
 from pytest_amdgpu.emulator.isa.numpy_ops import uniform
 from pytest_amdgpu.emulator.isa.registers import Register
 
@@ -31,82 +32,11 @@ _WORK_ITEM_IDS = {0, 1, 2}
 _DEEP = 12
 """So many splits and joins deep, registers are copied rather than remembered."""
 
-Rows = npt.NDArray[np.intp]
-
 
 def slot(register: Register) -> int:
     """Return the position of a scalar register in `Group.s`."""
     kind, index = register
     return {"s": index, "m0": M0_SLOT, "scc": SCC_SLOT, "exec": EXEC_SLOT}[kind]
-
-
-class _Part:
-    """Rows of the registers of a group as they were at some moment."""
-
-    def __init__(self, registers: list[Any], source: Source, rows: Rows, positions: Rows | None) -> None:
-        self.registers = registers
-        self.source = source
-        self.rows = rows
-        self.positions = positions
-
-    def resolve(self, index: int) -> tuple[Any, Rows]:
-        """Return an array and which of its rows the part's rows are."""
-        array = self.registers[index]
-        # A copy that has not been written since leads back to where it came from.
-        if array is None or array is self.source.copies.get(index):
-            base, rows = self.source.resolve(index)
-            return base, self.rows if rows is None else rows[self.rows]
-        return array, self.rows
-
-
-class Source:
-    """Where a group finds registers that it has not touched since it was made from `parts`.
-
-    Without parts every register is `undefined`, an array of one row.
-    """
-
-    def __init__(self, parts: Sequence[_Part], count: int, undefined: Any = None) -> None:
-        self.parts = parts
-        self._undefined = undefined
-        self.count = count
-        self.copies: dict[int, Any] = {}
-        self._resolved: dict[int, tuple[Any, Rows | None]] = {}
-        self.depth: int = 1 + max((part.source.depth for part in parts), default=0)
-
-    def resolve(self, index: int) -> tuple[Any, Rows | None]:
-        """Return an array and which of its rows the group has; None for all of them in order."""
-        answer = self._resolved.get(index)
-        if answer is None:
-            # Remembered, because the same ancestors are reached on many ways.
-            answer = self._resolved[index] = self._resolve(index)
-        return answer
-
-    def _resolve(self, index: int) -> tuple[Any, Rows | None]:
-        if not self.parts:
-            return self._undefined, np.zeros(self.count, np.intp)
-        found = [part.resolve(index) for part in self.parts]
-        first = found[0][0]
-        if len(found) == 1:
-            return found[0]
-        if all(array is first for array, _ in found):
-            rows = np.empty(self.count, np.intp)
-            for part, (_, part_rows) in zip(self.parts, found, strict=True):
-                rows[part.positions] = part_rows
-            if len(first) == self.count and (rows == np.arange(self.count)).all():
-                return first, None
-            return first, rows
-        joined = np.empty((self.count, first.shape[1]), first.dtype)
-        for part, (array, part_rows) in zip(self.parts, found, strict=True):
-            joined[part.positions] = array[part_rows]
-        return joined, None
-
-    def get(self, index: int) -> Any:
-        """Return the register's array."""
-        array, rows = self.resolve(index)
-        if rows is not None:
-            array = np.take(array, rows, axis=0)
-        self.copies[index] = array
-        return array
 
 
 class Group:
@@ -117,6 +47,7 @@ class Group:
     ) -> None:
         self.chunk = chunk
         self.memory = chunk.memory
+        self.constants = chunk.constants
         self.pc = pc
         self.code_base = pc
         self.v = v
@@ -163,7 +94,7 @@ class Group:
     def exec_mask(self) -> Any:
         """EXEC as 32-bit masks [waves, lanes], all ones where enabled."""
         if self._exec_mask is None:
-            self._exec_mask = self.chunk.wide_mask(self.exec_lanes, self.s[EXEC_SLOT], self.count)
+            self._exec_mask = self.constants.wide_mask(self.exec_lanes, self.s[EXEC_SLOT], self.count)
         return self._exec_mask
 
     @property
@@ -183,7 +114,7 @@ class Group:
     @property
     def lane_id(self) -> Any:
         """Each lane's number [waves, lanes]."""
-        return self.chunk.lane_id(self.count)
+        return self.constants.lane_id(self.count)
 
     @property
     def all_lanes(self) -> Any:
@@ -193,13 +124,13 @@ class Group:
     def splat(self, value: Any) -> Any:
         """A scalar in every lane."""
         if type(value) is int:
-            return self.chunk.splat(value, self.count)
+            return self.constants.splat(value, self.count)
         return np.full(self.shape, value, np.bool_ if type(value) is bool else np.uint32)
 
     def lanes(self, bits: Any) -> Any:
         """Bit `lane` of a mask as truth value [waves, lanes]."""
         if type(bits) is int:
-            return self.chunk.mask_lanes(bits, self.count)
+            return self.constants.mask_lanes(bits, self.count)
         octets = np.ascontiguousarray(bits).view(np.uint8)
         return np.unpackbits(octets, axis=1, count=self.shape[1], bitorder="little").view(np.bool_)
 
@@ -296,7 +227,7 @@ class Group:
 
     def _subset(self, rows: Rows, registers: list[Any]) -> Group:
         s = [x if type(x) is int or type(x) is bool else uniform(x[rows]) for x in self.s]
-        source = Source([_Part(registers, self.source, rows, None)], len(rows))
+        source = Source([Part(registers, self.source, rows, None)], len(rows))
         group = Group(self.chunk, self.pc, self.waves[rows], [None] * VECTOR_SLOTS, s, self.mode, source)
         group.penalty, group.parked = self.penalty, self.parked
         group.settle()
@@ -319,7 +250,7 @@ class Group:
         position[order] = np.arange(len(waves))
         parts, start = [], 0
         for group, rows in zip(groups, living, strict=True):
-            parts.append(_Part(list(group.v), group.source, rows, position[start : start + len(rows)]))
+            parts.append(Part(list(group.v), group.source, rows, position[start : start + len(rows)]))
             start += len(rows)
         s = [
             _join_scalar(values, parts, len(waves), dtype)
@@ -334,7 +265,7 @@ class Group:
         return joined
 
 
-def _join_scalar(values: tuple[Any, ...], parts: Sequence[_Part], count: int, dtype: Any) -> Any:
+def _join_scalar(values: tuple[Any, ...], parts: Sequence[Part], count: int, dtype: Any) -> Any:
     first = values[0]
     if type(first) is int or type(first) is bool:
         for value in values:

@@ -16,7 +16,8 @@ from kernel_launcher import Runner, bare_chunk
 
 from pytest_amdgpu.emulator.isa.build import Builder
 from pytest_amdgpu.emulator.isa.ir import F16, F32, F64, I1, I16, I32, I64, INT_OF, Type, Value
-from pytest_amdgpu.emulator.isa.numpy_backend import Variant, compile_block
+from pytest_amdgpu.emulator.isa.numpy_backend import compile_block
+from pytest_amdgpu.emulator.isa.numpy_emit import Variant
 from pytest_amdgpu.emulator.isa.translate import Block
 from pytest_amdgpu.emulator.isa.waves import Group
 
