@@ -7,7 +7,7 @@ command processor runs it, so what must happen once is put under PRED_EXEC for t
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.driver import aql_packet
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.device import Device
     from pytest_amdgpu.driver.launch import Launch
     from pytest_amdgpu.driver.program import ProgramKernel
+    from pytest_amdgpu.packets.layout import Packet
 
 _FIRST_XCC = 1
 
@@ -91,6 +92,10 @@ class AqlQueue(ComputeQueue):
         for part in _parts(recording.invocation, self.ring.longest):
             self._put(part)
         self._note(recording.signals)
+
+    def decode_all(self, words: memoryview) -> Iterable[Packet]:
+        """Decode the packets in `words`."""
+        return aql_packets().decode_stream(words)
 
     def decode(self, words: memoryview) -> str:
         """Return the text of the packet at the beginning of `words`."""

@@ -20,6 +20,8 @@ _ADDRESS = struct.Struct("<Q")
 _PART = 1024
 """Bytes of code after which a place to split a long submission is noted."""
 
+_SHOWN_PACKETS = 3
+
 PAYLOAD_ALIGNMENT = 64
 """Kernel arguments want 16 bytes (LLVM AMDGPU guide), dispatch packets 64, indirect buffers 4."""
 
@@ -108,7 +110,9 @@ class Commands:
 
     def describe(self) -> str:
         """The first of its packets, decoded."""
-        return f"{len(self.code)} bytes that begin with {self.queue.decode(memoryview(self.code).cast('I'))}"
+        packets = list(self.queue.decode_all(memoryview(self.code).cast("I")))
+        shown = "; ".join(map(str, packets[:_SHOWN_PACKETS]))
+        return f"{shown}; and {len(packets) - _SHOWN_PACKETS} more" if packets[_SHOWN_PACKETS:] else shown
 
     def parts(self, limit: int) -> Iterator[memoryview]:
         """Cut the code, where commands end, into parts of at most `limit` bytes."""

@@ -32,6 +32,8 @@ class ComputeCommands(Commands):
     """A chain of commands for a compute queue. Each begins when all before it is done."""
 
     queue: ComputeQueue
+    _acquired = False
+    """Whether the chain sees what other engines and the host wrote before it was submitted."""
 
     def dispatch(
         self,
@@ -54,6 +56,9 @@ class ComputeCommands(Commands):
         if template.kernarg_size or args:
             with memoryview(payload)[start : start + template.kernarg_size] as view:
                 kernel.pack(view, args, template.grid, template.block, dynamic_lds)
+        if not self._acquired:
+            code += self.queue.first_acquire
+            self._acquired = True
         at = len(code)
         code += template.code
         for in_payload, position, target in template.links:
@@ -74,6 +79,7 @@ class ComputeCommands(Commands):
         """Do nothing of what follows before the semaphore is at least `value`, then see what it guards."""
         semaphore.check_value(value)
         self._command(self.queue.wait_code(semaphore, value))
+        self._acquired = True
         return self
 
     def signal(self, semaphore: TimelineSemaphore, value: int) -> Self:
@@ -105,6 +111,9 @@ class ComputeCommands(Commands):
 
 class ComputeQueue(Queue[ComputeCommands]):
     """What PM4 and AQL queues share."""
+
+    first_acquire = b""
+    """What must precede the first dispatch of a chain, so that it sees what others wrote."""
 
     def __init__(self, device: Device, ring_size: int) -> None:
         self.packets: Pm4Packets = pm4_packets(device.family.pm4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.driver import pm4_dispatch
@@ -9,8 +10,10 @@ from pytest_amdgpu.driver.backend import QueueKind
 from pytest_amdgpu.driver.commands import PAYLOAD_ALIGNMENT, Commands, encode, nops, resolve
 from pytest_amdgpu.driver.compute_queue import ComputeCommands, ComputeQueue
 from pytest_amdgpu.driver.recording import Recording
+from pytest_amdgpu.packets.layout import Packet
 
 if TYPE_CHECKING:
+    from pytest_amdgpu.driver.device import Device
     from pytest_amdgpu.driver.dispatch_template import DispatchTemplate
     from pytest_amdgpu.driver.launch import Launch
     from pytest_amdgpu.driver.program import ProgramKernel
@@ -32,6 +35,12 @@ class Pm4Queue(ComputeQueue):
     kind = QueueKind.PM4
     UNIT = 4
 
+    def __init__(self, device: Device, ring_size: int) -> None:
+        super().__init__(device, ring_size)
+        # An AQL dispatch acquires from the whole system by its header. SDMA and the host write past the
+        # shaders' caches, so PM4 must do the same; dispatches of one chain see each other with less.
+        self.first_acquire = encode(self.packets.acquire_all())
+
     def record_commands(self, commands: Commands) -> Recording:
         """Put a finished chain into memory, to be run by an INDIRECT_BUFFER packet."""
         code_size = len(commands.code)
@@ -42,6 +51,10 @@ class Pm4Queue(ComputeQueue):
         memory.write(commands.payload, payload_offset)
         call = encode(self.packets.indirect_buffer(memory.address, code_size // 4))
         return Recording(self, memory, call, commands.signals)
+
+    def decode_all(self, words: memoryview) -> Iterable[Packet]:
+        """Decode the packets in `words`."""
+        return self.packets.decode_stream(words)
 
     def decode(self, words: memoryview) -> str:
         """Return the text of the packet at the beginning of `words`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
@@ -14,7 +15,7 @@ from pytest_amdgpu.driver.errors import CommandError, QueueClosedError
 from pytest_amdgpu.driver.recording import Recording
 from pytest_amdgpu.driver.resources import creation_site
 from pytest_amdgpu.driver.ring import Ring, SpaceWait
-from pytest_amdgpu.packets.layout import PacketError
+from pytest_amdgpu.packets.layout import Packet, PacketError
 
 if TYPE_CHECKING:
     from pytest_amdgpu.driver.buffer import BufferSlice
@@ -221,6 +222,10 @@ class Queue(Generic[C]):
         except PacketError as error:
             packet = f"{error} ({' '.join(f'{word:08x}' for word in words[:8])})"
         return f"{text}, at the read pointer: {packet}"
+
+    def decode_all(self, words: memoryview) -> Iterable[Packet]:
+        """Decode the commands of the queue in `words`, which ends where a command ends."""
+        raise NotImplementedError
 
     def decode(self, words: memoryview) -> str:
         """Return the text of the packet at the beginning of `words`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self, cast
 
 from pytest_amdgpu.driver.backend import QueueKind
@@ -9,6 +10,7 @@ from pytest_amdgpu.driver.commands import Commands, encode, nops, transfer_size
 from pytest_amdgpu.driver.errors import CommandError
 from pytest_amdgpu.driver.queue import Queue
 from pytest_amdgpu.driver.recording import Recording
+from pytest_amdgpu.packets.layout import Packet
 from pytest_amdgpu.packets.sdma import SdmaPackets, sdma_packets
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class SdmaCommands(Commands):
         super().__init__(queue)
         self._sdma = queue.packets
         self._copy_limit = queue.copy_limit
+        self._acquire = queue.acquire
+        """What the next transfer must begin with, to see what others wrote: nothing, after the first."""
 
     def wait(self, semaphore: TimelineSemaphore, value: int) -> Self:
         """Do nothing of what follows before the semaphore is at least `value`, then see what it guards.
@@ -53,6 +57,7 @@ class SdmaCommands(Commands):
                 self.code += encode(poll(semaphore.address + 4, high, func=_GREATER_OR_EQUAL))
             self.code += encode(poll(semaphore.address, low, func=_GREATER_OR_EQUAL))
         self.code += cast("SdmaQueue", self.queue).acquire
+        self._acquire = b""
         self._note_split()
         return self
 
@@ -89,6 +94,8 @@ class SdmaCommands(Commands):
         left = transfer_size(destination, source, size)
         to, source_address = destination.address, source.address
         copy_linear, limit = self._sdma.copy_linear, self._copy_limit
+        self.code += self._acquire
+        self._acquire = b""
         while left:
             piece = min(left, limit)
             self.code += encode(copy_linear(source_address, to, piece - 1))
@@ -111,6 +118,8 @@ class SdmaCommands(Commands):
         if not 0 <= value <= _FILL_MASKS[width]:
             raise CommandError(f"fill value {value:#x} does not fit {width} bytes")
         fill, fillsize, limit = self._sdma.constant_fill, _FILL_SIZES[width], self._copy_limit
+        self.code += self._acquire
+        self._acquire = b""
         while left:
             piece = min(left, limit)
             self.code += encode(fill(to, value, piece - 1, fillsize=fillsize))
@@ -164,6 +173,10 @@ class SdmaQueue(Queue[SdmaCommands]):
     def padding(self, size: int) -> bytes:
         """Return NOP packets of `size` bytes."""
         return nops(self.packets.nop, size)
+
+    def decode_all(self, words: memoryview) -> Iterable[Packet]:
+        """Decode the packets in `words`."""
+        return self.packets.decode_stream(words)
 
     def decode(self, words: memoryview) -> str:
         """Return the text of the packet at the beginning of `words`."""

@@ -63,6 +63,7 @@ def test_registers_of_a_dispatch(queue: Pm4Queue, device: Device) -> None:
     stream = packets(queue)
     assert [packet.name for packet in stream if packet.name != "SET_SH_REG"] == [
         "ACQUIRE_MEM",
+        "ACQUIRE_MEM",
         "DISPATCH_DIRECT",
         "EVENT_WRITE",
     ]
@@ -86,6 +87,22 @@ def test_registers_of_a_dispatch(queue: Pm4Queue, device: Device) -> None:
     # On the other generation RSRC3's index is a CU mask: it must not be written.
     (wrong,) = set(RSRC3.values()) - {RSRC3[device.family.name]}
     assert wrong not in written
+
+
+def test_a_chain_sees_what_others_wrote_before_it(queue: Pm4Queue, device: Device) -> None:
+    """SDMA and the host write past L2, so the first dispatch invalidates it, and the others need not."""
+    semaphore = device.timeline_semaphore()
+    kernel = MadeKernel()
+    level = "gl2_inv" if device.family.name == "gfx1100" else "tc"
+
+    def of_l2(stream: Sequence[Packet]) -> list[bool]:
+        return [bool(packet.fields[level]) for packet in stream if packet.name == "ACQUIRE_MEM"]
+
+    queue.dispatch(kernel, 64).dispatch(kernel, 64).submit()
+    assert of_l2(packets(queue)) == [True, False, False]
+    before = len(packets(queue))
+    queue.wait(semaphore, 1).dispatch(kernel, 64).submit()
+    assert of_l2(packets(queue)[before:]) == [True, False]
 
 
 def test_initiator_of_full_workgroups(queue: Pm4Queue) -> None:
