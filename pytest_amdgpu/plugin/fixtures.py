@@ -40,6 +40,12 @@ def amdgpu_device(request: pytest.FixtureRequest) -> Iterator[Device]:
     What a test makes with its methods and does not give back is taken back after the test, and reported.
     After a fault the GPU is opened anew behind the same object.
     """
+    if not hasattr(request, "param"):
+        pytest.fail(
+            "this test asks for a GPU only while it runs (request.getfixturevalue), too late to make it run per"
+            " device: let it name the fixture amdgpu_device, or mark it usefixtures('amdgpu_device')",
+            pytrace=False,
+        )
     session = request.config.stash[session_key]
     device = session.open(request.param)
     yield device

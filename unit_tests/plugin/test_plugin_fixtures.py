@@ -256,3 +256,25 @@ def test_a_queue_that_never_ends_is_an_error_and_the_next_test_runs(
     result.stdout.fnmatch_lines(
         ["*ERROR at teardown of test_stuck*", "*WaitTimeoutError: waited 0.1 s for *"]
     )
+
+
+def test_a_gpu_asked_for_too_late_is_an_error_that_says_what_to_do(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        def test_late(request):
+            request.getfixturevalue("vram_buffer")(4096)
+
+        @pytest.mark.usefixtures("amdgpu_device")
+        def test_in_time(request):
+            request.getfixturevalue("vram_buffer")(4096)
+        """
+    )
+    result = run()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        ["*too late to make it run per device: let it name the fixture amdgpu_device*"]
+    )
