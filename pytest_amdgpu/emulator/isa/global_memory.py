@@ -14,7 +14,7 @@ import numpy as np
 from pytest_amdgpu.emulator.isa.atomics import atomic
 from pytest_amdgpu.emulator.isa.gather import Store
 from pytest_amdgpu.emulator.isa.lanes import Lanes, active_lanes, chosen, flat
-from pytest_amdgpu.emulator.memory import Access, AddressSpace, Mapping, Reason, VmFault
+from pytest_amdgpu.emulator.memory import Access, AddressSpace, Mapping
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.isa.waves import Group
@@ -30,6 +30,7 @@ class GlobalMemory:
         self._last: Mapping | None = None
         self._starts = np.empty(0, np.uint64)
         self._ends = np.empty(0, np.uint64)
+        self._writable = np.empty(0, np.bool_)
         self._mappings: tuple[Mapping, ...] = ()
 
     # ---- translation --------------------------------------------------------------------------------------
@@ -40,6 +41,7 @@ class GlobalMemory:
         self._mappings = self.space.mappings
         self._starts = np.array([mapping.start for mapping in self._mappings], np.uint64)
         self._ends = np.array([mapping.end for mapping in self._mappings], np.uint64)
+        self._writable = np.array([mapping.writable for mapping in self._mappings], np.bool_)
         self._stores.clear()
         self._last = None
 
@@ -90,14 +92,12 @@ class GlobalMemory:
         ends = addresses + np.uint64(size)
         known = which >= 0
         inside = known & (ends <= self._ends[which] if len(self._ends) else False)
-        for position in np.flatnonzero(~inside).tolist():
-            # Rare: report a fault, or find that the lane goes on in the next mapping.
+        refused = ~inside
+        if access is not Access.READ and len(self._writable):
+            refused |= ~self._writable[which]
+        for position in np.flatnonzero(refused).tolist():
+            # Rare: this reports a fault, or finds that the lane goes on in the next mapping.
             self.space.spans(int(addresses[position]), size, access)
-        if access is not Access.READ:
-            for index in np.unique(which[inside]).tolist():
-                if not self._mappings[index].writable:
-                    position = int(np.flatnonzero(inside & (which == index))[0])
-                    raise VmFault(int(addresses[position]), access, Reason.READ_ONLY)
         places = []
         for index in np.unique(which[inside]).tolist():
             mapping = self._mappings[index]

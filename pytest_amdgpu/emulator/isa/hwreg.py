@@ -69,7 +69,7 @@ def write(g: Group, simm16: int, value: Any) -> None:
     if number != MODE:
         raise IllegalInstruction(g.pc, (), f"write to hardware register {number} is not emulated")
     if type(value) is not int:
-        value = uniform(value)
+        value = uniform(value[g.living])
     if type(value) is not int:
         raise IllegalInstruction(g.pc, (), "waves of one group write different values to MODE")
     mask = (1 << width) - 1

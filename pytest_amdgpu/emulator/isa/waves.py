@@ -125,7 +125,7 @@ class Group:
         """A scalar in every lane."""
         if type(value) is int:
             return self.constants.splat(value, self.count)
-        return np.full(self.shape, value, np.bool_ if type(value) is bool else np.uint32)
+        return np.full(self.shape, value, np.asarray(value).dtype)
 
     def lanes(self, bits: Any) -> Any:
         """Bit `lane` of a mask as truth value [waves, lanes]."""

@@ -112,6 +112,19 @@ def test_a_store_to_read_only_memory_faults(bench: Bench) -> None:
     assert caught.value.reason is Reason.READ_ONLY
 
 
+def test_the_first_lane_decides_between_kinds_of_fault(bench: Bench) -> None:
+    base = 0x1_0000_0000
+    bench.runner.space.map(base, BufferObject(np.zeros(PAGE_SIZE, np.uint8), writable=False))
+    given = bench.runner.map(64)
+    # The lanes go up from the end of a page that is read-only into nothing, then from nothing into that page.
+    with pytest.raises(VmFault) as caught:
+        copy(bench, given.address, base + PAGE_SIZE - 8)
+    assert (caught.value.address, caught.value.reason) == (base + PAGE_SIZE - 8, Reason.READ_ONLY)
+    with pytest.raises(VmFault) as caught:
+        copy(bench, given.address, base - 8)
+    assert (caught.value.address, caught.value.reason) == (base - 8, Reason.NOT_PRESENT)
+
+
 def test_disabled_lanes_do_not_fault(bench: Bench) -> None:
     given, out = bench.runner.array(np.arange(1024, dtype=U32)), bench.runner.array(np.zeros(64, U32))
     copy(bench, given.address + PAGE_SIZE - 20, out.address, block=5)
