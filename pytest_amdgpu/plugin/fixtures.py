@@ -42,7 +42,7 @@ def amdgpu_device(request: pytest.FixtureRequest) -> Iterator[Device]:
     """
     if not hasattr(request, "param"):
         pytest.fail(
-            "this test asks for a GPU only while it runs (request.getfixturevalue), too late to make it run per"
+            "this test asks for a GPU only while it runs (request.getfixturevalue), too late to run per"
             " device: let it name the fixture amdgpu_device, or mark it usefixtures('amdgpu_device')",
             pytrace=False,
         )

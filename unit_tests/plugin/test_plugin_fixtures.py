@@ -275,6 +275,4 @@ def test_a_gpu_asked_for_too_late_is_an_error_that_says_what_to_do(
     )
     result = run()
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(
-        ["*too late to make it run per device: let it name the fixture amdgpu_device*"]
-    )
+    result.stdout.fnmatch_lines(["*too late to run per device: let it name the fixture amdgpu_device*"])
