@@ -51,7 +51,9 @@ def test_submitting_nothing_is_refused(queue: SdmaQueue) -> None:
         queue.submit()
 
 
-FORGOTTEN = "sdma queue 0 on .*, made at .*test_open_chain.py:.* never submitted: (GCR_REQ .*; )?CONSTANT_FILL"
+FORGOTTEN = (
+    r"sdma queue 0 on .*, made at .*test_open_chain\.py:.* never submitted: (GCR_REQ .*; )?CONSTANT_FILL"
+)
 
 
 def test_closing_a_queue_tells_of_forgotten_commands(queue: SdmaQueue, device: Device) -> None:

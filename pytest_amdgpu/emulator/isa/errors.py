@@ -1,11 +1,11 @@
-"""Errors that stop a wave: raised by the decoder and by the executor, turned into a KFD event by the engines."""
+"""Errors that stop a wave: raised by decoder and executor, turned into a KFD event by the engines."""
 
 
 class IllegalInstruction(Exception):
-    """A wave reached words that are no instruction of its generation, or one that the emulator cannot execute.
+    """A wave reached words that are no instruction of its generation, or none that can be executed here.
 
-    `address` is the address (or, from the decoder, the offset in the code) of the first word, `words` the dwords
-    of the encoding as far as they are known, `text` says what is wrong with them.
+    `address` is the address (or, from the decoder, the offset in the code) of the first word, `words` the
+    dwords of the encoding as far as they are known, `text` says what is wrong with them.
     """
 
     def __init__(self, address: int, words: tuple[int, ...], text: str) -> None:
