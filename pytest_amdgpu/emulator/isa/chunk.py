@@ -18,18 +18,17 @@ from pytest_amdgpu.emulator.isa.gather import Store
 from pytest_amdgpu.emulator.isa.lane_constants import LaneConstants
 from pytest_amdgpu.emulator.isa.launch import UNDEFINED, Launch
 from pytest_amdgpu.emulator.isa.lineage import Source
-from pytest_amdgpu.emulator.isa.numpy_emit import Variant
-from pytest_amdgpu.emulator.isa.program import Program, compiled
+from pytest_amdgpu.emulator.isa.numpy_backend import compile_block
+from pytest_amdgpu.emulator.isa.numpy_emit import VARIANTS
+from pytest_amdgpu.emulator.isa.program import Program
 from pytest_amdgpu.emulator.isa.translate import Block
-from pytest_amdgpu.emulator.isa.waves import Group, slot
+from pytest_amdgpu.emulator.isa.waves import QUANTUM, Group
 from pytest_amdgpu.emulator.memory import VmFault
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.isa.dispatch import DispatchState
     from pytest_amdgpu.emulator.isa.memory_access import MemoryAccess
 
-QUANTUM = 512
-"""Blocks that a group may run while others wait before it is put back."""
 MSG_INTERRUPT, MSG_DEALLOC_VGPRS = 1, 3
 
 
@@ -171,7 +170,7 @@ class Chunk:
         run."""
         used = 0
         others = self._others(g)
-        turn = budget if others is None else min(budget, QUANTUM)
+        turn = budget if others is None else min(budget, g.patience)
         table = self._program.table(g.mode)
         while used < turn:
             pc = g.pc
@@ -193,7 +192,7 @@ class Chunk:
                 else:
                     self._branch(g, result, pc + block.target, pc + block.next)
                     others = self._others(g)
-                    turn = min(turn, used + QUANTUM)
+                    turn = min(turn, used + g.patience)
             elif kind == "end":
                 self._end(g)
                 return used
@@ -216,8 +215,11 @@ class Chunk:
                 self._illegal(g, block)
             if others is not None and g.pc >= others:
                 break
-        else:
-            g.penalty += 1
+        if others is not None:
+            g.patience -= used
+            if g.patience <= 0:
+                g.penalty += 1
+                g.patience = QUANTUM
         self._ready.append(g)
         return used
 
@@ -228,18 +230,16 @@ class Chunk:
     def _execute(self, g: Group, block: Block) -> Any:
         """Run one block on a group in the variant that fits it."""
         s = g.s
-        if g.count == 1:
-            variant = _SINGLE[g.full]
-        else:
-            uniform = True
-            for register in block.scalar_reads:
-                if type(s[slot(register)]) not in _PYTHON:
-                    uniform = False
+        index: int = g.full
+        if g.count > 1:
+            index += 2
+            for register in block.scalar_slots:
+                if type(s[register]) not in _PYTHON:
+                    index += 2
                     break
-            variant = _MANY[g.full][uniform]
-        code = block.variants.get(variant)
+        code = block.compiled[index]
         if code is None:
-            code = compiled(block, variant)
+            code = block.compiled[index] = compile_block(block, VARIANTS[index])
         g.code_base = g.pc
         try:
             return code.function(g, g.v, s)
@@ -359,7 +359,3 @@ class Chunk:
 
 
 _PYTHON = frozenset((int, bool))
-_SINGLE = [Variant(full, single=True, uniform=True) for full in (False, True)]
-_MANY = [
-    [Variant(full, single=False, uniform=uniform) for uniform in (False, True)] for full in (False, True)
-]

@@ -48,6 +48,14 @@ class Variant:
     """Every scalar that the block reads is a Python number."""
 
 
+VARIANTS = tuple(
+    Variant(full, single, uniform)
+    for single, uniform in ((True, True), (False, True), (False, False))
+    for full in (False, True)
+)
+"""All variants: of one wave, of several with uniform scalars, of several; each with EXEC partial and full."""
+
+
 class ValueEmitter:
     """Writes values as locals, each when it is first needed."""
 

@@ -8,9 +8,6 @@ import threading
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
-from pytest_amdgpu.emulator.isa.numpy_backend import compile_block
-from pytest_amdgpu.emulator.isa.numpy_emit import Variant
-from pytest_amdgpu.emulator.isa.python_source import Compiled
 from pytest_amdgpu.emulator.isa.translate import Block, Target, translate
 from pytest_amdgpu.emulator.isa.waves import GPR_INDEX_SHIFT
 from pytest_amdgpu.emulator.memory import Access, AddressSpace
@@ -46,14 +43,6 @@ def _find(target: Target, code: memoryview) -> Block:
             _blocks.clear()
         _blocks.setdefault(key, []).append(block)
     return block
-
-
-def compiled(block: Block, variant: Variant) -> Compiled:
-    """Return the code of a variant of a block, compiling it at its first use."""
-    found: Compiled | None = block.variants.get(variant)
-    if found is None:
-        found = block.variants[variant] = compile_block(block, variant)
-    return found
 
 
 class Program:

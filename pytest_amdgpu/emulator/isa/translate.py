@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_amdgpu.emulator.isa.build import Builder
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
 from pytest_amdgpu.emulator.isa.ir import Graph, Value
+from pytest_amdgpu.emulator.isa.python_source import Compiled
 from pytest_amdgpu.emulator.isa.registers import Register
+from pytest_amdgpu.emulator.isa.waves import slot
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.isa.decode.instruction import Instruction
@@ -58,9 +60,10 @@ class Block:
     """Why it is illegal, which trap it is."""
     start: int = 0
     vector_reads: tuple[int, ...] = ()
-    scalar_reads: tuple[Register, ...] = ()
-    variants: dict[Any, Any] = field(default_factory=dict)
-    """Compiled code by variant (filled by the executor)."""
+    scalar_slots: tuple[int, ...] = ()
+    """Positions in `Group.s` of the scalars that are read."""
+    compiled: list[Compiled | None] = field(default_factory=lambda: [None] * 6)
+    """Code by position in `numpy_emit.VARIANTS`, filled by the executor."""
 
     @property
     def last_offset(self) -> int:
@@ -133,7 +136,7 @@ def _finish(
     reads = [value.attributes for value in b.graph.values() if value.op == "reg"]
     block = Block(b.graph, b.wave_size, code, instructions, writes, kind, len(code))
     block.vector_reads = tuple(index for register, index in reads if register == "v")
-    block.scalar_reads = tuple(register for register in reads if register[0] != "v")
+    block.scalar_slots = tuple(slot(register) for register in reads if register[0] != "v")
     if kind == "branch":
         block.target = facts["target"]
         block.operand = facts["condition"]

@@ -28,6 +28,8 @@ VECTOR_SLOTS = 512
 GPR_INDEX_SHIFT = 27
 """MODE.GPR_IDX_EN of gfx9 (bit 27); which operands are indexed is kept in the bits above it."""
 _DTYPES = [np.uint32] * 129 + [np.bool_, np.uint64]
+QUANTUM = 512
+"""Blocks that a group may run while others wait before it is put back."""
 _WORK_ITEM_IDS = {0, 1, 2}
 _DEEP = 12
 """So many splits and joins deep, registers are copied rather than remembered."""
@@ -55,6 +57,9 @@ class Group:
         self.mode = mode
         self.source = source
         self.penalty = 0
+        """How often the group has been put back: those with less go first."""
+        self.patience = QUANTUM
+        """Blocks it may still run while others wait."""
         self.parked = False
         self._set_waves(waves)
         self.set_exec(s[EXEC_SLOT])
