@@ -1,0 +1,180 @@
+"""What the driver can get wrong by itself: refusals that it owes its users, before any GPU is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from injection import defect, shorten_waits
+
+from pytest_amdgpu.driver import launch, program
+from pytest_amdgpu.driver.buffer import Buffer
+from pytest_amdgpu.driver.device import Device
+from pytest_amdgpu.driver.errors import WaitTimeoutError
+from pytest_amdgpu.driver.kernarg import KernargLayout
+from pytest_amdgpu.driver.kfd_memory import KfdMemory
+from pytest_amdgpu.driver.program import Program, ProgramKernel
+from pytest_amdgpu.driver.queue import Queue
+from pytest_amdgpu.driver.sdma_queue import SdmaCommands
+from pytest_amdgpu.driver.semaphore import TimelineSemaphore
+
+
+@defect
+def missing_arguments_are_zero(patch: pytest.MonkeyPatch) -> None:
+    pack = KernargLayout.pack_into
+
+    def padded(self: KernargLayout, view: memoryview, args: Sequence[Any], *shape: Any) -> None:
+        missing = len(self._explicit) - len(args)
+        pack(self, view, [*args, *[0] * missing], *shape)
+
+    patch.setattr(KernargLayout, "pack_into", padded)
+
+
+@defect
+def arguments_of_any_size_are_taken(patch: pytest.MonkeyPatch) -> None:
+    convert = KernargLayout._converter
+
+    def any_size(self: KernargLayout, argument: Any, value: Any) -> Any:
+        return convert(self, argument, int(value) if isinstance(value, np.integer) else value)
+
+    patch.setattr(KernargLayout, "_converter", any_size)
+
+
+@defect
+def any_shape_is_launched(patch: pytest.MonkeyPatch) -> None:
+    def unchecked(kernel: ProgramKernel, what: str, shape: Any, limit: int) -> tuple[int, ...]:
+        axes = (shape,) if isinstance(shape, int) else tuple(shape)
+        return tuple(abs(size) or 1 for size in (*axes, 1, 1)[:3])
+
+    patch.setattr(launch, "_triple", unchecked)
+
+
+@defect
+def a_missing_kernel_is_another_one(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Program, "__getitem__", lambda self, name: next(iter(self._kernels.values())))
+
+
+@defect
+def code_of_any_family_is_loaded(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(program, "_check_target", lambda device, code_object: None)
+
+
+@defect
+def a_closed_device_still_gives(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Device, "_check_open", lambda self: None)
+
+
+@defect
+def a_device_has_a_name_of_its_own(patch: pytest.MonkeyPatch) -> None:
+    """Not the one that the tests on it are called by."""
+    patch.setattr(Device, "name", property(lambda self: "a GPU", lambda self, name: None), raising=False)
+
+
+@defect
+def sizes_below_one_are_rounded_up(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Device, "_checked_size", lambda self, size, location: max(size, 1))
+
+
+@defect
+def views_are_copies(patch: pytest.MonkeyPatch) -> None:
+    view = Buffer.view
+    patch.setattr(
+        Buffer, "view", lambda self, *arguments, **keywords: view(self, *arguments, **keywords).copy()
+    )
+
+
+@defect
+def buffers_have_no_bounds_for_the_cpu(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Buffer, "check_range", lambda self, offset, size: None)
+
+
+@defect
+def commands_have_no_bounds(patch: pytest.MonkeyPatch) -> None:
+    from pytest_amdgpu.driver import sdma_queue
+
+    def unchecked(destination: Any, source: Any, size: int | None) -> int:
+        return size or (destination if source is None else source).size
+
+    patch.setattr(sdma_queue, "transfer_size", unchecked)
+
+
+@defect
+def memory_that_the_cpu_cannot_see_reads_as_zero(patch: pytest.MonkeyPatch) -> None:
+    array = Buffer.array.fget
+    assert array is not None
+    patch.setattr(
+        Buffer,
+        "array",
+        property(lambda self: array(self) if self.cpu_visible else np.zeros(self.size, np.uint8)),
+    )
+
+
+@defect
+def freed_buffers_are_kept(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Buffer, "free", lambda self: None)
+
+
+@defect
+def addresses_are_given_twice(patch: pytest.MonkeyPatch) -> None:
+    """A range of addresses is reserved with one page only, so that the next may lie inside it."""
+    reserve = KfdMemory.reserve
+    last: list[int] = []
+
+    def again(self: KfdMemory, size: int) -> int:
+        if size == 17 * 4096 + 0 and last:
+            return last[-1]
+        last.append(reserve(self, size))
+        return last[-1]
+
+    patch.setattr(KfdMemory, "reserve", again)
+
+
+@defect
+def a_copy_takes_the_size_of_its_source(patch: pytest.MonkeyPatch) -> None:
+    """Whatever size it was given."""
+    copy = SdmaCommands.copy
+    patch.setattr(SdmaCommands, "copy", lambda self, to, source, size=None: copy(self, to, source))
+
+
+@defect
+def a_closed_queue_takes_work(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Queue, "check_open", lambda self: None)
+    patch.setattr(Queue, "execute", lambda self, commands: None)
+
+
+@defect
+def a_wait_that_took_too_long_says_nothing(patch: pytest.MonkeyPatch) -> None:
+    wait = TimelineSemaphore.wait
+
+    def silent(self: TimelineSemaphore, value: int, timeout: float) -> None:
+        try:
+            wait(self, value, timeout)
+        except WaitTimeoutError:
+            pass
+
+    patch.setattr(TimelineSemaphore, "wait", silent)
+
+
+@defect
+def a_wait_wants_a_signal_for_the_past(patch: pytest.MonkeyPatch) -> None:
+    """It does not look at the value before it sleeps."""
+    shorten_waits(patch)
+    wait = TimelineSemaphore.wait
+
+    def late(self: TimelineSemaphore, value: int, timeout: float) -> None:
+        if not timeout:
+            raise WaitTimeoutError(f"waited {timeout} s for {value}")
+        wait(self, value, timeout)
+
+    patch.setattr(TimelineSemaphore, "wait", late)
+
+
+@defect
+def a_semaphore_goes_back(patch: pytest.MonkeyPatch) -> None:
+    def signal(self: TimelineSemaphore, value: int) -> None:
+        self._word[0] = value
+        self._backend.signal_event(self._event)
+
+    patch.setattr(TimelineSemaphore, "signal", signal)

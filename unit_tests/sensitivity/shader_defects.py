@@ -1,0 +1,274 @@
+"""What compute units can do wrong: launches, identifiers, LDS, barriers, scratch, EXEC, arithmetic, atomics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from injection import defect
+
+from pytest_amdgpu.emulator.isa import memory_access, numpy_backend, numpy_lower
+from pytest_amdgpu.emulator.isa.chunk import Chunk
+from pytest_amdgpu.emulator.isa.dispatch import Dispatch, DispatchState
+from pytest_amdgpu.emulator.isa.ir import F32, F64
+from pytest_amdgpu.emulator.isa.launch import Launch
+from pytest_amdgpu.emulator.isa.memory_access import MemoryAccess
+from pytest_amdgpu.emulator.isa.waves import Group
+from pytest_amdgpu.emulator.memory import VmFault
+
+
+def _after(patch: pytest.MonkeyPatch, owner: type, change: Any) -> None:
+    """Call `change(object)` whenever an object was made."""
+    make = owner.__init__  # type: ignore[misc]
+
+    def init(self: Any, *arguments: Any, **keywords: Any) -> None:
+        make(self, *arguments, **keywords)
+        change(self)
+
+    patch.setattr(owner, "__init__", init)
+
+
+@defect
+def a_dispatch_leaves_out_its_last_workgroup(patch: pytest.MonkeyPatch) -> None:
+    def change(dispatch: Any) -> None:
+        dispatch._count -= 1
+
+    _after(patch, Dispatch, change)
+
+
+@defect
+def workgroups_are_always_whole(patch: pytest.MonkeyPatch) -> None:
+    """Workgroups that stick out of the grid run all their work-items."""
+    make = Launch.__init__
+
+    def init(self: Launch, state: DispatchState, first: int, count: int) -> None:
+        grid = tuple(-(-size // block) * block for size, block in zip(state.grid, state.block, strict=True))
+        object.__setattr__(state, "grid", grid)
+        make(self, state, first, count)
+
+    patch.setattr(Launch, "__init__", init)
+
+
+@defect
+def workgroup_ids_y_and_z_are_swapped(patch: pytest.MonkeyPatch) -> None:
+    def change(launch: Any) -> None:
+        launch.ids[1], launch.ids[2] = launch.ids[2], launch.ids[1]
+
+    _after(patch, Launch, change)
+
+
+@defect
+def work_item_ids_begin_at_one(patch: pytest.MonkeyPatch) -> None:
+    vectors = Launch.vectors
+
+    def shifted(self: Launch) -> list[Any]:
+        found = vectors(self)
+        found[0] = found[0] + np.uint32(1)
+        return found
+
+    patch.setattr(Launch, "vectors", shifted)
+
+
+@defect
+def a_dispatch_runs_twice(patch: pytest.MonkeyPatch) -> None:
+    """Every workgroup is started two times."""
+
+    def change(dispatch: Any) -> None:
+        count = dispatch._count
+        dispatch._count = 2 * count
+        dispatch._per_chunk = min(dispatch._per_chunk, count)
+
+    make_chunk = Chunk.__init__
+
+    def init(self: Chunk, state: DispatchState, program: Any, memory: Any, first: int, *rest: Any) -> None:
+        spans = [end - start for end, start in zip(state.workgroups, state.start, strict=True)]
+        total = spans[0] * spans[1] * spans[2]
+        make_chunk(self, state, program, memory, first % total, *rest)
+
+    _after(patch, Dispatch, change)
+    patch.setattr(Chunk, "__init__", init)
+
+
+@defect
+def workgroups_share_their_lds(patch: pytest.MonkeyPatch) -> None:
+    def change(group: Any) -> None:
+        group.lds_base = np.zeros_like(group.lds_base)
+
+    _after(patch, Group, change)
+
+
+@defect
+def lds_is_not_written(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(MemoryAccess, "store_lds", lambda self, *arguments: None)
+
+
+@defect
+def barriers_hold_nobody_up(patch: pytest.MonkeyPatch) -> None:
+    """Each wave runs to its end before the next one begins."""
+
+    def one_by_one(chunk: Any) -> None:
+        for group in list(chunk._ready):
+            for row in range(group.count - 1, 0, -1):
+                chunk._ready.append(group.extract(np.array([row])))
+
+    _after(patch, Chunk, one_by_one)
+    patch.setattr(Chunk, "_take", lambda self: self._ready.pop())
+    patch.setattr(Chunk, "_others", lambda self, group: None)
+    patch.setattr(Chunk, "_barrier", lambda self, group: True)
+
+
+@defect
+def waves_share_their_scratch(patch: pytest.MonkeyPatch) -> None:
+    bases = Chunk.scratch_bases
+    patch.setattr(
+        Chunk, "scratch_bases", lambda self, group: np.zeros_like(bases(self, group)) + bases_of(self)
+    )
+
+    def bases_of(chunk: Chunk) -> Any:
+        return np.uint64(chunk.state.scratch_base)
+
+
+@defect
+def stores_ignore_exec(patch: pytest.MonkeyPatch) -> None:
+    """Lanes that are switched off store too, where that does not fault."""
+    store = MemoryAccess.store_global
+
+    def all_lanes(
+        self: MemoryAccess, group: Any, address: Any, where: Any, values: tuple[Any, ...], width: int
+    ) -> None:
+        active, group._active = group.active, None
+        try:
+            store(self, group, address, None, values, width)
+        except VmFault:
+            group._active = active
+            store(self, group, address, where, values, width)
+        group._active = active
+
+    patch.setattr(MemoryAccess, "store_global", all_lanes)
+
+
+@defect
+def vector_instructions_ignore_exec(patch: pytest.MonkeyPatch) -> None:
+    """Lanes that are switched off get results too."""
+
+    def unmasked(self: Any, value: Any) -> Any:
+        new = value.args[0]
+        text, uses = self._argument(new, array=True)
+        return (text if new.lanes else f"g.splat({text})"), uses
+
+    patch.setattr(numpy_backend.Emitter, "_emit_blend", unmasked)
+
+
+@defect
+def an_integer_product_loses_its_top_bit(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(numpy_lower.LANES, "mul", "({a} * {b}) & {t}(0x7fffffff)")
+
+
+@defect
+def an_integer_sum_loses_its_top_bit(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(
+        numpy_lower.LANES, "add", "({a} + {b}) & {t}(-1 % (1 << 64) >> 1 if {t} is u8 else 0x7fffffff)"
+    )
+
+
+@defect
+def f32_multiplies_and_adds_are_not_fused(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(numpy_lower.FMA, F32, "{a} * {b} + {c}")
+
+
+@defect
+def f64_multiplies_and_adds_are_not_fused(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(numpy_lower.FMA, F64, "{a} * {b} + {c}")
+
+
+@defect
+def f64_is_computed_as_f32(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(numpy_lower.FMA, F64, "fma64({a}, {b}, {c}).astype(f4).astype(f8)")
+
+
+def _replace_atomic(patch: pytest.MonkeyPatch, change: Any) -> None:
+    """Call `change(original, items, op, index, value, compare, ret)` for every atomic of a shader."""
+    original = memory_access.atomic
+
+    def changed(items: Any, op: str, index: Any, value: Any, compare: Any, ret: bool) -> Any:
+        return change(original, items, op, index, value, compare, ret)
+
+    patch.setattr(memory_access, "atomic", changed)
+
+
+@defect
+def atomics_lose_updates(patch: pytest.MonkeyPatch) -> None:
+    """Of lanes that add to one place at once only one counts."""
+
+    def change(original: Any, items: Any, op: str, index: Any, value: Any, compare: Any, ret: bool) -> Any:
+        if op != "add" or ret:
+            return original(items, op, index, value, compare, ret)
+        items[index] += value
+        return value
+
+    _replace_atomic(patch, change)
+
+
+@defect
+def atomics_return_the_new_value(patch: pytest.MonkeyPatch) -> None:
+    def change(original: Any, items: Any, op: str, index: Any, value: Any, compare: Any, ret: bool) -> Any:
+        found = original(items, op, index, value, compare, ret)
+        return found + value if ret and op == "add" else found
+
+    _replace_atomic(patch, change)
+
+
+@defect
+def atomics_of_64_bits_look_at_the_low_half(patch: pytest.MonkeyPatch) -> None:
+    def change(original: Any, items: Any, op: str, index: Any, value: Any, compare: Any, ret: bool) -> Any:
+        if items.dtype == np.uint64:
+            value = value & np.uint64(0xFFFFFFFF)
+        return original(items, op, index, value, compare, ret)
+
+    _replace_atomic(patch, change)
+
+
+@defect
+def compare_and_swap_always_swaps(patch: pytest.MonkeyPatch) -> None:
+    def change(original: Any, items: Any, op: str, index: Any, value: Any, compare: Any, ret: bool) -> Any:
+        if op != "cmpswap":
+            return original(items, op, index, value, compare, ret)
+        items[index] = value
+        return compare
+
+    _replace_atomic(patch, change)
+
+
+@defect
+def reads_of_what_is_not_mapped_give_zero(patch: pytest.MonkeyPatch) -> None:
+    """And no fault is reported."""
+    from injection import shorten_waits
+
+    shorten_waits(patch)
+    load = MemoryAccess.load_global
+
+    def quiet(self: MemoryAccess, group: Any, *arguments: Any) -> list[Any]:
+        try:
+            return load(self, group, *arguments)
+        except VmFault:
+            return [np.zeros(group.shape, np.uint32)] * arguments[2]
+
+    patch.setattr(MemoryAccess, "load_global", quiet)
+
+
+@defect
+def writes_to_what_is_not_mapped_are_dropped(patch: pytest.MonkeyPatch) -> None:
+    """And no fault is reported."""
+    from injection import shorten_waits
+
+    shorten_waits(patch)
+    store = MemoryAccess.store_global
+
+    def quiet(self: MemoryAccess, group: Any, *arguments: Any) -> None:
+        try:
+            store(self, group, *arguments)
+        except VmFault:
+            pass
+
+    patch.setattr(MemoryAccess, "store_global", quiet)
