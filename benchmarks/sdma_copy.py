@@ -49,7 +49,7 @@ def copy_times(target: str, size: int, rounds: int) -> tuple[measure.Samples, me
 def main() -> None:
     """Print one row for each generation."""
     quick = measure.is_quick(__doc__)
-    size, rounds = (1 << 20, 1) if quick else (64 << 20, 7)
+    size, rounds = (1 << 20, 1) if quick else (64 << 20, 25)
     print(f"copy of {size >> 20} MiB from GTT to VRAM by the software SDMA engine, against numpy.copyto")
     for target in measure.MODELS:
         engine, numpy = copy_times(target, size, rounds)
