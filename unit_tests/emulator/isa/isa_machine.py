@@ -30,7 +30,9 @@ TARGETS = ("gfx942", "gfx1100")
 WAVE_SIZE = {"gfx942": 64, "gfx1100": 32}
 USER_SGPR_SIZES = (4, 2, 2, 2, 2, 2, 1)
 """Of the descriptor's properties, bit by bit: segment buffer, dispatch, queue, kernarg, id, scratch, size."""
-KERNARG_BIT = 3
+DISPATCH_BIT, QUEUE_BIT, KERNARG_BIT = 1, 2, 3
+AQL_PACKET = struct.Struct("<HHHHHHIIIIIQQQQ")
+"""hsa_kernel_dispatch_packet_t: compilers read the size of workgroups from it."""
 MANY_BLOCKS = 1 << 20
 
 
@@ -131,11 +133,20 @@ class Loaded:
             raw = value.to_bytes(argument.size, "little")
             kernarg.data[argument.offset : argument.offset + argument.size] = np.frombuffer(raw, np.uint8)
         descriptor = info.descriptor
-        dummy = self.machine.allocate(PAGE_SIZE).address
+        packet = self.machine.allocate(AQL_PACKET.size)
+        sizes = (block, 1, 1, 0, groups * block, 1, 1)
+        AQL_PACKET.pack_into(
+            packet.data.data, 0, 2, 1, *sizes, 0, info.group_segment_size, 0, kernarg.address, 0, 0
+        )
+        pointers = {
+            DISPATCH_BIT: packet.address,
+            QUEUE_BIT: self.machine.allocate(PAGE_SIZE).address,
+            KERNARG_BIT: kernarg.address,
+        }
         user_data: list[int] = []
         for bit, size in enumerate(USER_SGPR_SIZES):
             if descriptor.properties >> bit & 1:
-                value = kernarg.address if bit == KERNARG_BIT else 0 if bit in (0, 4, 5, 6) else dummy
+                value = pointers.get(bit, 0)
                 user_data += [value >> 32 * i & 0xFFFFFFFF for i in range(size)]
         self.machine.run(
             self.memory.address + info.entry_address,
