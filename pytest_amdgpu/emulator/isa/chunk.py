@@ -51,7 +51,7 @@ class Chunk:
         self.lds_bytes = state.lds_bytes
         # A guard keeps items that begin in one workgroup's LDS from reaching into the next one's.
         stride = (state.lds_bytes + 15) // 8 * 8
-        self.lds = Store(np.zeros(max(count * stride, 8), np.uint8))
+        self.lds = Store(np.full(max(count * stride, 8) // 4, UNDEFINED, np.uint32).view(np.uint8))
         self.scratch_lane_bytes = state.scratch_wave_bytes // state.wave_size
         self._program = program
         self._first = first

@@ -12,6 +12,7 @@ from pytest_amdgpu.emulator.isa.global_memory import GlobalMemory
 from pytest_amdgpu.emulator.isa.lanes import active_lanes
 from pytest_amdgpu.emulator.isa.lds import LdsMemory
 from pytest_amdgpu.emulator.isa.scratch import PRIVATE_APERTURE_HIGH, ScratchMemory
+from pytest_amdgpu.emulator.memory import Access
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.isa.waves import Group
@@ -67,7 +68,16 @@ class MemoryAccess(ScratchMemory, LdsMemory, GlobalMemory):
 
     def store_flat(self, g: Group, address: Any, where: Any, values: tuple[Any, ...], width: int) -> None:
         """Store items per lane to wherever the flat address points."""
-        for name, lanes, place in self._spaces(g, address, where):
+        spaces = self._spaces(g, address, where)
+        if len(spaces) > 1:
+            # A fault in one space must come before stores to another.
+            size = width * len(values)
+            for name, lanes, place in spaces:
+                if name == "global":
+                    self._place(place, lanes, g.shape, size, Access.WRITE)
+                elif name == "scratch":
+                    self._check(g, place, lanes, size, Access.WRITE)
+        for name, lanes, place in spaces:
             getattr(self, f"store_{name}")(g, place, lanes, values, width)
 
     def atomic_flat(

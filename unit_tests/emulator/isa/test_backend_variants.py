@@ -165,6 +165,8 @@ FLOAT_TO_INT: dict[str, tuple[Build, Callable[[float, float], int]]] = {
     "fptosi": (lambda b, x, y: b.fptosi(x, I32), lambda a, b: saturated(a, -(1 << 31), (1 << 31) - 1)),
     "fptoui": (lambda b, x, y: b.fptoui(x, I32), lambda a, b: saturated(a, 0, (1 << 32) - 1)),
     "fptosi64": (lambda b, x, y: b.fptosi(x, I64), lambda a, b: saturated(a, -(1 << 63), (1 << 63) - 1)),
+    "fptoui64": (lambda b, x, y: b.fptoui(x, I64), lambda a, b: saturated(a, 0, (1 << 64) - 1)),
+    "fptosi16": (lambda b, x, y: b.fptosi(x, I16), lambda a, b: saturated(a, -(1 << 15), (1 << 15) - 1)),
     "frexp_exp": (
         lambda b, x, y: b.frexp_exp(x),
         lambda a, b: math.frexp(a)[1] if math.isfinite(a) else 0,
@@ -289,6 +291,7 @@ def floats() -> Any:
     generator = np.random.default_rng(9)
     values = generator.integers(0, 1 << 32, (2, WAVES, LANES), dtype=np.uint64)
     edges = [0.0, -0.0, 1.0, -1.0, 0.5, 2.5, -2.5, math.inf, -math.inf, 1e-45, 2.0**31, -(2.0**31), 3e38]
+    edges += [2.0**63, 2.0**64, -(2.0**63), 2.0**63 + 2.0**41, 2.0**63 - 2.0**39, 2.0**40 + 2.0**17, 40000.0]
     values[:, :, :12] = generator.choice([bits_of(F32, x) for x in edges], (2, WAVES, 12))
     values[:, :, 12:20] = generator.uniform(-9, 9, (2, WAVES, 8)).astype(np.float32).view(np.uint32)
     return values
@@ -316,5 +319,5 @@ def test_float_operation(name: str) -> None:
 @pytest.mark.parametrize("name", FLOAT_TO_INT)
 def test_float_to_integer_operation(name: str) -> None:
     build, oracle = FLOAT_TO_INT[name]
-    out = 64 if name == "fptosi64" else 32
+    out = {"fptosi64": 64, "fptoui64": 64, "fptosi16": 16}.get(name, 32)
     check(build, F32, lambda a, b: int(oracle(number(F32, a), number(F32, b))) & (1 << out) - 1, floats())

@@ -292,3 +292,70 @@ def test_private_memory_holds_what_was_stored(bench: Bench, address: str) -> Non
             int.from_bytes(data[2:4], "little", signed=True) & 0xFFFFFFFF,
         ]
         assert out.array[:, lane].tolist() == expected, lane
+
+
+FLAT = """
+    v_and_b32 v0, 0x3ff, v0
+    v_lshlrev_b32 v4, 2, v0
+    v_and_b32 v1, 3, v0
+    v_mov_b32 v2, s0
+    v_mov_b32 v3, s1
+    {add_address}
+    v_cmp_eq_u32 vcc, 1, v1
+    v_mov_b32 v5, 0x10000
+    v_mov_b32 v6, 0x20000
+    v_cndmask_b32 v2, v2, v4, vcc
+    v_cndmask_b32 v3, v3, v5, vcc
+    v_cmp_eq_u32 vcc, 2, v1
+    v_cndmask_b32 v2, v2, {private}, vcc
+    v_cndmask_b32 v3, v3, v6, vcc
+    v_or_b32 v7, 0x100, v0
+    flat_store_{word} v[2:3], v7
+    s_waitcnt vmcnt(0) lgkmcnt(0)
+    flat_load_{word} v8, v[2:3]
+    s_waitcnt vmcnt(0) lgkmcnt(0)
+    v_mov_b32 v2, s2
+    v_mov_b32 v3, s3
+    {add_address}
+    flat_store_{word} v[2:3], v8
+    s_endpgm
+"""
+
+
+def flat(bench: Bench, private: str) -> str:
+    gfx9 = bench.runner.family.name == "gfx942"
+    carry = "v_addc_co_u32 v3, vcc, 0, v3, vcc" if gfx9 else "v_add_co_ci_u32 v3, vcc_lo, 0, v3, vcc_lo"
+    first = "v_add_co_u32 v2, vcc, v4, v2" if gfx9 else "v_add_co_u32 v2, vcc_lo, v4, v2"
+    text = FLAT.format(
+        word="dword" if gfx9 else "b32",
+        private=private,
+        add_address=f"{first}\n{carry}",
+    )
+    return text if gfx9 else text.replace("u32 vcc, ", "u32 vcc_lo, ").replace(", vcc\n", ", vcc_lo\n")
+
+
+def test_a_flat_access_goes_where_each_lane_points(bench: Bench) -> None:
+    memory, out = bench.runner.array(np.zeros(64, U32)), bench.runner.array(np.zeros(64, U32))
+    scratch = bench.runner.map(1 << 16)
+    lanes = np.arange(bench.wave_size)
+    bench.run(
+        flat(bench, "v4"),
+        [*pair(memory.address), *pair(out.address)],
+        lds_bytes=1024,
+        scratch_base=scratch.address,
+        scratch_wave_bytes=1 << 16,
+    )
+    assert (out.array[: bench.wave_size] == lanes + 0x100).all()
+    elsewhere = (lanes % 4 == 1) | (lanes % 4 == 2)
+    assert (memory.array[: bench.wave_size] == np.where(elsewhere, 0, lanes + 0x100)).all()
+    private = scratch.array.view(U32)[: 4096 * 4].reshape(-1, bench.wave_size)
+    assert private[6, 6] == 0x106
+    assert np.count_nonzero(private) == bench.wave_size // 4
+
+
+def test_no_lane_of_a_flat_store_stores_when_another_faults(bench: Bench) -> None:
+    memory, out = bench.runner.array(np.zeros(64, U32)), bench.runner.array(np.zeros(64, U32))
+    with pytest.raises(VmFault) as caught:
+        bench.run(flat(bench, "v4"), [*pair(memory.address), *pair(out.address)], lds_bytes=1024)
+    assert caught.value.address == (0x20000 << 32) + 8
+    assert not memory.array.any()
