@@ -99,7 +99,7 @@ class KernelDescriptor:
 
 def refusal(code: ExceptionCode, text: str) -> BadPacketError:
     """Return the error for what hardware reports with an exception code of its own."""
-    return BadPacketError(f"{text} (KFD exception {code.value}, {code.name})")
+    return BadPacketError(f"{text} (KFD exception {code.value}, {code.name})", code)
 
 
 def _ceil(value: int, unit: int) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from pytest_amdgpu.abi.kfd import QueueType
+    from pytest_amdgpu.abi.kfd_debug import ExceptionCode
     from pytest_amdgpu.emulator.memory import AddressSpace, VmFault
     from pytest_amdgpu.families.registry import Family
 
@@ -50,8 +51,11 @@ class QueueHost(Protocol):
     def illegal_instruction(self, text: str) -> None:
         """Report a wave that met an instruction which does not exist; `text` names it and its address."""
 
-    def bad_packet(self, text: str) -> None:
-        """Report a packet that the engine cannot execute; `text` shows it and where it is in the ring."""
+    def bad_packet(self, text: str, code: ExceptionCode) -> None:
+        """Report a packet that the engine cannot execute; `text` shows it and where it is in the ring.
+
+        `code` is the exception that hardware would report for it: one of the QUEUE_PACKET ones.
+        """
 
     def misuse(self, text: str) -> None:
         """Warn of what hardware would take without a word although it is a bug of the driver."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_amdgpu.abi.kfd_debug import ExceptionCode
 from pytest_amdgpu.emulator.engine.errors import BadPacketError
 from pytest_amdgpu.emulator.engine.sh_registers import ShRegisters
 from pytest_amdgpu.emulator.engine.shader_memory import shader_memory
@@ -20,6 +21,7 @@ MAX_WORKGROUP = 1024
 CODE_ALIGNMENT = 256
 """COMPUTE_PGM_LO holds the address without its low 8 bits."""
 USER_SGPRS = 16
+_WORKGROUP_INVALID = ExceptionCode.QUEUE_PACKET_DISPATCH_WORK_GROUP_SIZE_INVALID
 
 _AXES = "XYZ"
 Triple = tuple[int, int, int]
@@ -50,9 +52,9 @@ def scratch(
 def check_workgroup(block: Triple) -> None:
     """Refuse workgroups that no compute unit can hold."""
     if 0 in block:
-        raise BadPacketError(f"workgroup of {block} work-items: a dimension is 0")
+        raise BadPacketError(f"workgroup of {block} work-items: a dimension is 0", _WORKGROUP_INVALID)
     if block[0] * block[1] * block[2] > MAX_WORKGROUP:
-        raise BadPacketError(f"workgroup of {block} work-items exceeds {MAX_WORKGROUP}")
+        raise BadPacketError(f"workgroup of {block} work-items exceeds {MAX_WORKGROUP}", _WORKGROUP_INVALID)
 
 
 def pm4_state(
@@ -106,7 +108,8 @@ def pm4_state(
     lds_bytes = resources["lds_size"] * family.lds_granule
     if lds_bytes > family.lds_bytes:
         raise BadPacketError(
-            f"RSRC2 asks for {lds_bytes} bytes of LDS, a workgroup has at most {family.lds_bytes}"
+            f"RSRC2 asks for {lds_bytes} bytes of LDS, a workgroup has at most {family.lds_bytes}",
+            ExceptionCode.QUEUE_PACKET_DISPATCH_GROUP_SEGMENT_SIZE_INVALID,
         )
     return DispatchState(
         family=family,

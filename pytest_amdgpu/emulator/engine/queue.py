@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pytest_amdgpu.abi.kfd_debug import ExceptionCode
 from pytest_amdgpu.emulator.engine.errors import BadPacketError, QueueStoppedError
 from pytest_amdgpu.emulator.engine.preemption import Preemptible
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
@@ -188,11 +189,12 @@ class QueueThread(Preemptible, ABC):
             host.illegal_instruction(f"{self.name}: {self.halted}")
         except (BadPacketError, PacketError) as error:
             self._halt(str(error))
-            host.bad_packet(f"{self.name}: {error}{self.describe_position()}")
+            code = error.code if isinstance(error, BadPacketError) else ExceptionCode.QUEUE_PACKET_UNSUPPORTED
+            host.bad_packet(f"{self.name}: {error}{self.describe_position()}", code)
         except BaseException as error:
             # A bug of the emulator: the client must not wait for ever, and the traceback must be seen.
             self._halt(f"the emulator failed: {error!r}, while {self._activity}")
-            host.bad_packet(f"{self.name}: {self.halted}")
+            host.bad_packet(f"{self.name}: {self.halted}", ExceptionCode.QUEUE_PACKET_UNSUPPORTED)
             raise
 
     def _halt(self, text: str) -> None:

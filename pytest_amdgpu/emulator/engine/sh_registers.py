@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pytest_amdgpu.abi.kfd_debug import ExceptionCode
 from pytest_amdgpu.emulator.engine.errors import BadPacketError
 from pytest_amdgpu.packets.registers import Registers
 
+_REGISTER_INVALID = ExceptionCode.QUEUE_PACKET_DISPATCH_REGISTER_INVALID
 _PER_XCC = ("COMPUTE_DISPATCH_SCRATCH_BASE_LO", "COMPUTE_DISPATCH_SCRATCH_BASE_HI")
 """What drivers program differently for each XCC: its share of the scratch memory, in order of the XCCs."""
 
@@ -20,10 +22,14 @@ class ShRegisters:
         """Take a SET_SH_REG; BadPacketError for an index without register and for reserved bits."""
         name = self.layout.name(offset)
         if name is None:
-            raise BadPacketError(f"{self.layout.column} has no COMPUTE register at SH index {offset:#x}")
+            raise BadPacketError(
+                f"{self.layout.column} has no COMPUTE register at SH index {offset:#x}", _REGISTER_INVALID
+            )
         stray = self.layout.reserved(name, value)
         if stray:
-            raise BadPacketError(f"{self.layout.describe(offset, value)}: bits {stray:#x} are reserved")
+            raise BadPacketError(
+                f"{self.layout.describe(offset, value)}: bits {stray:#x} are reserved", _REGISTER_INVALID
+            )
         if not all_xccs and name not in _PER_XCC:
             raise BadPacketError(f"a {name} that differs between XCCs is not emulated")
         if first_xcc:

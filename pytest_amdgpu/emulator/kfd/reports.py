@@ -118,10 +118,10 @@ class QueueReports:
         self.log(f"illegal instruction: {text}")
         self._reset_queue()
 
-    def bad_packet(self, text: str) -> None:
+    def bad_packet(self, text: str, code: ExceptionCode) -> None:
         """Tell the runtime of a packet that the engine cannot execute, or reset the queue."""
         self.log(f"bad packet: {text}")
-        if not self._tell_runtime(ExceptionCode.QUEUE_PACKET_UNSUPPORTED):
+        if not self._tell_runtime(code):
             self._reset_queue()
 
     def _tell_runtime(self, code: ExceptionCode) -> bool:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from pytest_amdgpu.abi.kfd import QueueType
+from pytest_amdgpu.abi.kfd_debug import ExceptionCode
 from pytest_amdgpu.emulator.engine.context import QueueContext
 from pytest_amdgpu.emulator.engine.factory import EngineQueue, create_queue
 from pytest_amdgpu.emulator.memory import AddressSpace, BufferObject, VmFault
@@ -39,6 +40,7 @@ class RecordingHost:
     faults: list[VmFault] = field(default_factory=list)
     illegal: list[str] = field(default_factory=list)
     bad: list[str] = field(default_factory=list)
+    codes: list[ExceptionCode] = field(default_factory=list)
     misuses: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     on_interrupt: Callable[[int], None] = lambda event_id: None
@@ -53,8 +55,9 @@ class RecordingHost:
     def illegal_instruction(self, text: str) -> None:
         self.illegal.append(text)
 
-    def bad_packet(self, text: str) -> None:
+    def bad_packet(self, text: str, code: ExceptionCode) -> None:
         self.bad.append(text)
+        self.codes.append(code)
 
     def misuse(self, text: str) -> None:
         self.misuses.append(text)

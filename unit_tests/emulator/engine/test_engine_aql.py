@@ -203,20 +203,21 @@ def test_queue_without_descriptor_offset(aql, kernel, fake_shaders):
 
 
 @pytest.mark.parametrize(
-    ("packet", "message"),
+    ("packet", "code", "message"),
     [
-        ({"dims": 0}, "0 dimensions (KFD exception 16"),
-        ({"dims": 7}, "bits 0x40000 of dword 0 are reserved (KFD exception 19"),
-        ({"grid": (0, 1, 1)}, "(0, 1, 1) is empty (KFD exception 16"),
-        ({"dims": 1, "grid": (64, 2, 1)}, "of a dispatch of 1 dimensions"),
-        ({"block": (0, 1, 1)}, "(KFD exception 21"),
-        ({"block": (64, 17, 1)}, "exceeds 1024 work-items (KFD exception 21"),
-        ({"group": 1 << 20}, "of LDS, a workgroup has at most"),
-        ({"signal": 8}, "signal 0x8 is not a multiple of 64"),
+        ({"dims": 0}, 16, "0 dimensions (KFD exception 16"),
+        ({"dims": 7}, 19, "bits 0x40000 of dword 0 are reserved (KFD exception 19"),
+        ({"grid": (0, 1, 1)}, 16, "(0, 1, 1) is empty (KFD exception 16"),
+        ({"dims": 1, "grid": (64, 2, 1)}, 16, "of a dispatch of 1 dimensions"),
+        ({"block": (0, 1, 1)}, 21, "(KFD exception 21"),
+        ({"block": (64, 17, 1)}, 21, "exceeds 1024 work-items (KFD exception 21"),
+        ({"group": 1 << 20}, 17, "of LDS, a workgroup has at most"),
+        ({"signal": 8}, 20, "signal 0x8 is not a multiple of 64"),
     ],
 )
-def test_refused_dispatches(aql, kernel, fake_shaders, packet, message):
+def test_refused_dispatches(aql, kernel, fake_shaders, packet, code, message):
     assert message in stop_with(aql, dispatch(kernel(), **packet))
+    assert aql.host.codes == [code]
     assert not fake_shaders.started
 
 
@@ -229,6 +230,7 @@ def test_refused_dispatches(aql, kernel, fake_shaders, packet, message):
 )
 def test_refused_kernels(aql, kernel, fake_shaders, descriptor_change, message):
     assert message in stop_with(aql, dispatch(kernel(**descriptor_change)))
+    assert aql.host.codes == [18]
 
 
 def test_kernel_object_that_is_none(aql, fake_shaders):

@@ -242,11 +242,13 @@ def test_unknown_opcode_is_shown(compute):
 
 def test_register_without_name_and_reserved_bits(compute, packets):
     assert "no COMPUTE register at SH index 0x2ff" in stop_with(compute, packets.set_sh_reg(0x2FF, 1))
+    assert compute.host.codes == [22]
 
 
 def test_reserved_bits_of_a_register(compute, packets, registers):
     text = stop_with(compute, packets.set_sh_reg(registers["COMPUTE_PGM_HI"], 0x1234))
     assert "bits 0x1200 are reserved" in text
+    assert compute.host.codes == [22]
 
 
 def test_dispatch_state(bench, target, compute, packets, program, fake_shaders):
@@ -317,21 +319,22 @@ def test_empty_dispatch_runs_nothing(compute, packets, program, fake_shaders):
 
 
 @pytest.mark.parametrize(
-    ("changes", "initiator", "message"),
+    ("changes", "initiator", "code", "message"),
     [
-        ({}, 4, "does not enable the compute shader"),
-        ({"NUM_THREAD_Y": None}, 5, "dispatch without COMPUTE_NUM_THREAD_Y"),
-        ({"PGM_RSRC1": None}, 5, "dispatch without COMPUTE_PGM_RSRC1"),
-        ({"NUM_THREAD_Z": 0}, 5, "a dimension is 0"),
-        ({"NUM_THREAD_Z": 9}, 5, "exceeds 1024"),
-        ({"PGM_RSRC2": 1}, 5, "COMPUTE_TMPRING_SIZE provides none"),
-        ({"PGM_RSRC2": 400 << 15}, 5, "of LDS"),
+        ({}, 4, 20, "does not enable the compute shader"),
+        ({"NUM_THREAD_Y": None}, 5, 20, "dispatch without COMPUTE_NUM_THREAD_Y"),
+        ({"PGM_RSRC1": None}, 5, 20, "dispatch without COMPUTE_PGM_RSRC1"),
+        ({"NUM_THREAD_Z": 0}, 5, 21, "a dimension is 0"),
+        ({"NUM_THREAD_Z": 9}, 5, 21, "exceeds 1024"),
+        ({"PGM_RSRC2": 1}, 5, 20, "COMPUTE_TMPRING_SIZE provides none"),
+        ({"PGM_RSRC2": 400 << 15}, 5, 17, "of LDS"),
     ],
 )
 def test_dispatches_that_would_hang_or_corrupt(
-    compute, packets, program, fake_shaders, changes, initiator, message
+    compute, packets, program, fake_shaders, changes, initiator, code, message
 ):
     assert message in stop_with(compute, program(**changes), packets.dispatch_direct(1, 1, 1, initiator))
+    assert compute.host.codes == [code]
 
 
 def test_packets_overtake_a_dispatch_unless_ordered(bench, compute, packets, program, fake_shaders):

@@ -249,7 +249,8 @@ def test_queue_that_hangs_is_reset_alone(client: Client, engines: list[StubEngin
     client.create_queue()
     client.create_queue()
     event = client.call(KfdIoctl.CREATE_EVENT, event_type=EventType.HW_EXCEPTION, auto_reset=1).event_id
-    getattr(engines[0].context.host, report)("the text that names it")
+    code = (ExceptionCode.QUEUE_PACKET_UNSUPPORTED,) if report == "bad_packet" else ()
+    getattr(engines[0].context.host, report)("the text that names it", *code)
     result, data = wait_for(client, event)
     hardware = data.hw_exception_data
     assert result == kfd.WaitResult.COMPLETE
@@ -259,7 +260,10 @@ def test_queue_that_hangs_is_reset_alone(client: Client, engines: list[StubEngin
     assert any("the text that names it" in line and "queue 0" in line for line in client.kernel.log)
 
 
-def test_bad_packet_goes_to_the_runtime_where_there_is_one(client: Client, engines: list[StubEngine]) -> None:
+@pytest.mark.parametrize("code", [code for code in ExceptionCode if 16 <= code <= 23])
+def test_bad_packet_goes_to_the_runtime_with_its_code(
+    client: Client, engines: list[StubEngine], code: ExceptionCode
+) -> None:
     client.call(KfdIoctl.RUNTIME_ENABLE, mode_mask=1)
     hardware = client.call(KfdIoctl.CREATE_EVENT, event_type=EventType.HW_EXCEPTION, auto_reset=1).event_id
     event, _ = signal_event(client)
@@ -268,8 +272,8 @@ def test_bad_packet_goes_to_the_runtime_where_there_is_one(client: Client, engin
     header = ContextSaveAreaHeader.from_address(fields["ctx_save_restore_address"])
     header.err_payload_addr, header.err_event_id = ctypes.addressof(payload), event
     client.call(KfdIoctl.CREATE_QUEUE, **fields)
-    engines[0].context.host.bad_packet("opcode 0xff")
-    assert payload.value == 1 | 1 << (ExceptionCode.QUEUE_PACKET_UNSUPPORTED - 1)
+    engines[0].context.host.bad_packet("opcode 0xff", code)
+    assert payload.value == 1 | 1 << (code - 1)
     assert wait_for(client, event)[0] == kfd.WaitResult.COMPLETE
     assert wait_for(client, hardware)[0] == kfd.WaitResult.TIMEOUT
 
@@ -289,7 +293,7 @@ def test_bad_packet_that_nobody_can_be_told_of_resets_the_queue(
         header.err_payload_addr = 0x1234_5678_0000 if broken == "bad payload" else ctypes.addressof(payload)
         header.err_event_id = {"no event": 0, "unknown event": 99}.get(broken, event)
     client.call(KfdIoctl.CREATE_QUEUE, **fields)
-    engines[0].context.host.bad_packet("opcode 0xff")
+    engines[0].context.host.bad_packet("opcode 0xff", ExceptionCode.QUEUE_PACKET_UNSUPPORTED)
     assert wait_for(client, hardware)[0] == kfd.WaitResult.COMPLETE
 
 
