@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pytest_amdgpu.emulator.isa import fma, numpy_ops
+from pytest_amdgpu.emulator.isa.buffers import BufferPlace
 from pytest_amdgpu.emulator.isa.ir import F16, F32, F64, I1, I16, I32, I64, INT_OF, Value
 from pytest_amdgpu.emulator.isa.numpy_lower import DTYPE, SIGNED_DTYPE, lanes_template, scalar_template
 from pytest_amdgpu.emulator.isa.python_source import SourceWriter
@@ -28,12 +29,16 @@ _NUMPY: dict[Any, Any] = {
     I64: np.uint64,
 }
 _SIGNED_NUMPY: dict[Any, Any] = {I16: np.int16, I32: np.int32, I64: np.int64}
-_NAMES = {
+_NAMESPACE: dict[str, Any] = {
     **{name: getattr(numpy_ops, name) for name in dir(numpy_ops) if not name.startswith("_")},
     **{name: getattr(fma, name) for name in ("fma16", "fma32", "fma64")},
+    "BufferPlace": BufferPlace,
     "bool_": np.bool_,
     "SHIFT32": np.array(32, np.uint64),
 }
+"""What generated code can name; constants join it under names that say their value, so that all blocks share
+it.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class ValueEmitter:
     def __init__(self, block: Block, variant: Variant) -> None:
         self.block = block
         self.variant = variant
-        self.writer = SourceWriter(block.start, dict(_NAMES))
+        self.writer = SourceWriter(block.start, _NAMESPACE)
         self._kinds: dict[int, str] = {}
 
     # ---- kinds --------------------------------------------------------------------------------------------
@@ -101,13 +106,13 @@ class ValueEmitter:
         if type_ is I1:
             return repr(bool(bits))
         name = f"k{'s' if signed else ''}_{type_!r}_{bits:x}{'' if array else '_n'}"
-        if name not in self.writer.namespace:
+        if name not in _NAMESPACE:
             number: Any = np.array(bits, _NUMPY[INT_OF.get(type_, type_)])
             if type_.is_float:
                 number = number.view(_NUMPY[type_])
             if signed:
                 number = number.view(_SIGNED_NUMPY[type_])
-            self.writer.namespace[name] = number if array else number[()]
+            _NAMESPACE[name] = number if array else number[()]
         return name
 
     def argument(self, value: Value, *, array: bool) -> Text:
@@ -291,8 +296,8 @@ class ValueEmitter:
         return "g.lane_id", ()
 
     def _emit_lane_table(self, value: Value) -> Text:
-        name = f"table_{value.number}"
-        self.writer.namespace[name] = np.array(value.attributes, np.intp)
+        name = "table_" + "_".join(map(str, value.attributes))
+        _NAMESPACE[name] = np.array(value.attributes, np.intp)
         return name, ()
 
     def _emit_ballot(self, value: Value) -> Text:
@@ -333,6 +338,10 @@ class ValueEmitter:
         (text, uses), (index, index_uses) = (self.argument(arg, array=True) for arg in value.args)
         active = "None" if self.variant.full else "g.exec_lanes"
         return f"push({text}, {index}, {active}, g.shape)", uses + index_uses
+
+    def _emit_buffer_place(self, value: Value) -> Text:
+        texts = [self.argument(arg, array=False) for arg in value.args]
+        return f"BufferPlace({', '.join(text for text, _ in texts)})", sum((used for _, used in texts), ())
 
     def _emit_pc(self, value: Value) -> Text:
         return f"g.code_base + {value.attributes[0]}", ()

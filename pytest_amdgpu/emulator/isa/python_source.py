@@ -110,8 +110,9 @@ class SourceWriter:
             offsets.append(self.start)
         source = "\n".join(lines) + "\n"
         code = compile(source, f"<block at {self.start:#x}>", "exec")
-        exec(code, self.namespace)
-        function = self.namespace["block"]
+        defined: dict[str, Any] = {}
+        exec(code, self.namespace, defined)
+        function = defined["block"]
         return Compiled(function, source, offsets, function.__code__)
 
     @staticmethod
