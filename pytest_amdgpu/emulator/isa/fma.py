@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 F64Array = npt.NDArray[np.float64]
-_HALFWAY_MASK = np.array((1 << 29) - 1, np.uint64)
-_HALFWAY = np.array(1 << 28, np.uint64)
+_FALLING_SHIFT = np.array(64 - 29, np.uint64)
+_HALFWAY = np.array(1 << 63, np.uint64)
 _ONE = np.array(1, np.uint64)
 # Doubled bits (sign shifted out) of 2**-125: f32 results below may be denormal and round at another bit.
 _SMALL = np.array(int(np.float64(2.0**-125).view(np.uint64)) << 1, np.uint64)
@@ -37,15 +37,22 @@ def _round_to_odd(a: F64Array, b: F64Array, total: F64Array) -> F64Array:
 def fma32(a: Any, b: Any, c: Any) -> Any:
     """a * b + c of float32 arrays or scalars."""
     product = a.astype(np.float64)
-    product = product * b.astype(np.float64)
+    if a.shape == b.shape:
+        product *= b
+    else:
+        product = product * b
     wide = c.astype(np.float64)
     total = product + wide
+    if total.ndim == 0:
+        return _round_to_odd(product, wide, np.asarray(total)).astype(np.float32)[()]
+    # Rounding twice goes wrong only halfway between two results: where the 29 bits that fall away are 100...0.
     bits = total.view(np.uint64)
-    near = bits & _HALFWAY_MASK
-    risky = near == _HALFWAY
-    magnitude = bits + bits
-    magnitude = magnitude - _ONE
-    if risky.any() or (magnitude < _SMALL).any():
+    scratch = bits << _FALLING_SHIFT
+    risky = scratch == _HALFWAY
+    # Small results are denormal and round at another bit; without the sign and less 1, zero is not small.
+    np.add(bits, bits, out=scratch)
+    scratch -= _ONE
+    if risky.any() or (scratch < _SMALL).any():
         total = _round_to_odd(product, wide, total)
     return total.astype(np.float32)
 
