@@ -48,6 +48,7 @@ def test_a_kernel_compiled_on_the_fly_runs(compile_kernel, compute_queue, gtt_bu
         "{ p[__builtin_amdgcn_workitem_id_x()] = 3 * (int)__builtin_amdgcn_workitem_id_x(); }"
     )
     out = gtt_buffer(4 * 64)
+    out.array[:] = 0xEE
     compute_queue.dispatch(kernel, 64, [out], block=64).signal(timeline_semaphore, 1).submit()
     timeline_semaphore.wait(1, timeout=10)
     assert out.view(np.int32).tolist() == [3 * index for index in range(64)]

@@ -9,10 +9,11 @@ COUNT = 5000
 ROUNDS = 4
 
 
-@pytest.fixture
-def buffers(vram_buffer):
-    """A source, zeros, and a target of shaders, all in memory that they cache."""
-    source, zeros, target = (vram_buffer(4 * COUNT) for _ in range(3))
+@pytest.fixture(params=["vram", "gtt", "userptr"])
+def buffers(request):
+    """A source, zeros, and a target of shaders, in memory of each location in turn."""
+    allocate = request.getfixturevalue(f"{request.param}_buffer")
+    source, zeros, target = (allocate(4 * COUNT) for _ in range(3))
     zeros.array[:] = 0
     return source, zeros, target
 

@@ -99,45 +99,6 @@ def test_copied_data_are_there_when_the_signal_is(
         assert np.array_equal(target.array, source.array)
 
 
-@pytest.mark.parametrize("kind", ["pm4", "aql"])
-@pytest.mark.parametrize("location", ["vram", "gtt", "userptr"])
-def test_computed_data_are_there_when_the_signal_is(
-    location, kind, request, make_queue, suite_kernel, timeline_semaphore
-):
-    """What shaders wrote must have left their caches."""
-    count = 10_000
-    queue, fill = make_queue(kind), suite_kernel("fill")
-    target = request.getfixturevalue(f"{location}_buffer")(4 * count)
-    for value in range(1, 11):
-        queue.dispatch(fill, count, [target, value, count]).signal(timeline_semaphore, value).submit()
-        timeline_semaphore.wait(value, timeout=10)
-        assert (target.view(np.uint32) == value).all()
-
-
-@pytest.mark.parametrize("kind", ["pm4", "aql"])
-@pytest.mark.parametrize("location", ["vram", "gtt", "userptr"])
-def test_shaders_see_what_others_wrote(
-    location, kind, request, make_queue, sdma_queue, suite_kernel, gtt_buffer, timeline_semaphore
-):
-    """After a wait, shaders must not go on with what they read of the same memory before."""
-    count = 10_000
-    queue, add = make_queue(kind), suite_kernel("vector_add")
-    shared, result = request.getfixturevalue(f"{location}_buffer")(4 * count), gtt_buffer(4 * count)
-    for step in range(5):
-        value = 4 * step
-        sdma_queue.fill(shared, step + 1, width=4).signal(timeline_semaphore, value + 1).submit()
-        queue.wait(timeline_semaphore, value + 1).dispatch(add, count, [result, shared, shared, count])
-        queue.signal(timeline_semaphore, value + 2).submit()
-        timeline_semaphore.wait(value + 2, timeout=10)
-        assert (result.view(np.uint32) == 2 * step + 2).all()
-        shared.view(np.uint32)[:] = 1000 + step
-        timeline_semaphore.signal(value + 3)
-        queue.wait(timeline_semaphore, value + 3).dispatch(add, count, [result, shared, shared, count])
-        queue.signal(timeline_semaphore, value + 4).submit()
-        timeline_semaphore.wait(value + 4, timeout=10)
-        assert (result.view(np.uint32) == 2000 + 2 * step).all()
-
-
 def test_a_wait_that_nothing_will_end_says_so(sdma_queue, timeline_semaphore):
     sdma_queue.signal(timeline_semaphore, 3).submit()
     timeline_semaphore.wait(3, timeout=10)
