@@ -45,7 +45,7 @@ def fma32(a: Any, b: Any, c: Any) -> Any:
     total = product + wide
     if total.ndim == 0:
         return _round_to_odd(product, wide, np.asarray(total)).astype(np.float32)[()]
-    # Rounding twice goes wrong only halfway between two results: where the 29 bits that fall away are 100...0.
+    # Rounding twice goes wrong only halfway between two results: the 29 bits that fall away are 100...0.
     bits = total.view(np.uint64)
     scratch = bits << _FALLING_SHIFT
     risky = scratch == _HALFWAY
