@@ -12,11 +12,20 @@ from pytest_amdgpu.emulator.isa.semantics.rows import Binary, Semantic, Table, i
 Condition = Callable[[Builder], Value]
 
 
+def _bits(b: Builder, condition: Condition) -> Value:
+    """The lanes that EXEC enables and where the condition holds; zero too where DPP has switched a lane off.
+
+    A comparison writes its whole mask (RDNA3 ISA 7.7).
+    """
+    holds = condition(b)
+    return b.ballot(holds if b.write_mask is None else b.and_(holds, b.write_mask))
+
+
 def mask(condition: Condition) -> Semantic:
-    """v_cmp: the lanes that EXEC enables and where the condition holds; other bits are zero."""
+    """v_cmp: the mask goes to the destination."""
 
     def build(b: Builder) -> None:
-        b.dst_mask_bits(b.ballot(condition(b)))
+        b.dst_mask_bits(_bits(b, condition))
 
     return build
 
@@ -25,7 +34,7 @@ def mask_exec(condition: Condition) -> Semantic:
     """v_cmpx: the mask becomes EXEC; on gfx9 it is written to the destination as well."""
 
     def build(b: Builder) -> None:
-        bits = b.ballot(condition(b))
+        bits = _bits(b, condition)
         if b.num_destinations and b.inst.destinations[0].kind is not OperandKind.EXEC:
             b.dst_mask_bits(bits)
         b.set_exec(bits)
@@ -57,7 +66,7 @@ def ordered_unequal(b: Builder, x: Value, y: Value) -> Value:
     return b.not_(b.or_(b.feq(x, y), b.funord(x, y)))
 
 
-_FLOAT: dict[str, Binary] = {
+FLOAT_COMPARISONS: dict[str, Binary] = {
     "lt": Builder.flt,
     "eq": Builder.feq,
     "le": Builder.fle,
@@ -94,7 +103,7 @@ _UNSIGNED: dict[str, Binary] = {
 def _conditions() -> dict[str, Condition]:
     conditions: dict[str, Condition] = {}
     for suffix, type_ in (("f16", F16), ("f32", F32), ("f64", F64)):
-        for name, operation in _FLOAT.items():
+        for name, operation in FLOAT_COMPARISONS.items():
             conditions[f"{name}_{suffix}"] = sources(type_, operation)
         conditions[f"class_{suffix}"] = in_class(type_)
         conditions[f"f_{suffix}"] = constant(0)
