@@ -15,7 +15,7 @@ from pytest_amdgpu.driver.compiler import Compiler, compile_source, find_compile
 
 HERE = Path(__file__).parent
 OBJECTS = HERE / "objects"
-TARGETS = ("gfx942", "gfx1100")
+TARGETS = ("gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1151", "gfx1200", "gfx1201")
 OPTIONS = ("-O2",)
 
 

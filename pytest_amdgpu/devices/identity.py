@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_amdgpu.driver.topology import GpuNode
-from pytest_amdgpu.families.models import model, model_names
+from pytest_amdgpu.families.models import models_of_target
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ def software_devices(nodes: Sequence[GpuNode]) -> list[DeviceInfo]:
 
 def product_name(node: GpuNode) -> str:
     """Return what the product is called, or the kernel's name of the chip if no model file knows it."""
-    for known in map(model, model_names()):
-        if (known.target, known.properties["device_id"]) == (node.target, node.properties["device_id"]):
+    for known in models_of_target(node.target):
+        if known.properties["device_id"] == node.properties["device_id"]:
             return known.marketing_name
     return node.name
 

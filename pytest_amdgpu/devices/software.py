@@ -24,7 +24,8 @@ class SoftwareSpecError(ValueError):
 def parse_software(text: str) -> list[str]:
     """Return one model per software GPU from text such as `gfx942,gfx1100:2`.
 
-    A model is named by its own name (`mi300x`) or by its target. Raises `SoftwareSpecError`.
+    A model is named by its own name (`mi300x`) or by its target. A product of several devices, such as
+    `mi250x` with its two dies, makes all of them. Raises `SoftwareSpecError`.
     """
     names: list[str] = []
     for part in text.split(","):
@@ -37,7 +38,7 @@ def parse_software(text: str) -> list[str]:
             raise SoftwareSpecError(
                 f"{count!r} in {part.strip()!r} is not a number of GPUs from 1 to {MAX_GPUS}"
             )
-        names += [known.name] * (int(count) if colon else 1)
+        names += [known.name] * known.devices * (int(count) if colon else 1)
     if len(names) > MAX_GPUS:
         raise SoftwareSpecError(f"{text!r} asks for {len(names)} software GPUs; the most are {MAX_GPUS}")
     return names

@@ -40,6 +40,7 @@ class SdmaCommands(Commands):
         super().__init__(queue)
         self._sdma = queue.packets
         self._copy_limit = queue.copy_limit
+        self._fill_limit = queue.fill_limit
         self._acquire = queue.acquire
         """What the next transfer must begin with, to see what others wrote: nothing, after the first."""
 
@@ -117,7 +118,7 @@ class SdmaCommands(Commands):
             raise CommandError(f"{left} bytes at {to:#x} cannot be filled with values of {width} bytes")
         if not 0 <= value <= _FILL_MASKS[width]:
             raise CommandError(f"fill value {value:#x} does not fit {width} bytes")
-        fill, fillsize, limit = self._sdma.constant_fill, _FILL_SIZES[width], self._copy_limit
+        fill, fillsize, limit = self._sdma.constant_fill, _FILL_SIZES[width], self._fill_limit
         self.code += self._acquire
         self._acquire = b""
         while left:
@@ -141,6 +142,7 @@ class SdmaQueue(Queue[SdmaCommands]):
         """`engine` is the number of an SDMA engine (default: the kernel chooses)."""
         self.packets: SdmaPackets = sdma_packets(device.family.sdma)
         self.copy_limit = device.family.sdma_copy_limit
+        self.fill_limit = device.family.sdma_fill_limit
         # From generation 5 on SDMA reads and writes through GL2, which shaders share; before, it bypasses it.
         caches = hasattr(self.packets, "gcr_req")
         self.acquire = (

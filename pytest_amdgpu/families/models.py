@@ -18,6 +18,9 @@ from pytest_amdgpu.families.registry import Family, UnknownFamilyError, family
 
 DATA = Path(__file__).parent / "data"
 
+MAX_DEVICES = 8
+"""Devices that one product can be divided into: the dies of an MI300X, each by itself."""
+
 PROPERTY_KEYS = (
     "cpu_cores_count",
     "simd_count",
@@ -126,7 +129,7 @@ class UnknownModelError(ValueError):
 
 @dataclass(frozen=True)
 class Model:
-    """A product to make software GPUs of.
+    """A product to make software GPUs of, `devices` of them from one.
 
     `properties` are in the kernel's order, mem_banks and links hold the keys of their sysfs files that are
     not the machine's. `cu_bitmaps` are masks of active compute units by XCC, shader engine and shader
@@ -147,6 +150,7 @@ class Model:
     cu_bitmaps: tuple[tuple[tuple[int, ...], ...], ...]
     ip_versions: Mapping[str, tuple[int, int, int]]
     evidence: Mapping[str, str] = field(repr=False)
+    devices: int = 1
 
     @property
     def family(self) -> Family:
@@ -205,7 +209,7 @@ def load_model(path: Path) -> Model:
     file = ModelFile(path)
     content = file.content
     known = {"name", "target", "marketing_name", "asic_name", "sources", "ip_versions", "pci", "properties"}
-    known |= {"mem_banks", "compute_units", "caches", "links", "drm"}
+    known |= {"mem_banks", "compute_units", "caches", "links", "drm", "devices"}
     for key in content:
         if key not in known:
             raise file.error(key, f"is unknown; known: {', '.join(sorted(known))}")
@@ -258,6 +262,7 @@ def load_model(path: Path) -> Model:
         cu_bitmaps=bitmaps,
         ip_versions=versions,
         evidence=file.evidence,
+        devices=file.number("devices", content["devices"], 1, MAX_DEVICES) if "devices" in content else 1,
     )
     _check_consistency(file, model, slots)
     return model
@@ -273,14 +278,27 @@ def model_names() -> list[str]:
     return sorted(path.stem for path in DATA.glob("*.toml"))
 
 
+def models_of_target(target: str) -> list[Model]:
+    """Return the models of a gfx target, by name; no other file is parsed."""
+    line = f'\ntarget = "{target}"\n'
+    return [
+        _load_known(DATA / f"{name}.toml")
+        for name in model_names()
+        if line in (DATA / f"{name}.toml").read_text()
+    ]
+
+
 def model(name_or_target: str) -> Model:
-    """Return a model by name (`mi300x`) or by gfx target (`gfx942`); raises `UnknownModelError`."""
+    """Return a model by name (`mi300x`), or the first of a gfx target (`gfx942`).
+
+    Raises `UnknownModelError`.
+    """
     names = model_names()
     if name_or_target in names:
         return _load_known(DATA / f"{name_or_target}.toml")
-    known = [_load_known(DATA / f"{name}.toml") for name in names]
-    for candidate in known:
-        if candidate.target == name_or_target:
-            return candidate
+    of_target = models_of_target(name_or_target)
+    if of_target:
+        return of_target[0]
+    known = (_load_known(DATA / f"{name}.toml") for name in names)
     listed = ", ".join(f"{candidate.name} ({candidate.target})" for candidate in known)
     raise UnknownModelError(f"unknown software GPU {name_or_target!r}; known: {listed}")

@@ -18,8 +18,9 @@ from pytest_amdgpu.families.models import (
     model,
     model_names,
 )
+from pytest_amdgpu.families.queue_sizes import queue_sizes
 
-# What the sysfs of these two machines prints.
+# What the sysfs of these machines prints.
 MEASURED = {
     "mi300x": {
         "simd_count": 1216,
@@ -31,6 +32,57 @@ MEASURED = {
         "capability": 746037888,
         "debug_prop": 1511,
         "num_cp_queues": 24,
+    },
+    "mi100": {
+        "simd_count": 480,
+        "caches_count": 217,
+        "array_count": 8,
+        "num_xcc": 1,
+        "gfx_target_version": 90008,
+        "num_sdma_xgmi_engines": 6,
+        "capability": 749970048,
+        "debug_prop": 1494,
+        "num_cp_queues": 24,
+    },
+    "mi210": {
+        "simd_count": 416,
+        "caches_count": 217,
+        "array_count": 8,
+        "num_xcc": 1,
+        "gfx_target_version": 90010,
+        "num_sdma_xgmi_engines": 3,
+        "capability": 746037888,
+        "debug_prop": 470,
+        "num_cp_queues": 24,
+    },
+    "mi300x-cpx": {
+        "simd_count": 152,
+        "caches_count": 80,
+        "array_count": 4,
+        "num_xcc": 1,
+        "gfx_target_version": 90402,
+        "num_sdma_xgmi_engines": 0,
+        "capability": 2893521536,
+        "debug_prop": 1511,
+        "num_cp_queues": 24,
+    },
+    "mi350x": {
+        "simd_count": 1024,
+        "array_count": 32,
+        "num_xcc": 8,
+        "lds_size_in_kb": 160,
+        "gfx_target_version": 90500,
+        "num_sdma_xgmi_engines": 14,
+        "capability": 2889327232,
+        "debug_prop": 1494,
+    },
+    "r9700": {
+        "simd_count": 128,
+        "array_count": 8,
+        "simd_arrays_per_engine": 2,
+        "cu_per_simd_array": 8,
+        "gfx_target_version": 120001,
+        "fw_version": 3010,
     },
     "rx7900xtx": {
         "simd_count": 192,
@@ -110,8 +162,60 @@ def test_cache_properties_are_in_the_order_of_the_kernel():
     assert found["sibling_map"] == "1" + ",0" * 31
 
 
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("gfx908", "mi100"),
+        ("gfx90a", "mi210"),
+        ("gfx942", "mi300x"),
+        ("gfx950", "mi350x"),
+        ("gfx1030", "rx6900xt"),
+        ("gfx1100", "rx7900xtx"),
+        ("gfx1151", "strixhalo"),
+        ("gfx1200", "rx9060xt"),
+        ("gfx1201", "r9700"),
+    ],
+)
+def test_a_target_stands_for_its_first_model(target, name):
+    assert model(target).name == name
+
+
+def test_products_of_several_devices():
+    assert {name: model(name).devices for name in model_names() if model(name).devices > 1} == {
+        "mi250x": 2,
+        "mi300x-cpx": 8,
+    }
+    # What amdkfd gives a partition is its share of the memory.
+    whole, part = model("mi300x").mem_banks[0], model("mi300x-cpx").mem_banks[0]
+    assert part["size_in_bytes"] * 8 == whole["size_in_bytes"]
+
+
+# Sizes of the save area by sysfs on an R9700 (kernel with commit 71776e0965f9); the others by hand from
+# kfd_queue.c of Linux 6.12, with the change for gfx1151 of commit b42f3bf9536c.
+SAVE_AREAS = {
+    "mi210": (36864, 63508480, 63639552),
+    "mi250x": (36864, 67170304, 67301376),
+    "mi300x-cpx": (12288, 23203840, 23252992),
+    "mi350x": (12288, 22687744, 181829632),
+    "rx6900xt": (28672, 27881472, 27963392),
+    "rx7900xtx": (40960, 46047232, 46145536),
+    "strixhalo": (16384, 19185664, 19226624),
+    "rx9060xt": (16384, 15351808, 15384576),
+    "rx9070xt": (28672, 30699520, 30765056),
+    "r9700": (28672, 30699520, 30765056),
+}
+
+
+@pytest.mark.parametrize("name", sorted(SAVE_AREAS))
+def test_queue_sizes_of_the_models(name):
+    sizes = queue_sizes(model(name).properties)
+    assert (sizes.ctl_stack_size, sizes.cwsr_size, sizes.cwsr_mapping_size) == SAVE_AREAS[name]
+
+
 def test_unknown_model_is_refused_with_the_known_ones():
-    with pytest.raises(UnknownModelError, match=r"'mi400'; known: mi300x \(gfx942\), rx7900xtx \(gfx1100\)"):
+    with pytest.raises(
+        UnknownModelError, match=r"'mi400'; known: mi100 \(gfx908\), mi210 \(gfx90a\), mi250x "
+    ):
         model("mi400")
 
 
@@ -186,6 +290,7 @@ CHANGES = [
     (r"^cus = .*$", 'cus = [0, "kernel"]', r"caches\[0\]: needs level 1, 2 or 3 and 1 to 32 cus"),
     (r"^slots = .*$", 'slots = [99, "dump"]', "compute_units.slots: must be a number from 1 to 32, it is 99"),
     (r"^\[drm\]", "[extra]", "extra: is unknown; known: "),
+    (r"^asic_name", 'devices = [9, "dump"]\nasic_name', "devices: must be a number from 1 to 8, it is 9"),
     (r"^heap_type = .*$", "", r"mem_banks\[0\].heap_type: is missing"),
     (r"^\[compute_units\]", "[compute_unit]", "compute_unit: is unknown"),
 ]

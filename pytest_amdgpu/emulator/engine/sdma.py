@@ -88,9 +88,9 @@ class SdmaInterpreter(Interpreter):
         """Refuse modes that are not emulated."""
         self.require_zero(packet, *_NOT_EMULATED)
 
-    def _bytes_of(self, packet: Packet) -> int:
+    def _bytes_of(self, packet: Packet, limit: int | None = None) -> int:
         size = packet["count"] + 1
-        limit = self.context.gpu.family.sdma_copy_limit
+        limit = limit or self.context.gpu.family.sdma_copy_limit
         if size > limit:
             raise BadPacketError(f"{packet.name} of {size:#x} bytes: the limit is {limit:#x} per packet")
         return size
@@ -121,7 +121,7 @@ class SdmaInterpreter(Interpreter):
             raise BadPacketError(f"CONSTANT_FILL: reserved fillsize {packet['fillsize']}")
         address = self.require_aligned(packet, "dst_addr", width)
         # amdgpu counts a fill of dwords in bytes - 1, ROCr in bytes - 4: the low bits carry nothing.
-        items = (self._bytes_of(packet) - 1) // width + 1
+        items = (self._bytes_of(packet, self.context.gpu.family.sdma_fill_limit) - 1) // width + 1
         transfer.fill(self.memory, address, packet["value"], width, items, self.queue.checkpoint)
         self.memory.notify()
 
