@@ -1,7 +1,7 @@
 """Random C programs without undefined behaviour, whose control flow parts lanes and waves in every way.
 
-The text is the body of a function of `i` (the work-item) and `in` (four words per work-item) that assigns
-`out[i]`; it compiles for the host and as a kernel.
+A program is some phases: functions of a work-item's state, after each of which the work-items of a group
+exchange words through shared memory. The same text compiles as a kernel and for the host.
 """
 
 from __future__ import annotations
@@ -12,19 +12,49 @@ HEADER = """
 typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; typedef unsigned long u64;
 typedef int s32; typedef long s64; typedef short s16; typedef signed char s8;
 #pragma clang fp contract(off)
+struct state { u32 a, b, c, d, t[4]; u64 w; float f; double g; };
+#define GROUP 256
+static inline void start(struct state *s, u32 i, u32 a, u32 b, u32 c, u32 d) {
+    s->a = a; s->b = b; s->c = c; s->d = d; s->w = (u64)a << 32 | b; s->f = (float)(s32)c; s->g =
+    (double)(s32)d; s->t[0] = a ^ d; s->t[1] = b + c; s->t[2] = 7; s->t[3] = i; } static inline u32
+    result(struct state *s) { u32 bits; __builtin_memcpy(&bits, &s->f, 4); u64 wide; __builtin_memcpy(&wide,
+    &s->g, 8); if (s->f != s->f) bits = 0x7fc00000; if (s->g != s->g) wide = 1; return s->a + 3 * s->b + 5 *
+    s->c + 7 * s->d + (u32)s->w + (u32)(s->w >> 32) * 11 + bits * 13 + (u32)wide + (u32)(wide >> 32) * 17 +
+    s->t[0] + 19 * s->t[1] + 23 * s->t[2] + 29 * s->t[3]; }
 """
-KERNEL_HEAD = """
+KERNEL = """
 #define GLOBAL __attribute__((address_space(1)))
-__attribute__((amdgpu_kernel, amdgpu_flat_work_group_size(1, 256)))
-void generated(GLOBAL u32 *out, const GLOBAL u32 *in, u32 count) {
-    u32 i = __builtin_amdgcn_workgroup_id_x() * 256 + __builtin_amdgcn_workitem_id_x();
-    if (i < count) {
+static __attribute__((address_space(3), loader_uninitialized)) u32 shared[GROUP];
+static inline void barrier(void) {{
+    __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
+    __builtin_amdgcn_s_barrier();
+    __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
+}}
+__attribute__((amdgpu_kernel, amdgpu_flat_work_group_size(1, GROUP)))
+void generated(GLOBAL u32 *out, const GLOBAL u32 *in, u32 count) {{
+    u32 lane = __builtin_amdgcn_workitem_id_x(), i = __builtin_amdgcn_workgroup_id_x() * GROUP + lane;
+    struct state s;
+    start(&s, i, in[4 * i], in[4 * i + 1], in[4 * i + 2], in[4 * i + 3]);
+{phases}    out[i] = result(&s);
+}}
 """
-HOST_HEAD = """
-void generated(u32 *out, const u32 *in, u32 count) {
-    for (u32 i = 0; i < count; i++) {
+KERNEL_PHASE = """    phase{number}(&s, i);
+    shared[lane] = s.a; barrier(); s.b ^= shared[(lane + {step}) % GROUP]; barrier();
 """
-TAIL = "    }\n}\n"
+HOST = """
+static struct state states[1 << 16];
+void generated(u32 *out, const u32 *in, u32 count) {{
+    static u32 shared[1 << 16];
+    for (u32 i = 0; i < count; i++) start(&states[i], i, in[4 * i], in[4 * i + 1], in[4 * i + 2], in[4 * i +
+    3]); {phases}    for (u32 i = 0; i < count; i++) out[i] = result(&states[i]); }}
+"""
+HOST_PHASE = """    for (u32 i = 0; i < count; i++) {{ phase{number}(&states[i], i); shared[i] = states[i].a;
+}} for (u32 i = 0; i < count; i++) states[i].b ^= shared[i / GROUP * GROUP + (i + {step}) % GROUP];
+"""
+UNPACK = (
+    "u32 a = s->a, b = s->b, c = s->c, d = s->d, *t = s->t; u64 w = s->w; float f = s->f; double g = s->g;"
+)
+PACK = "s->a = a; s->b = b; s->c = c; s->d = d; s->w = w; s->f = f; s->g = g;"
 WORDS = ("a", "b", "c", "d")
 BINARY = ("+", "-", "*", "&", "|", "^")
 COMPARE = ("<", "<=", ">", ">=", "==", "!=")
@@ -38,18 +68,14 @@ class Generator:
         self._loops = 0
         self._lines: list[str] = []
 
-    def text(self) -> str:
-        """Return the body."""
-        self._line(1, "u32 a = in[4 * i], b = in[4 * i + 1], c = in[4 * i + 2], d = in[4 * i + 3];")
-        self._line(1, "u64 w = (u64)a << 32 | b; float f = (float)(s32)c; double g = (double)(s32)d;")
-        self._line(1, "u32 t[4] = {a ^ d, b + c, 7, i};")
-        for _ in range(self._random.randint(6, 10)):
-            self._statement(1, 3)
-        self._line(1, "u32 bits; __builtin_memcpy(&bits, &f, 4); u64 wide; __builtin_memcpy(&wide, &g, 8);")
-        self._line(1, "if (f != f) bits = 0x7fc00000; if (g != g) wide = 1;")
-        self._line(1, "out[i] = a + 3 * b + 5 * c + 7 * d + (u32)w + (u32)(w >> 32) * 11 + bits * 13")
-        self._line(2, "+ (u32)wide + (u32)(wide >> 32) * 17 + t[0] + 19 * t[1] + 23 * t[2] + 29 * t[3];")
-        return "\n".join(self._lines) + "\n"
+    def phase(self, number: int) -> str:
+        """Return a function that changes a state."""
+        self._lines = [f"static inline void phase{number}(struct state *s, u32 i) {{"]
+        self._line(0, UNPACK)
+        for _ in range(self._random.randint(2, 4)):
+            self._statement(0, 3)
+        self._line(0, PACK)
+        return "\n".join([*self._lines, "}", ""])
 
     def _line(self, depth: int, text: str) -> None:
         self._lines.append("    " * (depth + 1) + text)
@@ -164,6 +190,13 @@ class Generator:
 
 
 def sources(seed: int) -> tuple[str, str]:
-    """Return the kernel and the host's function."""
-    body = Generator(seed).text()
-    return HEADER + KERNEL_HEAD + body + TAIL, HEADER + HOST_HEAD + body + TAIL
+    """Return the kernel and the host's function, for work-items in groups of 256."""
+    generator = Generator(seed)
+    count = 2 + seed % 2
+    body = HEADER + "".join(generator.phase(number) for number in range(count))
+    steps = [1 + 77 * (seed + number) % 255 for number in range(count)]
+    kernel, host = (
+        "".join(phase.format(number=number, step=steps[number]) for number in range(count))
+        for phase in (KERNEL_PHASE, HOST_PHASE)
+    )
+    return body + KERNEL.format(phases=kernel), body + HOST.format(phases=host)

@@ -15,7 +15,7 @@ from kernel_launcher import Runner
 
 from pytest_amdgpu.driver.compiler import compile_source
 
-COUNT = 1000
+COUNT = 512
 VARIANTS = [
     ("gfx942", "-O0"),
     ("gfx942", "-O2"),
@@ -52,16 +52,16 @@ def gpu_result(source: str, target: str, level: str) -> Any:
     runner = Runner(target)
     code = runner.load(compile_source(source, target, options=tuple(options)))
     out = runner.array(np.zeros(COUNT, np.uint32))
-    code.run("generated", [out, runner.array(data()), COUNT], 1024, 256)
+    code.run("generated", [out, runner.array(data()), COUNT], COUNT, 256)
     return out.array
 
 
 @pytest.mark.usefixtures("require_ziglang")
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(len(VARIANTS)))
 def test_emulator_and_host_agree(seed: int, require_tool: Callable[[str], str], tmp_path: Path) -> None:
     kernel, function = sources(seed)
     expected = host_result(require_tool("gcc"), function, tmp_path)
-    for target, level in VARIANTS:
-        got = gpu_result(kernel, target, level)
-        wrong = np.flatnonzero(got != expected)
-        assert not len(wrong), f"{target} {level}: work-items {wrong[:5]} of {len(wrong)}\n{kernel}"
+    target, level = VARIANTS[seed]
+    got = gpu_result(kernel, target, level)
+    wrong = np.flatnonzero(got != expected)
+    assert not len(wrong), f"{target} {level}: work-items {wrong[:5]} of {len(wrong)}\n{kernel}"
