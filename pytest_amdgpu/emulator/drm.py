@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_amdgpu.abi import ioctl
 from pytest_amdgpu.abi.drm import DRM_IOCTLS, AmdgpuInfo, DrmIoctl, DrmVersion, GemClose
 from pytest_amdgpu.emulator import client
+from pytest_amdgpu.emulator.files import File
 from pytest_amdgpu.emulator.memory import Location
 from pytest_amdgpu.emulator.refusal import Refusal
 
@@ -25,7 +26,7 @@ DRIVER_VERSION = (3, 58, 0)
 """amdgpu's interface of Linux 6.12."""
 
 
-class RenderFile:
+class RenderFile(File):
     """An open render node. `acquired` once ACQUIRE_VM has made its VM a compute VM."""
 
     machine: Machine

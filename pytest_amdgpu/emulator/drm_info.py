@@ -132,6 +132,6 @@ _QUERIES: dict[InfoQuery, Callable[[RenderFile, AmdgpuInfo], bytes]] = {
     InfoQuery.VRAM_GTT: _vram_gtt,
     InfoQuery.DEV_INFO: _device,
     InfoQuery.MEMORY: _memory,
-    InfoQuery.VRAM_LOST_COUNTER: lambda file, args: struct.pack("I", 0),
+    InfoQuery.VRAM_LOST_COUNTER: lambda file, args: struct.pack("I", file.gpu.vram_losses),
     InfoQuery.GPUVM_FAULT: lambda file, args: bytes(file.gpu.last_fault or AmdgpuInfoGpuvmFault()),
 }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pytest_amdgpu.abi.kfd import QueueType
 from pytest_amdgpu.emulator.links import NodeLinks, has_large_bar, hive_ids, machine_links
 from pytest_amdgpu.emulator.refusal import Refusal
+from pytest_amdgpu.emulator.smi import SmiEvents
 from pytest_amdgpu.families.queue_sizes import QueueSizes, queue_sizes
 from pytest_amdgpu.families.registry import Family
 
@@ -82,6 +83,9 @@ class SoftwareGpu:
         self.large_bar = has_large_bar(model)
         self.vram_used = 0
         self.queue_count = 0
+        self.vram_losses = 0
+        """Resets that cleared VRAM."""
+        self.smi = SmiEvents(self)
         self.last_fault: AmdgpuInfoGpuvmFault | None = None
         self.mmap_objects: dict[int, BufferObject] = {}
         """Buffer objects by the offset at which the render node maps them."""

@@ -19,38 +19,23 @@ from pytest_amdgpu.emulator.arena import Arena
 from pytest_amdgpu.emulator.client_maps import ClientMap, ClientMaps
 from pytest_amdgpu.emulator.doorbells import Doorbells
 from pytest_amdgpu.emulator.drm import RenderFile
+from pytest_amdgpu.emulator.files import File
 from pytest_amdgpu.emulator.gpu import make_gpus
-from pytest_amdgpu.emulator.kfd.dispatch import kfd_ioctl
-from pytest_amdgpu.emulator.kfd.mmap import kfd_mmap
+from pytest_amdgpu.emulator.kfd.file import KfdFile
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, BufferObject
 from pytest_amdgpu.emulator.process import Machine, Process
 from pytest_amdgpu.emulator.refusal import KfdMisuse, Refusal
+from pytest_amdgpu.emulator.reset import reset
 from pytest_amdgpu.emulator.sysfs import Sysfs
 from pytest_amdgpu.kernel.protocol import KernelError
 
 if TYPE_CHECKING:
-    from pytest_amdgpu.emulator.arena import HostMemory
     from pytest_amdgpu.families.models import Model
     from pytest_amdgpu.kernel.protocol import Argument
 
 _KERNEL_RESERVE = 3 << 29
 """System memory that KFD leaves to others, besides 1/64 of it (amdgpu_amdkfd_gpuvm_init_mem_limits)."""
 _OFFSET_MASK = (1 << 64) - 1
-
-
-class KfdFile:
-    """An open `/dev/kfd`. All descriptors of one process share its process object."""
-
-    def __init__(self, process: Process) -> None:
-        self.process = process
-
-    def ioctl(self, request: int, argument: Argument) -> None:
-        """Do an ioctl; raises Refusal."""
-        kfd_ioctl(self.process, request, argument)
-
-    def mmap(self, length: int, offset: int) -> tuple[HostMemory, object]:
-        """Return the memory to map and whose it is; raises Refusal."""
-        return kfd_mmap(self.process, length, offset)
 
 
 class EmulatedKernel:
@@ -85,13 +70,12 @@ class EmulatedKernel:
         )
         self._sysfs = Sysfs(self._machine)
         self._process: Process | None = None
-        self._files: dict[int, KfdFile | RenderFile] = {}
-        self._machine.files = self._files
+        self._files = self._machine.files
         self._doorbell_pages: dict[int, tuple[Doorbells, int]] = {}
 
     def open(self, path: str, flags: int) -> int:
         """Open `/dev/kfd` or a render node."""
-        file: KfdFile | RenderFile
+        file: File
         if path == "/dev/kfd":
             if self._process is None:
                 self._process = Process(self._machine)
@@ -101,26 +85,38 @@ class EmulatedKernel:
             if gpu is None:
                 self._fail(errno.ENOENT, "open", f"{path!r}, flags={flags:#x}", "no such device node")
             file = RenderFile(self._machine, gpu)
-        # A placeholder, so that the number is unique among the descriptors of the process.
-        fd = os.memfd_create(f"software{path}", os.MFD_CLOEXEC if flags & os.O_CLOEXEC else 0)
-        self._files[fd] = file
-        return fd
+        try:
+            return self._files.open(file, path, flags)
+        except Refusal as refusal:
+            self._fail(refusal.errno, "open", f"{path!r}, flags={flags:#x}", refusal.why)
 
     def close(self, fd: int) -> None:
         """Close a descriptor. The process object and its memory stay: see `shutdown`."""
-        if self._files.pop(fd, None) is None:
-            self._fail(errno.EBADF, "close", str(fd), "not open")
-        os.close(fd)
+        try:
+            self._files.close(fd)
+        except Refusal as refusal:
+            self._fail(refusal.errno, "close", str(fd), refusal.why)
+
+    def read(self, fd: int, size: int) -> bytes:
+        """Read from a descriptor, which never blocks."""
+        try:
+            return self._files.get(fd).read(size)
+        except Refusal as refusal:
+            self._fail(refusal.errno, "read", f"{fd}, {size} bytes", refusal.why)
+
+    def write(self, fd: int, data: bytes) -> int:
+        """Write to a descriptor."""
+        try:
+            return self._files.get(fd).write(data)
+        except Refusal as refusal:
+            self._fail(refusal.errno, "write", f"{fd}, {len(data)} bytes", refusal.why)
 
     def ioctl(self, fd: int, request: int, argument: Argument) -> int:
         """Do an ioctl; `argument` is read and written in place, also when the call fails."""
         if self._misuses:
             self._warn()
-        file = self._files.get(fd)
         try:
-            if file is None:
-                raise Refusal(errno.EBADF, "not open")
-            file.ioctl(request, argument)
+            self._files.get(fd).ioctl(request, argument)
         except Refusal as refusal:
             from pytest_amdgpu.kernel.describe import describe
 
@@ -138,8 +134,6 @@ class EmulatedKernel:
                     self._forget(address, pages)
                 return host.mmap(address, length, protection, flags, -1, 0)
             file = self._files.get(fd)
-            if file is None:
-                raise Refusal(errno.EBADF, "not open")
             if offset % PAGE_SIZE or not pages:
                 raise Refusal(errno.EINVAL, f"offset {offset:#x} or length {length} are not whole pages")
             if protection & host.PROT_WRITE and not flags & host.MAP_SHARED:
@@ -188,20 +182,20 @@ class EmulatedKernel:
         with self._maps_lock:
             self._maps.remove(address, address + length)
             self._doorbell_pages.clear()
-        for bo in list(self._machine.user_pointers):
-            first = bo.data.ctypes.data
-            if first < address + length and address < first + bo.size:
-                self._invalidate_user_pointer(bo)
+        if self._process is not None:
+            self._process.forget(address, address + length)
 
-    def _invalidate_user_pointer(self, bo: BufferObject) -> None:
-        # The kernel evicts the queues and cannot restore them, because the pages are gone.
-        for gpu_id, mapping in bo.mappings.items():
-            self._misuse(f"user memory {bo.handle:#x} is unmapped by the CPU but still mapped as {mapping!r}")
-            if self._process is not None:
-                self._process.devices[gpu_id].evict()
+    def reset_gpu(self, index: int, cause: str = "HWS hang", *, memory_lost: bool = True) -> None:
+        """Reset a GPU as a whole, as amdgpu does when it hangs: its queues are lost, and VRAM unless kept.
+
+        `cause` is what the SMI event says (amdgpu_reset_get_desc): "HWS hang", "MES hang", "RAS error" or
+        "user trigger".
+        """
+        processes = [] if self._process is None else [self._process]
+        reset(self.gpus[index], processes, cause, memory_lost=memory_lost)
 
     def poll(self, fds: Sequence[tuple[int, int]], timeout: float | None) -> list[tuple[int, int]]:
-        """Wait for events on descriptors: neither device node ever has to be waited for."""
+        """Wait for events on descriptors: device nodes never have to be waited for, SMI events do."""
         poller = select.poll()
         for fd, events in fds:
             poller.register(fd, events)
@@ -261,7 +255,7 @@ class EmulatedKernel:
         # A forked child has none of the threads, and its parent still uses the memory.
         forked = process is not None and process.pid != os.getpid()
         problems = process.teardown() if process is not None and not forked else []
-        for fd in list(self._files):
+        for fd in self._files.descriptors:
             self.close(fd)
         self._maps.clear()
         self._doorbell_pages.clear()

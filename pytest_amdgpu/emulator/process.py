@@ -10,12 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pytest_amdgpu.abi.kfd import DOORBELL_SLICE
+from pytest_amdgpu.abi.kfd import DOORBELL_SLICE, QueueEvictionTrigger
 from pytest_amdgpu.emulator.doorbells import Doorbells
 from pytest_amdgpu.emulator.events import EventTable
+from pytest_amdgpu.emulator.files import FileTable
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, AddressSpace, BufferObject, Location
 from pytest_amdgpu.emulator.refusal import Refusal
 
@@ -57,8 +58,7 @@ class Machine:
         """Have the client's next call warn about a bug of the driver; for the threads of engines."""
         self.host_memory = host_memory
         """Bytes of the host's memory that buffers may occupy."""
-        self.files: Mapping[int, object] = {}
-        """What the client has open, by descriptor."""
+        self.files = FileTable()
         self.system_memory = system_memory
         """Bytes that the kernel lets GTT and user pointers have."""
         self.system_memory_used: int = 0
@@ -134,6 +134,19 @@ class ProcessDevice:
         for queue in list(self.queues.values()):
             queue.engine.evict()
 
+    def preempt(self, trigger: QueueEvictionTrigger, change: Callable[[], None]) -> None:
+        """Do a change of memory while the queues here do not run."""
+        queues = [] if self.evicted else list(self.queues.values())
+        for queue in queues:
+            queue.engine.evict()
+        self.gpu.smi.queue_eviction(self.process.pid, trigger)
+        try:
+            change()
+        finally:
+            for queue in queues:
+                queue.engine.restore()
+            self.gpu.smi.queue_restore(self.process.pid)
+
     def teardown(self) -> None:
         """Free everything: the process ends. Its queues are gone already."""
         for bo in list(self.objects.values()):
@@ -185,6 +198,23 @@ class Process:
         if bo is None:
             raise Refusal(missing_errno, f"there is no buffer object with handle {handle:#x}")
         return bo
+
+    def forget(self, start: int, end: int) -> None:
+        """Take note that CPU addresses [start, end) are unmapped or replaced."""
+        for bo in list(self.machine.user_pointers):
+            first = bo.data.ctypes.data
+            if first < end and start < first + bo.size:
+                self._invalidate(bo)
+
+    def _invalidate(self, bo: BufferObject) -> None:
+        # The kernel evicts the queues and cannot restore them, because the pages are gone.
+        for gpu_id, mapping in bo.mappings.items():
+            self.machine.misuse(
+                f"user memory {bo.handle:#x} is unmapped by the CPU but still mapped as {mapping!r}"
+            )
+            device = self.devices[gpu_id]
+            device.gpu.smi.queue_eviction(self.pid, QueueEvictionTrigger.TRIGGER_USERPTR)
+            device.evict()
 
     def teardown(self) -> list[str]:
         """End the process: stop its queues, wake who waits, free its memory; return what went wrong."""

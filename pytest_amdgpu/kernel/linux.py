@@ -62,6 +62,14 @@ class LinuxKernel:
         """Close a descriptor."""
         _wrapped("close", lambda: str(fd), lambda: os.close(fd))
 
+    def read(self, fd: int, size: int) -> bytes:
+        """Read at most `size` bytes from a descriptor."""
+        return _wrapped("read", lambda: f"{fd}, {size} bytes", lambda: os.read(fd, size))
+
+    def write(self, fd: int, data: bytes) -> int:
+        """Write to a descriptor."""
+        return _wrapped("write", lambda: f"{fd}, {len(data)} bytes", lambda: os.write(fd, data))
+
     def ioctl(self, fd: int, request: int, argument: Argument) -> int:
         """Do an ioctl; `argument` is read and written in place, also when the call fails."""
         waiting = ioctl.decode(request)[2:] in _WAITING_REQUESTS

@@ -48,6 +48,12 @@ class Kernel(Protocol):
     def close(self, fd: int) -> None:
         """Close a descriptor."""
 
+    def read(self, fd: int, size: int) -> bytes:
+        """Read at most `size` bytes from a descriptor; EAGAIN where it would block."""
+
+    def write(self, fd: int, data: bytes) -> int:
+        """Write to a descriptor and return how many bytes were taken."""
+
     def ioctl(self, fd: int, request: int, argument: Argument) -> int:
         """Do an ioctl; `argument` is read and written in place, also when the call fails."""
 

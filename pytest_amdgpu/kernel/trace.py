@@ -41,6 +41,14 @@ class TracingKernel:
         """Close a descriptor."""
         self._traced(f"close({fd})", lambda: self.inner.close(fd), _nothing)
 
+    def read(self, fd: int, size: int) -> bytes:
+        """Read from a descriptor."""
+        return self._traced(f"read({fd}, {size})", lambda: self.inner.read(fd, size), repr)
+
+    def write(self, fd: int, data: bytes) -> int:
+        """Write to a descriptor."""
+        return self._traced(f"write({fd}, {data.hex(' ', 4)})", lambda: self.inner.write(fd, data), str)
+
     def ioctl(self, fd: int, request: int, argument: Argument) -> int:
         """Do an ioctl."""
         name, before = describe_fields(request, argument)

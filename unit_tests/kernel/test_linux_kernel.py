@@ -99,6 +99,17 @@ def test_refused_munmap(kernel: LinuxKernel) -> None:
         kernel.munmap(1, mmap.PAGESIZE)
 
 
+def test_descriptors_are_read_and_written(kernel: LinuxKernel) -> None:
+    counter = os.eventfd(0, os.EFD_NONBLOCK)
+    try:
+        with pytest.raises(KernelError, match=rf"read\({counter}, 8 bytes\) failed: EAGAIN"):
+            kernel.read(counter, 8)
+        assert kernel.write(counter, (5).to_bytes(8, "little")) == 8
+        assert kernel.read(counter, 8) == (5).to_bytes(8, "little")
+    finally:
+        os.close(counter)
+
+
 def test_poll_returns_what_is_ready(kernel: LinuxKernel) -> None:
     quiet, ready = os.eventfd(0), os.eventfd(1)
     try:

@@ -24,6 +24,12 @@ class _ScriptedKernel:
     def close(self, fd: int) -> None:
         raise KernelError(9, "close", str(fd))
 
+    def read(self, fd: int, size: int) -> bytes:
+        return b"1 2a:task\n"
+
+    def write(self, fd: int, data: bytes) -> int:
+        return len(data)
+
     def ioctl(self, fd: int, request: int, argument: Argument) -> int:
         if isinstance(argument, kfd.AllocMemoryOfGpuArgs):
             argument.handle = 0x5F3C00000001
@@ -79,6 +85,8 @@ def test_every_call_is_a_line(kernel: Kernel, out: io.StringIO) -> None:
     assert kernel.poll([(4, 1)], 0.5) == [(4, 1)]
     assert kernel.listdir("/sys") == ["0", "1"]
     assert kernel.read_text("/sys/gpu_id") == "4\n"
+    assert kernel.read(4, 96) == b"1 2a:task\n"
+    assert kernel.write(4, bytes(8)) == 8
     kernel.store_doorbell(0x1000, 64)
     assert _calls(out) == [
         "open('/dev/kfd', O_RDWR) = 3",
@@ -88,6 +96,8 @@ def test_every_call_is_a_line(kernel: Kernel, out: io.StringIO) -> None:
         "poll([(4, 1)], 0.5) = [(4, 1)]",
         "listdir('/sys') = 2 names",
         "read('/sys/gpu_id') = 2 characters",
+        r"read(4, 96) = b'1 2a:task\n'",
+        "write(4, 00000000 00000000) = 8",
         "doorbell(0x1000, 0x40) = 0",
     ]
 

@@ -92,7 +92,7 @@ def get_process_apertures_new(process: Process, args: GetProcessAperturesNewArgs
 
 def acquire_vm(process: Process, args: AcquireVmArgs) -> None:
     """Bind a GPU to a render node's address space."""
-    file = process.machine.files.get(args.drm_fd)
+    file = process.machine.files.find(args.drm_fd)
     if file is None:
         raise Refusal(errno.EINVAL, f"{args.drm_fd} is not an open descriptor")
     device = process.device(args.gpu_id)

@@ -101,6 +101,7 @@ class QueueReports:
             f"address {page:#018x}: {fault.reason.value} (process pid {process.pid}, "
             f"VM_L2_PROTECTION_FAULT_STATUS {status:#010x})"
         )
+        gpu.smi.vm_fault(process.pid)
         self._device.evict()
         data = HsaMemoryExceptionData(
             MemoryExceptionFailure(NotPresent=not present, ReadOnly=fault.reason is Reason.READ_ONLY),

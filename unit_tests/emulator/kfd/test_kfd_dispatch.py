@@ -34,7 +34,7 @@ def test_unknown_number_einval(client: Client, nr: int) -> None:
     assert errno_of(client, ioctl.encode(3, 8, ord("K"), nr)) == errno.EINVAL
 
 
-@pytest.mark.parametrize("request_number", [KfdIoctl.SVM, KfdIoctl.SMI_EVENTS, KfdIoctl.DBG_TRAP])
+@pytest.mark.parametrize("request_number", [KfdIoctl.PROFILER, KfdIoctl.RLC_SPM, KfdIoctl.PC_SAMPLE])
 def test_ioctl_that_is_not_emulated_is_refused_and_logged(client: Client, request_number: KfdIoctl) -> None:
     assert errno_of(client, request_number, 64) == errno.EINVAL
     assert any(f"AMDKFD_IOC_{request_number.name} is not emulated" in line for line in client.kernel.log)
