@@ -12,6 +12,14 @@ from pytest_amdgpu.driver.device import Device
 from pytest_amdgpu.driver.topology import discover
 
 MODELS = ("mi300x", "rx7900xtx")
+ALL_MODELS = ("mi100", "mi210", "mi300x", "mi350x", "rx6900xt", "rx7900xtx", "strixhalo", "rx9060xt", "r9700")
+"""One of each generation."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of what a ring holds on every generation, the others on one of each driver path."""
+    if "fake" in metafunc.fixturenames and metafunc.module.__name__.endswith("_commands"):
+        metafunc.parametrize("fake", ALL_MODELS, indirect=True)
 
 
 @pytest.fixture(params=MODELS)

@@ -24,7 +24,13 @@ from pytest_amdgpu.families.registry import family
         # Units of 1 KiB; 36 bytes become 64 per lane, 4096 per wave.
         ("mi300x", 36, 4, 38 * 32, 38 * 32 * 4096 * 8),
         ("mi300x", 1024, 64, 38 * 32, 38 * 32 * 65536 * 8),
+        # One XCC; on gfx10 the register counts the waves of the whole GPU, too, with at most 12 bits.
+        ("mi210", 36, 4, 104 * 32, 104 * 32 * 4096),
+        ("rx6900xt", 36, 4, 80 * 32, 80 * 32 * 4096),
+        ("mi350x", 36, 4, 32 * 32, 32 * 32 * 4096 * 8),
         # Units of 256 bytes; the register counts waves of one of 6 shader engines.
+        ("strixhalo", 36, 16, 40 * 32 // 2, 40 * 32 * 4096),
+        ("r9700", 36, 16, 64 * 32 // 4, 64 * 32 * 4096),
         ("rx7900xtx", 36, 16, 96 * 32 // 6, 96 * 32 * 4096),
     ],
 )
@@ -101,3 +107,9 @@ def test_buffer_resource_of_generations_without_architected_flat_scratch() -> No
     # gfx9: UINT of DATA_FORMAT_32, elements of 4 bytes, index stride 64.
     word3 = setup.resource(family("gfx90a"))[3]
     assert (word3 >> 12 & 7, word3 >> 15 & 15, word3 >> 19 & 3, word3 >> 21 & 3) == (4, 4, 1, 3)
+    assert setup.resource(family("gfx90a"), 64)[3] == word3
+    # gfx10: FORMAT 32_UINT, RESOURCE_LEVEL 1, no check of bounds; the index stride is left to who dispatches.
+    word3 = setup.resource(family("gfx1030"))[3]
+    assert (word3 >> 12 & 127, word3 >> 24 & 1, word3 >> 28 & 3, word3 >> 21 & 3) == (20, 1, 2, 0)
+    assert setup.resource(family("gfx1030"), 32)[3] == word3 | 2 << 21
+    assert setup.resource(family("gfx1030"), 64)[3] == word3 | 3 << 21

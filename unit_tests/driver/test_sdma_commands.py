@@ -100,6 +100,19 @@ def test_a_copy_beyond_the_limit_of_a_packet_is_split(queue: SdmaQueue, device: 
     assert found == [(0, 0, limit), (limit, limit, limit), (2 * limit, 2 * limit, 17)]
 
 
+def test_a_fill_beyond_the_limit_of_a_packet_is_split(queue: SdmaQueue, device: Device) -> None:
+    """Its count has 22 bits up to SDMA 5 and 30 from 6 on, whatever a copy's has (packet headers of amdgpu)."""
+    limit = 4 << 20 if device.family.gfx_version[0] < 11 else 1 << 30
+    target = device.vram(2 * limit + 8, cpu_visible=False)
+    queue.fill(target, 0, width=4).submit()
+    found = [
+        (packet["dst_addr"] - target.address, packet["count"] + 1)
+        for packet in queue.packets.decode_stream(queue.ring.pending_words())
+        if packet.name == "CONSTANT_FILL"
+    ]
+    assert found == [(0, limit), (limit, limit), (2 * limit, 8)]
+
+
 def test_slices_and_sizes(queue: SdmaQueue, device: Device) -> None:
     source, target = device.gtt(100), device.gtt(200)
     queue.copy(target[150:], source[10:20]).submit()
