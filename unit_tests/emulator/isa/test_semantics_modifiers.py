@@ -159,8 +159,8 @@ COMMON = (
     "row_half_mirror",
 )
 CONTROLS = {
-    "gfx942": (*COMMON, "wave_shl:1", "wave_rol:1", "wave_shr:1", "wave_ror:1", "row_bcast:15", "row_bcast:31",
-               "row_newbcast:6"),
+    "gfx942": (*COMMON, "wave_shl:1", "wave_rol:1", "wave_shr:1", "wave_ror:1", "row_bcast:15",
+               "row_bcast:31", "row_newbcast:6"),
     "gfx1100": (*COMMON, "row_share:6", "row_xmask:5"),
 }  # fmt: skip
 
