@@ -31,6 +31,9 @@ class Type(enum.Enum):
         self.is_float = is_float
         self.mask = (1 << bits) - 1
 
+    # Types are keys of every value that is built; Enum's own hash is a call of a Python function.
+    __hash__ = object.__hash__
+
     def __repr__(self) -> str:
         return self.text
 
@@ -129,8 +132,12 @@ class Graph:
     ) -> Value:
         """Return the pure operation `op` on `args`; `lanes` defaults to whether any argument has lanes."""
         if lanes is None:
-            lanes = any(arg.lanes for arg in args)
-        key = (op, type_, lanes, *(arg.number for arg in args), attributes)
+            lanes = False
+            for arg in args:
+                if arg.lanes:
+                    lanes = True
+                    break
+        key = (op, type_, lanes, args, attributes)
         found = self._interned.get(key)
         if found is None:
             found = self._interned[key] = Value(self._count, op, type_, lanes, args, attributes)
