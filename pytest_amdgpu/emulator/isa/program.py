@@ -19,7 +19,7 @@ _KEY_MASK = 0xFF | 0x1F << GPR_INDEX_SHIFT
 _PREFIX = 32
 _LONGEST_INSTRUCTION = 20
 """Bytes: 8 of the encoding and a literal, or up to 12 more of image instructions on RDNA."""
-_BLOCKS_KEPT = 20_000
+_BLOCKS_KEPT = 4096
 
 _lock = threading.Lock()
 _blocks: dict[tuple[Target, bytes], list[Block]] = {}
