@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from injection import defect, shorten_waits
 
 from pytest_amdgpu.driver import launch, program
+from pytest_amdgpu.driver.backend import PAGE
 from pytest_amdgpu.driver.buffer import Buffer
 from pytest_amdgpu.driver.device import Device
 from pytest_amdgpu.driver.errors import WaitTimeoutError
@@ -118,15 +120,16 @@ def freed_buffers_are_kept(patch: pytest.MonkeyPatch) -> None:
 
 @defect
 def addresses_are_given_twice(patch: pytest.MonkeyPatch) -> None:
-    """A range of addresses is reserved with one page only, so that the next may lie inside it."""
+    """To buffers of 18 pages."""
     reserve = KfdMemory.reserve
-    last: list[int] = []
+    given: list[int] = []
 
     def again(self: KfdMemory, size: int) -> int:
-        if size == 17 * 4096 + 0 and last:
-            return last[-1]
-        last.append(reserve(self, size))
-        return last[-1]
+        if size != 18 * PAGE:
+            return reserve(self, size)
+        if not given:
+            given.append(reserve(self, size))
+        return given[0]
 
     patch.setattr(KfdMemory, "reserve", again)
 
@@ -149,10 +152,8 @@ def a_wait_that_took_too_long_says_nothing(patch: pytest.MonkeyPatch) -> None:
     wait = TimelineSemaphore.wait
 
     def silent(self: TimelineSemaphore, value: int, timeout: float) -> None:
-        try:
+        with suppress(WaitTimeoutError):
             wait(self, value, timeout)
-        except WaitTimeoutError:
-            pass
 
     patch.setattr(TimelineSemaphore, "wait", silent)
 

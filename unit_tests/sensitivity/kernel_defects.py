@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 from injection import defect, shorten_waits
 
@@ -124,20 +123,6 @@ def the_cpu_sees_the_first_page_again_as_the_last(patch: pytest.MonkeyPatch) -> 
         return result
 
     patch.setattr(host, "mmap", wrapped)
-
-
-@defect
-def the_gpu_finds_a_buffer_one_page_off(patch: pytest.MonkeyPatch) -> None:
-    """Its page table maps the pages of a large buffer rotated by one."""
-    make = AddressSpace.map
-
-    def rotated(self: AddressSpace, start: int, bo: BufferObject) -> Any:
-        mapping = make(self, start, bo)
-        if bo.location is Location.USERPTR and bo.size > PAGE:
-            mapping.data = np.roll(bo.data, PAGE)
-        return mapping
-
-    patch.setattr(AddressSpace, "map", rotated)
 
 
 @defect

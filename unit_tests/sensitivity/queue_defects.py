@@ -54,23 +54,30 @@ def an_aql_slot_keeps_its_first_packet(patch: pytest.MonkeyPatch) -> None:
 
 @defect
 def the_read_pointer_runs_ahead(patch: pytest.MonkeyPatch) -> None:
-    """A ring is reported empty as soon as its doorbell rings."""
-    shorten_waits(patch)
-    patch.setattr(QueueThread, "free_up_to", property(lambda self: self._limit))
-
-
-@defect
-def a_doorbell_is_lost_while_the_queue_waits(patch: pytest.MonkeyPatch) -> None:
-    """What is submitted while a packet polls is not noticed afterwards."""
+    """An SDMA ring is reported empty as soon as its doorbell rings."""
     shorten_waits(patch)
     ring = QueueThread.ring_doorbell
 
-    def deaf(self: QueueThread, value: int) -> None:
-        if not self.state().endswith(("idle", "never rung")) and "polling" in self.state():
-            return
+    def empty(self: QueueThread, value: int) -> None:
+        self.memory.write_u64(self.context.rptr_address, value)
         ring(self, value)
 
-    patch.setattr(QueueThread, "ring_doorbell", deaf)
+    patch.setattr(QueueThread, "ring_doorbell", empty)
+
+
+@defect
+def every_third_doorbell_is_lost(patch: pytest.MonkeyPatch) -> None:
+    shorten_waits(patch)
+    ring = QueueThread.ring_doorbell
+    count = 0
+
+    def lossy(self: QueueThread, value: int) -> None:
+        nonlocal count
+        count += 1
+        if count % 3:
+            ring(self, value)
+
+    patch.setattr(QueueThread, "ring_doorbell", lossy)
 
 
 @defect
@@ -81,8 +88,12 @@ def only_one_queue_runs_at_a_time(patch: pytest.MonkeyPatch) -> None:
     run = DwordQueue.run
 
     def alone(self: DwordQueue, limit: int) -> None:
-        with turn:
+        while not turn.acquire(timeout=0.01):
+            self.checkpoint()
+        try:
             run(self, limit)
+        finally:
+            turn.release()
 
     patch.setattr(DwordQueue, "run", alone)
 
@@ -152,12 +163,6 @@ def an_end_of_pipe_interrupt_is_lost(patch: pytest.MonkeyPatch) -> None:
         release(self, packet)
 
     patch.setattr(CommandProcessor, "_release_mem", silent)
-
-
-@defect
-def every_xcc_writes_its_signal(patch: pytest.MonkeyPatch) -> None:
-    """PRED_EXEC is ignored: what one command processor should do, all do."""
-    patch.setattr(CommandProcessor, "_pred_exec", lambda self, packet: None)
 
 
 @defect

@@ -1,14 +1,15 @@
-"""What compute units can do wrong: launches, identifiers, LDS, barriers, scratch, EXEC, arithmetic, atomics."""
+"""What compute units can do wrong: launches, identifiers, LDS, barriers, scratch, EXEC, arithmetic."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pytest
-from injection import defect
+from injection import defect, shorten_waits
 
-from pytest_amdgpu.emulator.isa import memory_access, numpy_backend, numpy_lower
+from pytest_amdgpu.emulator.isa import numpy_backend, numpy_lower
 from pytest_amdgpu.emulator.isa.chunk import Chunk
 from pytest_amdgpu.emulator.isa.dispatch import Dispatch, DispatchState
 from pytest_amdgpu.emulator.isa.ir import F32, F64
@@ -71,26 +72,6 @@ def work_item_ids_begin_at_one(patch: pytest.MonkeyPatch) -> None:
 
 
 @defect
-def a_dispatch_runs_twice(patch: pytest.MonkeyPatch) -> None:
-    """Every workgroup is started two times."""
-
-    def change(dispatch: Any) -> None:
-        count = dispatch._count
-        dispatch._count = 2 * count
-        dispatch._per_chunk = min(dispatch._per_chunk, count)
-
-    make_chunk = Chunk.__init__
-
-    def init(self: Chunk, state: DispatchState, program: Any, memory: Any, first: int, *rest: Any) -> None:
-        spans = [end - start for end, start in zip(state.workgroups, state.start, strict=True)]
-        total = spans[0] * spans[1] * spans[2]
-        make_chunk(self, state, program, memory, first % total, *rest)
-
-    _after(patch, Dispatch, change)
-    patch.setattr(Chunk, "__init__", init)
-
-
-@defect
 def workgroups_share_their_lds(patch: pytest.MonkeyPatch) -> None:
     def change(group: Any) -> None:
         group.lds_base = np.zeros_like(group.lds_base)
@@ -119,33 +100,30 @@ def barriers_hold_nobody_up(patch: pytest.MonkeyPatch) -> None:
 
 
 @defect
-def waves_share_their_scratch(patch: pytest.MonkeyPatch) -> None:
-    bases = Chunk.scratch_bases
-    patch.setattr(
-        Chunk, "scratch_bases", lambda self, group: np.zeros_like(bases(self, group)) + bases_of(self)
-    )
+def waves_read_the_scratch_of_the_first(patch: pytest.MonkeyPatch) -> None:
+    load = MemoryAccess.load_scratch
 
-    def bases_of(chunk: Chunk) -> Any:
-        return np.uint64(chunk.state.scratch_base)
+    def shared(self: MemoryAccess, *arguments: Any) -> list[Any]:
+        return [np.broadcast_to(item[:1], item.shape).copy() for item in load(self, *arguments)]
+
+    patch.setattr(MemoryAccess, "load_scratch", shared)
 
 
 @defect
-def stores_ignore_exec(patch: pytest.MonkeyPatch) -> None:
-    """Lanes that are switched off store too, where that does not fault."""
+def stores_go_one_lane_too_far(patch: pytest.MonkeyPatch) -> None:
+    """What the last lane stores is stored behind it once more."""
     store = MemoryAccess.store_global
 
-    def all_lanes(
+    def further(
         self: MemoryAccess, group: Any, address: Any, where: Any, values: tuple[Any, ...], width: int
     ) -> None:
-        active, group._active = group.active, None
-        try:
-            store(self, group, address, None, values, width)
-        except VmFault:
-            group._active = active
-            store(self, group, address, where, values, width)
-        group._active = active
+        store(self, group, address, where, values, width)
+        lanes = np.broadcast_to(np.asarray(address, np.uint64), group.shape)
+        last = lanes.max() if group.active is None else lanes[group.active].max()
+        size = width * len(values)
+        self.space.write(int(last) + size, self.space.read(int(last), size))
 
-    patch.setattr(MemoryAccess, "store_global", all_lanes)
+    patch.setattr(MemoryAccess, "store_global", further)
 
 
 @defect
@@ -187,64 +165,63 @@ def f64_is_computed_as_f32(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(numpy_lower.FMA, F64, "fma64({a}, {b}, {c}).astype(f4).astype(f8)")
 
 
-def _replace_atomic(patch: pytest.MonkeyPatch, change: Any) -> None:
-    """Call `change(original, items, op, index, value, compare, ret)` for every atomic of a shader."""
-    original = memory_access.atomic
-
-    def changed(items: Any, op: str, index: Any, value: Any, compare: Any, ret: bool) -> Any:
-        return change(original, items, op, index, value, compare, ret)
-
-    patch.setattr(memory_access, "atomic", changed)
-
-
 @defect
 def atomics_lose_updates(patch: pytest.MonkeyPatch) -> None:
     """Of lanes that add to one place at once only one counts."""
 
-    def change(original: Any, items: Any, op: str, index: Any, value: Any, compare: Any, ret: bool) -> Any:
-        if op != "add" or ret:
-            return original(items, op, index, value, compare, ret)
-        items[index] += value
-        return value
+    def racing(
+        self: MemoryAccess, group: Any, op: str, address: Any, where: Any, value: Any, *_: Any
+    ) -> None:
+        assert op == "add"
+        (old,) = self.load_global(group, address, where, 1, 4, False)
+        self.store_global(group, address, where, (old + np.asarray(value, np.uint32),), 4)
 
-    _replace_atomic(patch, change)
+    patch.setattr(MemoryAccess, "atomic_global", racing)
 
 
 @defect
 def atomics_return_the_new_value(patch: pytest.MonkeyPatch) -> None:
-    def change(original: Any, items: Any, op: str, index: Any, value: Any, compare: Any, ret: bool) -> Any:
-        found = original(items, op, index, value, compare, ret)
-        return found + value if ret and op == "add" else found
+    atomic = MemoryAccess.atomic_global
 
-    _replace_atomic(patch, change)
+    def new(self: MemoryAccess, group: Any, op: str, address: Any, where: Any, value: Any, *rest: Any) -> Any:
+        return atomic(self, group, op, address, where, value, *rest) + np.asarray(value, np.uint32)
+
+    patch.setattr(MemoryAccess, "atomic_global", new)
 
 
 @defect
 def atomics_of_64_bits_look_at_the_low_half(patch: pytest.MonkeyPatch) -> None:
-    def change(original: Any, items: Any, op: str, index: Any, value: Any, compare: Any, ret: bool) -> Any:
-        if items.dtype == np.uint64:
-            value = value & np.uint64(0xFFFFFFFF)
-        return original(items, op, index, value, compare, ret)
+    atomic = MemoryAccess.atomic_global
 
-    _replace_atomic(patch, change)
+    def low(self: MemoryAccess, group: Any, op: str, address: Any, where: Any, value: Any, *rest: Any) -> Any:
+        half = np.asarray(value, np.uint64) & np.uint64(0xFFFFFFFF)
+        return atomic(self, group, op, address, where, half, *rest)
+
+    patch.setattr(MemoryAccess, "atomic_global", low)
 
 
 @defect
 def compare_and_swap_always_swaps(patch: pytest.MonkeyPatch) -> None:
-    def change(original: Any, items: Any, op: str, index: Any, value: Any, compare: Any, ret: bool) -> Any:
-        if op != "cmpswap":
-            return original(items, op, index, value, compare, ret)
-        items[index] = value
-        return compare
+    atomic = MemoryAccess.atomic_global
 
-    _replace_atomic(patch, change)
+    def swap(
+        self: MemoryAccess,
+        group: Any,
+        op: str,
+        address: Any,
+        where: Any,
+        value: Any,
+        compare: Any,
+        *rest: Any,
+    ) -> Any:
+        return atomic(self, group, "swap", address, where, value, None, *rest)
+
+    patch.setattr(MemoryAccess, "atomic_global", swap)
 
 
 @defect
 def reads_of_what_is_not_mapped_give_zero(patch: pytest.MonkeyPatch) -> None:
     """And no fault is reported."""
-    from injection import shorten_waits
-
     shorten_waits(patch)
     load = MemoryAccess.load_global
 
@@ -260,15 +237,11 @@ def reads_of_what_is_not_mapped_give_zero(patch: pytest.MonkeyPatch) -> None:
 @defect
 def writes_to_what_is_not_mapped_are_dropped(patch: pytest.MonkeyPatch) -> None:
     """And no fault is reported."""
-    from injection import shorten_waits
-
     shorten_waits(patch)
     store = MemoryAccess.store_global
 
     def quiet(self: MemoryAccess, group: Any, *arguments: Any) -> None:
-        try:
+        with suppress(VmFault):
             store(self, group, *arguments)
-        except VmFault:
-            pass
 
     patch.setattr(MemoryAccess, "store_global", quiet)
