@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from pytest_amdgpu.driver.errors import QueueClosedError
+from pytest_amdgpu.driver.errors import QueueClosedError, WaitTimeoutError
 
 RING = 4096
 KINDS = ["sdma", "pm4", "aql"]
@@ -93,6 +93,8 @@ def test_two_queues_work_at_once(make_queue, timeline_semaphore):
     """One queue waits for the other, which was given its work later."""
     first, second = make_queue("sdma"), make_queue("sdma")
     first.wait(timeline_semaphore, 1).signal(timeline_semaphore, 2).submit()
+    with pytest.raises(WaitTimeoutError):
+        timeline_semaphore.wait(1, timeout=0.05)
     second.signal(timeline_semaphore, 1).submit()
     timeline_semaphore.wait(2, timeout=10)
     assert timeline_semaphore.value == 2
