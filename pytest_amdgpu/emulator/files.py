@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 class File:
     """An open file. What a kind of file does not offer is refused as the virtual file system does."""
 
+    writable = True
+    """Whether it was opened for writing, too."""
+
     def ioctl(self, request: int, argument: Argument) -> None:
         """Do an ioctl; raises Refusal."""
         raise Refusal(errno.ENOTTY, f"a {type(self).__name__} takes no ioctls")

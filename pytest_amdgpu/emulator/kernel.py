@@ -138,6 +138,8 @@ class EmulatedKernel:
                 raise Refusal(errno.EINVAL, f"offset {offset:#x} or length {length} are not whole pages")
             if protection & host.PROT_WRITE and not flags & host.MAP_SHARED:
                 raise Refusal(errno.EINVAL, "device memory cannot be mapped copy-on-write")
+            if protection & host.PROT_WRITE and not file.writable:
+                raise Refusal(errno.EACCES, "the file was not opened for writing")
             memory, owner = file.mmap(pages, offset)
             if flags & host.MAP_FIXED:
                 self._forget(address, pages)

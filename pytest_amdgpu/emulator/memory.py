@@ -85,11 +85,20 @@ class BufferObject:
     cpu_visible: bool = True
     mappings: dict[int, Mapping] = field(default_factory=dict)
     """The mapping on each GPU, by gpu_id."""
+    home_gpu_id: int = 0
+    """The GPU whose memory it is, where that is not `gpu_id`; 0 where it is."""
+    imported: bool = False
+    """Whether the memory was allocated by another buffer object, which is charged for it."""
 
     @property
     def size(self) -> int:
         """Size in bytes, a whole number of pages."""
         return self.data.size
+
+    @property
+    def home(self) -> int:
+        """The gpu_id of the GPU whose memory it is."""
+        return self.home_gpu_id or self.gpu_id
 
 
 class Mapping:

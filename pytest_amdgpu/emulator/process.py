@@ -122,6 +122,8 @@ class ProcessDevice:
         del self.objects[number]
         self._lowest_object = min(self._lowest_object, number)
         self.gpu.mmap_objects.pop(bo.mmap_offset, None)
+        if bo.imported:
+            return
         if bo.location is Location.VRAM:
             self.gpu.vram_used -= bo.size
         elif bo.location in (Location.GTT, Location.USERPTR):

@@ -36,11 +36,19 @@ class _Call(NamedTuple):
 @functools.cache
 def _calls() -> dict[int, _Call]:
     """Return the table of emulated ioctls by number; its modules load with the first call."""
-    from pytest_amdgpu.emulator.kfd import device_calls, event_calls, memory_calls, queue_calls, smi_calls
+    from pytest_amdgpu.emulator.kfd import (
+        device_calls,
+        dmabuf_calls,
+        event_calls,
+        memory_calls,
+        queue_calls,
+        smi_calls,
+    )
 
     locked: dict[Any, Handler] = {
         **device_calls.HANDLERS,
         **memory_calls.HANDLERS,
+        **dmabuf_calls.HANDLERS,
         **queue_calls.HANDLERS,
         **smi_calls.HANDLERS,
         **event_calls.HANDLERS,

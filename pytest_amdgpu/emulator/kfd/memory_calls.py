@@ -181,8 +181,8 @@ def _map_on(device: ProcessDevice, bo: BufferObject) -> None:
         return
     if not bo.va:
         raise Refusal(errno.EINVAL, f"buffer object {bo.handle:#x} was allocated with address 0")
-    if gpu_id != bo.gpu_id and bo.location in (Location.VRAM, Location.DOORBELL, Location.MMIO):
-        owner = device.process.devices[bo.gpu_id].gpu
+    if gpu_id != bo.home and bo.location in (Location.VRAM, Location.DOORBELL, Location.MMIO):
+        owner = device.process.devices[bo.home].gpu
         hive = owner.properties["hive_id"]
         if not (owner.large_bar or (hive and hive == device.gpu.properties["hive_id"])):
             raise Refusal(errno.EINVAL, f"{device.gpu!r} cannot reach {bo.location.value} of {owner!r}")

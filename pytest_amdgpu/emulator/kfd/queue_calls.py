@@ -157,8 +157,8 @@ def _check_limits(device: ProcessDevice, wptr: Mapping) -> None:
     if len(device.queues) >= gpu.max_queues_per_process:
         raise Refusal(errno.ENOSPC, f"the process has {len(device.queues)} queues on {gpu!r}")
     _free_id(device.process)
-    if gpu.uses_mes and wptr.bo.gpu_id != gpu.gpu_id:
-        raise Refusal(errno.EINVAL, f"write pointer in memory of gpu_id {wptr.bo.gpu_id}, not of {gpu!r}")
+    if gpu.uses_mes and wptr.bo.home != gpu.gpu_id:
+        raise Refusal(errno.EINVAL, f"write pointer in memory of gpu_id {wptr.bo.home}, not of {gpu!r}")
     if gpu.queue_count >= MAX_QUEUES_PER_DEVICE:
         raise Refusal(errno.EPERM, f"{gpu!r} has {gpu.queue_count} queues")
 
