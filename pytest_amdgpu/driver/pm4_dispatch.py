@@ -65,7 +65,8 @@ def template(
     )
     # COMPUTE_PGM_LO, _HI, then the address of the dispatch packet for debuggers.
     packet_register = first + 8 + 2 * 4
-    write("COMPUTE_PGM_RSRC3", descriptor.rsrc3)
+    if "COMPUTE_PGM_RSRC3" in registers:
+        write("COMPUTE_PGM_RSRC3", descriptor.rsrc3)
     write("COMPUTE_RESOURCE_LIMITS", 0)
     write("COMPUTE_TMPRING_SIZE", scratch.tmpring_size if launch.private_segment else 0)
     write("COMPUTE_RESTART_X", 0, 0, 0)
@@ -126,7 +127,7 @@ class _UserSgprs:
         self.kernarg = self.packet = self.dispatch_id = None
         self.preload: tuple[int, int, int] | None = None
         if wanted & PRIVATE_SEGMENT_BUFFER:
-            values += scratch.resource(family)
+            values += scratch.resource(family, kernel.wave_size)
         if wanted & DISPATCH_POINTER:
             self.packet = len(values)
             values += (0, 0)

@@ -27,8 +27,10 @@ _VRAM_SHARE = 8
 """Scratch takes at most this fraction of the VRAM; fewer waves run at once where that is not enough."""
 
 _RESOURCE_WORD3 = {9: 0x00EA4FAC, 10: 0x21814FAC}
-"""Last dword of scratch's buffer resource by generation: elements of 4 bytes, swizzled over 64 lanes by
-thread id, raw 32-bit format (ISA documents of Vega and RDNA2, "buffer resource descriptor")."""
+"""Last dword of scratch's buffer resource by generation: elements of 4 bytes, swizzled over the lanes by
+thread id, raw 32-bit format (ISA documents of Vega and RDNA2, "buffer resource descriptor"). That of gfx9
+names 64 lanes; on gfx10 the lanes are those of the kernel's waves."""
+_INDEX_STRIDE = {32: 2 << 21, 64: 3 << 21}
 _SWIZZLE = 1 << 31
 
 
@@ -42,9 +44,15 @@ class ScratchSetup:
     tmpring_size: int = 0
     """COMPUTE_TMPRING_SIZE."""
 
-    def resource(self, family: Family) -> tuple[int, int, int, int]:
-        """The buffer resource through which kernels without architected flat scratch reach it."""
+    def resource(self, family: Family, wave_size: int | None = None) -> tuple[int, int, int, int]:
+        """The buffer resource through which kernels without architected flat scratch reach it.
+
+        Without `wave_size` it is that of a queue's descriptor, in which the command processor fills in the
+        lanes of each dispatch (ROCr, AqlQueue's FillBufRsrcWord3_Gfx10).
+        """
         word3 = _RESOURCE_WORD3[family.gfx_version[0]]
+        if wave_size is not None:
+            word3 |= _INDEX_STRIDE[wave_size]
         return self.address & 0xFFFFFFFF, self.address >> 32 | _SWIZZLE, self.size & 0xFFFFFFFF, word3
 
 

@@ -18,11 +18,13 @@ ALL_MODELS = ("mi100", "mi210", "mi300x", "mi350x", "rx6900xt", "rx7900xtx", "st
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests of what a ring holds on every generation, the others on one of each driver path."""
-    if "fake" in metafunc.fixturenames and metafunc.module.__name__.endswith("_commands"):
-        metafunc.parametrize("fake", ALL_MODELS, indirect=True)
+    chosen = any(mark.args[0] == "fake" for mark in metafunc.definition.iter_markers("parametrize"))
+    if "fake" in metafunc.fixturenames and not chosen:
+        whole = metafunc.module.__name__.endswith("_commands")
+        metafunc.parametrize("fake", ALL_MODELS if whole else MODELS, indirect=True)
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture
 def fake(request: pytest.FixtureRequest) -> FakeKernel:
     return FakeKernel(request.param)
 

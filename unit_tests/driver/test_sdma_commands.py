@@ -54,7 +54,7 @@ def test_a_chain_reads_as_the_work(queue: SdmaQueue, device: Device) -> None:
     first, second = device.timeline_semaphore(), device.timeline_semaphore()
     source, target = device.gtt(5000), device.vram(5000)
     queue.wait(first, 3).copy(target, source).signal(second, 4).submit()
-    newer = device.family.sdma == "6.0"
+    newer = device.family.gfx_version[0] >= 10
     fence = 0x00030005 if newer else 0x00000005
     # Invalidate GLI, GLK, GLV, GL1 and GL2, write GL2 back; before the signal only write GL2 back.
     acquire = [17, 0, 0xC381 << 16, 0, 0] if newer else []
@@ -101,7 +101,7 @@ def test_a_copy_beyond_the_limit_of_a_packet_is_split(queue: SdmaQueue, device: 
 
 
 def test_a_fill_beyond_the_limit_of_a_packet_is_split(queue: SdmaQueue, device: Device) -> None:
-    """Its count has 22 bits up to SDMA 5 and 30 from 6 on, whatever a copy's has (packet headers of amdgpu)."""
+    """Its count has 22 bits up to SDMA 5 and 30 from 6 on, whatever a copy's has (amdgpu's headers)."""
     limit = 4 << 20 if device.family.gfx_version[0] < 11 else 1 << 30
     target = device.vram(2 * limit + 8, cpu_visible=False)
     queue.fill(target, 0, width=4).submit()
@@ -215,7 +215,7 @@ def test_a_step_that_a_32_bit_wait_could_miss_is_refused(queue: SdmaQueue, devic
 
 def test_a_chain_sees_what_others_wrote_before_it(queue: SdmaQueue, device: Device) -> None:
     buffer = device.gtt(64)
-    newer = device.family.sdma == "6.0"
+    newer = device.family.gfx_version[0] >= 10
     queue.fill(buffer, 1).copy(buffer[32:], buffer, 4).submit()
     transfers = ["CONSTANT_FILL", "COPY_LINEAR"]
     assert [name for name in names(queue) if name != "NOP"] == ["GCR_REQ"] * newer + transfers

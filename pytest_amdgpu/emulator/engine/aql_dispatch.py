@@ -45,6 +45,11 @@ _FLAT_SCRATCH_INIT = 1 << 5
 _PRIVATE_SEGMENT_SIZE = 1 << 6
 _WAVE32 = 1 << 10
 
+_INDEX_STRIDE_MASK = 3 << 21
+"""Lanes over which scratch is swizzled, 3 for 64: from gfx10 on the command processor fills them in (ROCr,
+AqlQueue's FillBufRsrcWord3_Gfx10)."""
+_INDEX_STRIDE_32 = 2 << 21
+
 _FORCE_START_AT_000 = 1 << 2
 _CS_W32_EN = 1 << 15
 _SHADER_EN = 1 << 0
@@ -248,7 +253,12 @@ def _user_data(
         values.extend((value & 0xFFFFFFFF, value >> 32))
 
     if wanted & _PRIVATE_SEGMENT_BUFFER:
-        values.extend(queue.scratch_descriptor)
+        *words, word3 = queue.scratch_descriptor
+        if context.gpu.family.gfx_version[0] >= 10:
+            word3 = word3 & ~_INDEX_STRIDE_MASK | (
+                _INDEX_STRIDE_32 if wanted & _WAVE32 else _INDEX_STRIDE_MASK
+            )
+        values.extend((*words, word3))
     if wanted & _DISPATCH_POINTER:
         pair(packet_address)
     if wanted & _QUEUE_POINTER:

@@ -41,8 +41,8 @@ def scratch(
 ) -> Scratch:
     """Read a COMPUTE_TMPRING_SIZE value.
 
-    Its wave count is for one XCC on gfx9, and for one shader engine from gfx10 on; there it is taken as the
-    whole, which uses less of the scratch memory than hardware would.
+    Its wave count is for one XCC up to gfx10, and for one shader engine from gfx11 on (ROCr, AqlQueue's
+    FillComputeTmpRingSize); there it is taken as the whole, which uses less of it than hardware would.
     """
     fields = registers.decode("COMPUTE_TMPRING_SIZE", tmpring_size)
     wave_bytes = fields["wavesize"] * context.gpu.family.scratch_wave_granule

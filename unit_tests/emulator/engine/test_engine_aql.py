@@ -11,7 +11,7 @@ from pytest_amdgpu.emulator.engine.caches import release_scope
 from pytest_amdgpu.families.registry import family
 from pytest_amdgpu.packets.pm4 import pm4_packets
 
-TARGETS = ["gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1200"]
+TARGETS = ["gfx908", "gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1151", "gfx1200", "gfx1201"]
 BARRIER = 1 << 8
 PREFERRED = 0x80  # offset of the read pointer in amd_queue_t
 
@@ -164,13 +164,24 @@ def test_user_sgprs_in_hardware_order(bench, target, aql, kernel, descriptor, fa
     handle = kernel(properties=properties, rsrc2=count << 1)
     aql.run(dispatch(handle, kernarg=arguments.address))
     packet = aql.ring.address + 64
-    expected = [0xD0, 0xD1, 0xD2, 0xD3]
+    # The index stride of 32 lanes is filled in where the descriptor's word is for waves of any size.
+    expected = [0xD0, 0xD1, 0xD2, 0xD3 | (2 << 21 if wave(target) else 0)]
     for value in (packet, queue_address, arguments.address, 1):
         expected += [value & 0xFFFFFFFF, value >> 32]
     if not architected:
         expected += [0x1000, 0x2]
     expected.append(0)
     assert list(fake_shaders.states[1].user_data[:count]) == expected
+
+
+@pytest.mark.parametrize("target", ["gfx1030"], indirect=True)
+def test_index_stride_of_scratch_is_that_of_the_waves(target, aql, kernel, descriptor, fake_shaders, bench):
+    descriptor[0][0x9C:0xA0].view("u4")[0] = 0x21814FAC
+    for wave32 in (0, 1 << 10):
+        handle = kernel(properties=1 << 0, rsrc2=4 << 1)
+        bench.memory.write(handle + 56, struct.pack("<H", 1 << 0 | wave32))
+        aql.run(dispatch(handle))
+    assert [state.user_data[3] for state in fake_shaders.states] == [0x21E14FAC, 0x21C14FAC]
 
 
 def test_kernarg_preload(bench, aql, kernel, fake_shaders):

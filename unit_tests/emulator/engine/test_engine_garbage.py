@@ -13,7 +13,7 @@ from pytest_amdgpu.packets.sdma import sdma_packets
 
 KINDS = [
     (target, kind)
-    for target in ("gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1200")
+    for target in ("gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1151", "gfx1200")
     for kind in (QueueType.SDMA, QueueType.COMPUTE, QueueType.COMPUTE_AQL)
 ]
 

@@ -12,7 +12,7 @@ from pytest_amdgpu.families.registry import family
 from pytest_amdgpu.packets.pm4 import pm4_packets
 from pytest_amdgpu.packets.registers import compute_registers
 
-TARGETS = ["gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1200"]
+TARGETS = ["gfx908", "gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1151", "gfx1200", "gfx1201"]
 
 
 @pytest.fixture(params=TARGETS)
@@ -45,7 +45,7 @@ def program(packets, registers):
             "PGM_HI": 0x12,
             "PGM_RSRC1": 0x000C0041,
             "PGM_RSRC2": 2 << 1 | 1 << 7,
-            "PGM_RSRC3": 3,
+            "PGM_RSRC3": 3 if "COMPUTE_PGM_RSRC3" in registers else None,
             "NUM_THREAD_X": 64,
             "NUM_THREAD_Y": 2,
             "NUM_THREAD_Z": 1,
@@ -267,7 +267,7 @@ def test_dispatch_state(bench, target, compute, packets, program, fake_shaders):
     assert state.family is row
     assert state.memory is shader_memory(bench.memory)
     assert state.entry == 0x12_0000_1000 << 8
-    assert (state.rsrc1, state.rsrc3) == (0x000C0041, 3)
+    assert (state.rsrc1, state.rsrc3) == (0x000C0041, 0 if target == "gfx908" else 3)
     assert state.user_data == (0xAA, 0xBB, *[0] * 14)
     assert (state.workgroups, state.start, state.block, state.grid) == (
         (3, 2, 1),
