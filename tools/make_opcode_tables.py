@@ -49,6 +49,7 @@ TARGETS = (
     Target("gfx950", "gfx950", "gfx950 (CDNA4)"),
     Target("gfx10", "gfx1030", "gfx1030 (RDNA2)"),
     Target("gfx11", "gfx1100", "gfx1100 (RDNA3)"),
+    Target("gfx115", "gfx1151", "gfx1151 (RDNA3.5)"),
 )
 
 

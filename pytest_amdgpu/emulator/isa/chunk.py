@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_amdgpu.emulator.isa import hwreg
+from pytest_amdgpu.emulator.isa.decode.instruction import FLAT_SCRATCH
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
 from pytest_amdgpu.emulator.isa.gather import Store
 from pytest_amdgpu.emulator.isa.lane_constants import LaneConstants
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_amdgpu.emulator.isa.memory_access import MemoryAccess
 
 MSG_INTERRUPT, MSG_DEALLOC_VGPRS = 1, 3
+_UNDEFINED_ADDRESS = UNDEFINED << 32 | UNDEFINED
 
 
 class Chunk:
@@ -72,6 +74,7 @@ class Chunk:
         """
         slots = (np.arange(launch.count) + scratch_slot).astype(np.uint64)[:, None]
         self._scratch_offsets = slots * np.uint64(state.scratch_wave_bytes)
+        self._flat_scratch = np.full((launch.count, 1), _UNDEFINED_ADDRESS, np.uint64)
         self._ready: list[Group] = []
         self._parked: list[Group] = []
         self.yielded = False
@@ -117,6 +120,25 @@ class Chunk:
     def scratch_bases(self, g: Group) -> Any:
         """Address of each wave's private memory [waves, 1]."""
         return self._scratch_offsets[g.waves] + np.uint64(self.state.scratch_base)
+
+    def flat_scratch(self, g: Group) -> Any:
+        """FLAT_SCRATCH of each wave [waves, 1]; None where hardware sets it up.
+
+        gfx9 has it in scalar registers, gfx10 in hardware registers (LLVM AMDGPU usage, "Flat Scratch").
+        """
+        family = self.state.family
+        if family.architected_flat_scratch:
+            return None
+        if family.gfx_version[0] >= 10:
+            return self._flat_scratch[g.waves]
+        low, high = (np.asarray(g.s[FLAT_SCRATCH + half], np.uint64) for half in range(2))
+        return high << np.uint64(32) | low
+
+    def set_flat_scratch(self, g: Group, value: Any, *, high: bool) -> None:
+        """Write half of the FLAT_SCRATCH hardware register of a group's waves."""
+        rows = g.living
+        halves = self._flat_scratch.view(np.uint32)
+        halves[g.waves[rows], int(high)] = value if type(value) is int else value[rows, 0]
 
     def xcc_ids(self, g: Group) -> Any:
         """The XCC that each wave runs on: workgroups are dealt to them in turn."""

@@ -24,7 +24,7 @@ ATOMIC_OPS = frozenset(
 1. rsub: value - old. pk_add: two halves in an I32.
 """
 
-_ADDRESS_TYPES = {"global": I64, "flat": I64, "lds": I32, "scratch": I32}
+_ADDRESS_TYPES = {"global": I64, "flat": I64, "lds": I32, "scratch": I32, "buffer": I64}
 
 
 class Effects(RegisterFile):
@@ -45,8 +45,8 @@ class Effects(RegisterFile):
         signed: bool = False,
         where: Value | None = None,
     ) -> list[Value]:
-        """Load `count` elements per lane from `space`: "global", "flat" (address decides), "lds" or
-        "scratch".
+        """Load `count` elements per lane from `space`: "global", "flat" (address decides), "lds",
+        "scratch" or "buffer" (the address is a `buffer_place`).
 
         Global and flat addresses are I64. LDS addresses are I32, bytes from the start of the workgroup's LDS;
         reads out of its range give 0. Scratch addresses are I32, bytes from the start of the lane's private
@@ -119,6 +119,17 @@ class Effects(RegisterFile):
             ret=ret,
         )
         return self.graph.result(effect, value.type, True) if ret else None
+
+    def buffer_place(
+        self, descriptor: Sequence[Value], scalar_offset: Value, offset: Value, index: Value | None
+    ) -> Value:
+        """The address of an element of a buffer, for `load`, `store` and `atomic` on the space "buffer".
+
+        `descriptor` has four scalar I32, `scalar_offset` is a scalar I32, `offset` (bytes) and `index` are
+        I32 with or without lanes. Items out of the descriptor's range load 0 and are not stored.
+        """
+        args = (*descriptor, scalar_offset, offset) + (() if index is None else (index,))
+        return self.graph.value("buffer_place", I64, *args, lanes=True)
 
     def load_global(
         self, address: Value, count: int = 1, width: int = 4, signed: bool = False

@@ -55,7 +55,7 @@ def _whole(g: Group, number: int) -> Any:
     if number == GFX940_XCC_ID and generation[:2] in ((9, 4), (9, 5)):
         return uniform(g.chunk.xcc_ids(g))
     if number in (FLAT_SCR_LO, FLAT_SCR_HI) and generation[0] >= 10:
-        bases = g.chunk.scratch_bases(g)
+        bases = g.chunk.scratch_bases(g) if generation[0] > 10 else g.chunk.flat_scratch(g)
         half = bases >> np.uint64(32) if number == FLAT_SCR_HI else bases & np.uint64(0xFFFFFFFF)
         return uniform(half.astype(np.uint32))
     if number == SHADER_CYCLES and generation >= (10, 3, 0):
@@ -64,8 +64,11 @@ def _whole(g: Group, number: int) -> Any:
 
 
 def write(g: Group, simm16: int, value: Any) -> None:
-    """Write a field; only MODE can be written."""
+    """Write a field of MODE, or the whole of FLAT_SCRATCH where that is a hardware register."""
     number, first, width = _fields(simm16)
+    if number in (FLAT_SCR_LO, FLAT_SCR_HI) and g.chunk.state.family.gfx_version[0] == 10 and width == 32:
+        g.chunk.set_flat_scratch(g, value, high=number == FLAT_SCR_HI)
+        return
     if number != MODE:
         raise IllegalInstruction(g.pc, (), f"write to hardware register {number} is not emulated")
     if type(value) is not int:

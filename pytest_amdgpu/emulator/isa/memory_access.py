@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_amdgpu.emulator.isa.buffers import BufferMemory
 from pytest_amdgpu.emulator.isa.global_memory import GlobalMemory
 from pytest_amdgpu.emulator.isa.lanes import active_lanes
 from pytest_amdgpu.emulator.isa.lds import LdsMemory
-from pytest_amdgpu.emulator.isa.scratch import PRIVATE_APERTURE_HIGH, ScratchMemory
+from pytest_amdgpu.emulator.isa.scratch import PRIVATE_APERTURE_HIGH
 from pytest_amdgpu.emulator.memory import Access
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ SHARED_APERTURE_HIGH = 0x10000
 """High half of flat addresses in the LDS aperture (base 1 << 48)."""
 
 
-class MemoryAccess(ScratchMemory, LdsMemory, GlobalMemory):
-    """Global, flat, LDS, scratch and scalar accesses of one dispatch."""
+class MemoryAccess(BufferMemory, LdsMemory, GlobalMemory):
+    """Global, flat, LDS, scratch, buffer and scalar accesses of one dispatch."""
 
     def _spaces(self, g: Group, address: Any, where: Any) -> list[tuple[str, Any, Any]]:
         """The spaces that the lanes address: (name, which lanes, address in the space)."""

@@ -75,7 +75,7 @@ class ScratchMemory(GlobalMemory):
         first = int(address.flat[0])
         return first if (address == first).all() else None
 
-    def load_scratch(
+    def load_private(
         self, g: Group, address: Any, where: Any, count: int, width: int, signed: bool
     ) -> list[Any]:
         """Load items per lane from private memory."""
@@ -98,7 +98,7 @@ class ScratchMemory(GlobalMemory):
             results.append(found.astype(np.uint32))
         return results
 
-    def store_scratch(self, g: Group, address: Any, where: Any, values: tuple[Any, ...], width: int) -> None:
+    def store_private(self, g: Group, address: Any, where: Any, values: tuple[Any, ...], width: int) -> None:
         """Store items per lane to private memory."""
         active = self._check(g, address, where, width * len(values), Access.WRITE)
         if active is not None and not active.any():
@@ -116,7 +116,7 @@ class ScratchMemory(GlobalMemory):
         if width > 1 and _unaligned(address, width, active, g.shape):
             for byte in range(width * len(values)):
                 part = np.asarray(values[byte // width]) >> np.uint32(8 * (byte % width))
-                self.store_scratch(g, np.asarray(address, np.uint32) + np.uint32(byte), active, (part,), 1)
+                self.store_private(g, np.asarray(address, np.uint32) + np.uint32(byte), active, (part,), 1)
             return
         for i, value in enumerate(values):
             items, index = self._items(g, area, address, i * width, width, active)
@@ -127,7 +127,7 @@ class ScratchMemory(GlobalMemory):
             else:
                 items[index[active]] = whole[active]
 
-    def atomic_scratch(
+    def atomic_private(
         self, g: Group, op: str, address: Any, where: Any, value: Any, compare: Any, dtype: Any, ret: bool
     ) -> Any:
         """Read-modify-write per lane of a dword in private memory."""
@@ -139,6 +139,46 @@ class ScratchMemory(GlobalMemory):
         place = g.chunk.scratch_bases(g) + dword * np.uint64(4)
         return self.atomic_global(g, op, place, active, value, compare, dtype, ret)
 
+    # ---- by flat or scratch instructions ------------------------------------------------------------------
+
+    @staticmethod
+    def _check_flat_scratch(g: Group) -> None:
+        """IllegalInstruction unless FLAT_SCRATCH, where code has to set it up, holds the wave's address."""
+        held = g.chunk.flat_scratch(g)
+        if held is None:
+            return
+        wrong = np.broadcast_to(held != g.chunk.scratch_bases(g), (g.count, 1))
+        if g.alive is not None:
+            wrong = wrong & g.alive[:, None]
+        if wrong.any():
+            wave = int(wrong.argmax())
+            value = int(np.broadcast_to(held, (g.count, 1))[wave, 0])
+            base = int(g.chunk.scratch_bases(g)[wave, 0])
+            raise IllegalInstruction(
+                g.pc, (), f"FLAT_SCRATCH is {value:#x}, the wave's private memory is at {base:#x}"
+            )
+
+    def load_scratch(
+        self, g: Group, address: Any, where: Any, count: int, width: int, signed: bool
+    ) -> list[Any]:
+        """Load items per lane from private memory, by FLAT_SCRATCH."""
+        self._check_flat_scratch(g)
+        return self.load_private(g, address, where, count, width, signed)
+
+    def store_scratch(self, g: Group, address: Any, where: Any, values: tuple[Any, ...], width: int) -> None:
+        """Store items per lane to private memory, by FLAT_SCRATCH."""
+        self._check_flat_scratch(g)
+        self.store_private(g, address, where, values, width)
+
+    def atomic_scratch(
+        self, g: Group, op: str, address: Any, where: Any, value: Any, compare: Any, dtype: Any, ret: bool
+    ) -> Any:
+        """Read-modify-write per lane of a dword in private memory, by FLAT_SCRATCH."""
+        self._check_flat_scratch(g)
+        return self.atomic_private(g, op, address, where, value, compare, dtype, ret)
+
+    # ---- items --------------------------------------------------------------------------------------------
+
     def _load_bytes(
         self, g: Group, address: Any, active: Lanes | None, offset: int, width: int, signed: bool
     ) -> Any:
@@ -146,7 +186,7 @@ class ScratchMemory(GlobalMemory):
         item = np.zeros(g.shape, np.uint32)
         for byte in range(width):
             place = np.asarray(address, np.uint32) + np.uint32(offset + byte)
-            item |= self.load_scratch(g, place, active, 1, 1, False)[0] << np.uint32(8 * byte)
+            item |= self.load_private(g, place, active, 1, 1, False)[0] << np.uint32(8 * byte)
         if signed:
             return item.astype(np.uint16).view(np.int16).astype(np.int32).view(np.uint32)
         return item

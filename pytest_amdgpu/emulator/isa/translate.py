@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pytest_amdgpu.emulator.isa.build import Builder
+from pytest_amdgpu.emulator.isa.decode.instruction import FLAT_SCRATCH, OperandKind
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
 from pytest_amdgpu.emulator.isa.ir import Graph, Value
 from pytest_amdgpu.emulator.isa.python_source import Compiled
@@ -120,9 +121,21 @@ def translate(target: Target, code: memoryview) -> Block:
         if b.terminator is not None:
             terminator = b.terminator
             break
-        if alone:
+        if alone or _sets_flat_scratch(target.family, inst):
             break
     return _finish(b, bytes(code[:offset]), tuple(instructions), *terminator)
+
+
+def _sets_flat_scratch(family: Family, inst: Instruction) -> bool:
+    """Whether memory instructions that follow need the scalar registers as this one leaves them."""
+    if family.architected_flat_scratch or family.gfx_version[0] != 9:
+        return False
+    return any(
+        operand.kind is OperandKind.SGPR
+        and operand.index <= FLAT_SCRATCH + 1
+        and operand.index + operand.count > FLAT_SCRATCH
+        for operand in inst.destinations
+    )
 
 
 def _finish(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import private_segment
 from elftools.elf.elffile import ELFFile
 
 from pytest_amdgpu.driver.code_object import parse, relocate
@@ -26,11 +27,21 @@ FLOAT_MODE_IEEE = 0xF0 << 12
 DX10_CLAMP, IEEE_MODE = 1 << 21, 1 << 23
 
 CORPUS = Path(__file__).parent / "corpus"
-TARGETS = ("gfx942", "gfx1100")
-WAVE_SIZE = {"gfx942": 64, "gfx1100": 32}
+TARGETS = ("gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1151")
+WAVE_SIZE = {target: 64 if target.startswith("gfx9") else 32 for target in TARGETS}
+ALL_LEVELS = ("-O0", "-O1", "-O2", "-O3")
+
+
+def levels(target: str, kernel: str) -> tuple[str, ...]:
+    """Optimization levels to test: all for a target of each kind, one for others, which differs by kernel."""
+    if target in ("gfx942", "gfx1100"):
+        return ALL_LEVELS
+    return (ALL_LEVELS[sum((target + kernel).encode()) % len(ALL_LEVELS)],)
+
+
 USER_SGPR_SIZES = (4, 2, 2, 2, 2, 2, 1)
 """Of the descriptor's properties, bit by bit: segment buffer, dispatch, queue, kernarg, id, scratch, size."""
-DISPATCH_BIT, QUEUE_BIT, KERNARG_BIT = 1, 2, 3
+SEGMENT_BUFFER_BIT, DISPATCH_BIT, QUEUE_BIT, KERNARG_BIT, FLAT_SCRATCH_BIT = 0, 1, 2, 3, 5
 AQL_PACKET = struct.Struct("<HHHHHHIIIIIQQQQ")
 """hsa_kernel_dispatch_packet_t: compilers read the size of workgroups from it."""
 MANY_BLOCKS = 1 << 20
@@ -69,6 +80,13 @@ class Machine:
         memory.data[:] = raw
         return memory
 
+    def _wave_bytes(self, lane_bytes: int) -> int:
+        return -(-lane_bytes * self.wave_size // 1024) * 1024
+
+    def private_memory(self, lane_bytes: int, groups: int, block: int) -> Memory:
+        """Private memory for all waves of a dispatch."""
+        return self.allocate(self._wave_bytes(lane_bytes) * groups * -(-block // self.wave_size))
+
     def run(
         self,
         entry: int,
@@ -80,13 +98,13 @@ class Machine:
         rsrc2: int | None = None,
         scratch_lane_bytes: int = 0,
         lds_bytes: int = 0,
+        scratch: Memory | None = None,
     ) -> None:
-        """Run workgroups of `block` work-items along x until all have ended."""
+        """Run workgroups of `block` work-items along x to their end; `scratch` is `private_memory`."""
         if rsrc2 is None:
             rsrc2 = len(user_data) << 1 | 1 << 7
-        wave_bytes = -(-scratch_lane_bytes * self.wave_size // 1024) * 1024
-        waves = groups * -(-block // self.wave_size)
-        scratch = self.allocate(wave_bytes * waves).address if wave_bytes else 0
+        if scratch is None:
+            scratch = self.private_memory(scratch_lane_bytes, groups, block)
         state = DispatchState(
             family=self.family,
             memory=self.space,
@@ -101,8 +119,8 @@ class Machine:
             block=(block, 1, 1),
             grid=(groups * block, 1, 1),
             wave_size=self.wave_size,
-            scratch_base=scratch,
-            scratch_wave_bytes=wave_bytes,
+            scratch_base=scratch.address if scratch_lane_bytes else 0,
+            scratch_wave_bytes=self._wave_bytes(scratch_lane_bytes),
             lds_bytes=lds_bytes,
             num_xcc=1,
         )
@@ -138,7 +156,13 @@ class Loaded:
         AQL_PACKET.pack_into(
             packet.data.data, 0, 2, 1, *sizes, 0, info.group_segment_size, 0, kernarg.address, 0, 0
         )
-        pointers = {
+        lane_bytes = max(info.private_segment_size, 16384 * info.uses_dynamic_stack)
+        scratch = self.machine.private_memory(lane_bytes, groups, block)
+        family, wave_size = self.machine.family, self.machine.wave_size
+        segment = private_segment.descriptor(family, wave_size, scratch.address, scratch.data.size)
+        values = {
+            SEGMENT_BUFFER_BIT: sum(word << 32 * i for i, word in enumerate(segment)),
+            FLAT_SCRATCH_BIT: scratch.address,
             DISPATCH_BIT: packet.address,
             QUEUE_BIT: self.machine.allocate(PAGE_SIZE).address,
             KERNARG_BIT: kernarg.address,
@@ -146,7 +170,7 @@ class Loaded:
         user_data: list[int] = []
         for bit, size in enumerate(USER_SGPR_SIZES):
             if descriptor.properties >> bit & 1:
-                value = pointers.get(bit, 0)
+                value = values.get(bit, 0)
                 user_data += [value >> 32 * i & 0xFFFFFFFF for i in range(size)]
         self.machine.run(
             self.memory.address + info.entry_address,
@@ -155,7 +179,8 @@ class Loaded:
             block=block,
             rsrc1=descriptor.rsrc1,
             rsrc2=descriptor.rsrc2,
-            scratch_lane_bytes=max(info.private_segment_size, 16384 * info.uses_dynamic_stack),
+            scratch_lane_bytes=lane_bytes,
+            scratch=scratch,
             lds_bytes=info.group_segment_size,
         )
 

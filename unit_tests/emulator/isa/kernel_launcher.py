@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import private_segment
 from elftools.elf.elffile import ELFFile
 
 from pytest_amdgpu.driver.code_object import parse, relocate
@@ -94,17 +95,26 @@ class Loaded:
         packet = runner.map(64)
         struct.pack_into("<HHHHHHIII", packet.array.data, 0, 2, 3, *block, 0, *grid)
         words: list[int] = []
-        # Enabled by bits 0 to 6 of the descriptor's properties, in this order.
-        sources = ((0, 4), (packet.address, 2), (0, 2), (kernarg.address, 2), (7, 2), (0, 2), (0, 1))
-        for bit, (value, count) in enumerate(sources):
-            if descriptor.properties >> bit & 1:
-                words += [value >> 32 * i & 0xFFFFFFFF for i in range(count)]
         wave_size = info.wave_size
         lane_bytes = info.private_segment_size + (DYNAMIC_STACK_BYTES if info.uses_dynamic_stack else 0)
         wave_bytes = -(-lane_bytes * wave_size // 1024) * 1024
-        workgroups = tuple(-(-size // full) for size, full in zip(grid, block, strict=True))
         waves = -(-block[0] * block[1] * block[2] // wave_size) * 32
-        scratch = runner.map(wave_bytes * waves) if wave_bytes else None
+        scratch = runner.map(wave_bytes * waves)
+        segment = private_segment.descriptor(runner.family, wave_size, scratch.address, wave_bytes * waves)
+        # Enabled by bits 0 to 6 of the descriptor's properties, in this order.
+        sources = (
+            (sum(word << 32 * i for i, word in enumerate(segment)), 4),
+            (packet.address, 2),
+            (0, 2),
+            (kernarg.address, 2),
+            (7, 2),
+            (scratch.address, 2),
+            (0, 1),
+        )
+        for bit, (value, count) in enumerate(sources):
+            if descriptor.properties >> bit & 1:
+                words += [value >> 32 * i & 0xFFFFFFFF for i in range(count)]
+        workgroups = tuple(-(-size // full) for size, full in zip(grid, block, strict=True))
         facts: dict[str, Any] = {
             "family": runner.family,
             "memory": runner.space,
@@ -119,7 +129,7 @@ class Loaded:
             "block": block,
             "grid": grid,
             "wave_size": wave_size,
-            "scratch_base": scratch.address if scratch is not None else 0,
+            "scratch_base": scratch.address if wave_bytes else 0,
             "scratch_wave_bytes": wave_bytes,
             "lds_bytes": info.group_segment_size,
             "num_xcc": 1,

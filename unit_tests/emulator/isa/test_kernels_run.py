@@ -8,24 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from isa_machine import TARGETS, levels
 from kernel_launcher import Loaded, Runner
 
 from pytest_amdgpu.driver.compiler import compile_source
 from pytest_amdgpu.emulator.memory import Access, VmFault
 
 KERNELS = Path(__file__).parents[3] / "hw_tests" / "kernels"
-TARGETS = ("gfx942", "gfx1100")
-LEVELS = ("-O0", "-O1", "-O2", "-O3")
 COUNT = 1000
 U32 = np.uint32
 
 pytestmark = pytest.mark.usefixtures("require_ziglang")
 Case = Callable[[Runner, Callable[[str], Loaded]], None]
-
-
-@pytest.fixture(params=TARGETS)
-def target(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 def words(count: int, seed: int = 1) -> Any:
@@ -194,8 +188,15 @@ def compiled() -> Callable[[str, str, str], bytes]:
     return compile_
 
 
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+@pytest.mark.parametrize(
+    ("target", "level", "case"),
+    [
+        pytest.param(target, level, case, id=f"{target}-{case.__name__}-{level}")
+        for target in TARGETS
+        for case in CASES
+        for level in levels(target, case.__name__)
+    ],
+)
 def test_kernel_gives_what_numpy_computes(
     target: str, level: str, case: Case, compiled: Callable[[str, str, str], bytes]
 ) -> None:

@@ -41,7 +41,8 @@ def test_random_programs_agree_with_the_host(
     ctypes.CDLL(str(library)).program(*pointers, ELEMENTS)
     assert len(np.unique(expected[:, 10])) > 1
     level = random.Random(seed).choice(("-O0", "-O1", "-O2", "-O3"))
-    for target in TARGETS:
+    others = [target for target in TARGETS if target not in ("gfx942", "gfx1100")]
+    for target in ("gfx942", "gfx1100", others[seed % len(others)]):
         code = compile_source(
             source, target, options=(level, "-ffp-contract=off", "-fwrapv"), include=[CORPUS]
         )

@@ -16,12 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from exact_floats import F16, F32, F64, Format
-from isa_machine import CORPUS, TARGETS, Loaded, Machine
+from isa_machine import CORPUS, TARGETS, Loaded, Machine, levels
 
 from pytest_amdgpu.driver.compiler import compile_source, find_compiler
 
 ELEMENTS = 128
-LEVELS = ("-O0", "-O1", "-O2", "-O3")
 Bytes = npt.NDArray[np.uint8]
 
 INTEGER_EDGES = {
@@ -182,7 +181,7 @@ Library = Callable[[str, bool], ctypes.CDLL]
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("target", TARGETS)
 def test_gpu_and_host_agree(target: str, kernel: Kernel, host_library: Library) -> None:
-    for level in LEVELS:
+    for level in levels(target, kernel.name):
         check(Machine(target), kernel, (level,), host_library(kernel.file, kernel.clang))
 
 

@@ -7,23 +7,22 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 import pytest
-from isa_machine import CORPUS, WAVE_SIZE, Loaded, Machine
+from isa_machine import CORPUS, TARGETS, WAVE_SIZE, Loaded, Machine, levels
 
 from pytest_amdgpu.driver.compiler import compile_source
 
 M32, M64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
-LEVELS = ("-O0", "-O1", "-O2", "-O3")
 ROW = 64
 WAVES = 3
 
 pytestmark = pytest.mark.usefixtures("require_ziglang")
-targets = pytest.mark.parametrize("target", ["gfx942", "gfx1100"])
+targets = pytest.mark.parametrize("target", TARGETS)
 
 
-def programs(target: str) -> Iterator[tuple[str, Machine, Loaded]]:
-    """The corpus file at every optimization level, each on a machine of its own."""
+def programs(target: str, kernel: str) -> Iterator[tuple[str, Machine, Loaded]]:
+    """The corpus file at the optimization levels to test, each on a machine of its own."""
     source = (CORPUS / "wave.c").read_text()
-    for level in LEVELS:
+    for level in levels(target, kernel):
         machine = Machine(target)
         code = compile_source(source, target, options=(level, "-ffp-contract=off"), include=[CORPUS])
         yield level, machine, Loaded(machine, code)
@@ -175,7 +174,7 @@ def leaving_loop(values: list[int]) -> list[int]:
 def test_lanes_exchange_values(target: str) -> None:
     size = WAVE_SIZE[target]
     values = np.random.default_rng(41).integers(0, 1 << 32, WAVES * size, dtype=np.uint32)
-    for level, machine, loaded in programs(target):
+    for level, machine, loaded in programs(target, "lanes"):
         given, result = machine.upload(values), machine.allocate(values.size * ROW * 4)
         loaded.launch("lanes", (given.address, result.address, values.size), groups=WAVES, block=size)
         got = result.data.view(np.uint32).reshape(WAVES, size, ROW)
@@ -223,7 +222,7 @@ def lds_model(values: list[int]) -> tuple[list[list[int]], list[int]]:
 def test_lds_loads_stores_and_atomics(target: str) -> None:
     size = WAVE_SIZE[target]
     values = np.random.default_rng(42).integers(0, 1 << 32, WAVES * size, dtype=np.uint32)
-    for level, machine, loaded in programs(target):
+    for level, machine, loaded in programs(target, "lds"):
         given, result = machine.upload(values), machine.allocate(values.size * ROW * 4)
         loaded.launch("lds", (given.address, result.address, values.size), groups=WAVES, block=size)
         got = result.data.view(np.uint32).reshape(WAVES, size, ROW)
@@ -253,7 +252,7 @@ def test_memory_atomics_lose_no_update(target: str) -> None:
     longs = rng.integers(0, 1 << 64, 128, dtype=np.uint64)
     words[80] = longs[80] = 0
     words[88:96] = 0
-    for level, machine, loaded in programs(target):
+    for level, machine, loaded in programs(target, "memory_atomics"):
         areas = [machine.upload(area) for area in (words, longs, np.zeros(8, np.float32), np.zeros(8))]
         tickets = machine.allocate(count * 16)
         loaded.launch(
@@ -310,7 +309,7 @@ def check_exchanges(
 def test_flat_addresses_reach_memory_lds_and_private_arrays(target: str) -> None:
     size = WAVE_SIZE[target]
     values = np.random.default_rng(44).integers(0, 1 << 32, WAVES * size, dtype=np.uint32)
-    for level, machine, loaded in programs(target):
+    for level, machine, loaded in programs(target, "flat"):
         given, result = machine.upload(values), machine.allocate(values.size * 8)
         loaded.launch("flat", (given.address, result.address, values.size), groups=WAVES, block=size)
         got = result.data.view(np.uint32).reshape(-1, 2)

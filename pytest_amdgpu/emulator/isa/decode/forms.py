@@ -53,7 +53,9 @@ def decode(
     sources = _resolve(row, row.sources, word, overrides, words, offset)
     if problem := addresses.finish(row, word, destinations, sources, modifiers, generation):
         raise IllegalInstruction(offset, words, f"{row.name}: {problem}")
-    if row.layout.name not in SHORT_VECTOR and any(o.kind is not OperandKind.VGPR for o in sources[1:2]):
+    name = row.layout.name
+    needs_vector = name == "VOP3P" or (name not in SHORT_VECTOR and not generation.dpp_scalar_src1)
+    if needs_vector and any(o.kind is not OperandKind.VGPR for o in sources[1:2]):
         raise IllegalInstruction(offset, words, f"{row.name}: src1 must be a VGPR in this form")
     if row.high_halves:
         # The register number of src0 has moved to the extra dword.

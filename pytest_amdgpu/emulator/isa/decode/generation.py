@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -32,6 +33,8 @@ class Generation:
 
     dpp_controls: tuple[tuple[int, int], ...]
     """Ranges (first, last) of valid dpp_ctrl values above the quad permutations."""
+    dpp_scalar_src1: bool = False
+    """Whether VOP3 with DPP takes a scalar as second source."""
     no_scratch_address: int | None = None
     """The code in SADDR of a scratch instruction that has neither a scalar nor a vector address."""
 
@@ -40,41 +43,22 @@ class Generation:
         return control < 0x100 or any(first <= control <= last for first, last in self.dpp_controls)
 
 
-def _gfx90a_rows() -> Mapping[str, str]:
-    from pytest_amdgpu.emulator.isa.decode.tables import gfx90a
+def _rows(table: str) -> Callable[[], Mapping[str, str]]:
+    """Gives the rows of a module of `decode.tables`."""
 
-    return gfx90a.ROWS
+    def rows() -> Mapping[str, str]:
+        module = importlib.import_module(f"pytest_amdgpu.emulator.isa.decode.tables.{table}")
+        found: Mapping[str, str] = module.ROWS
+        return found
 
-
-def _gfx950_rows() -> Mapping[str, str]:
-    from pytest_amdgpu.emulator.isa.decode.tables import gfx950
-
-    return gfx950.ROWS
-
-
-def _gfx10_rows() -> Mapping[str, str]:
-    from pytest_amdgpu.emulator.isa.decode.tables import gfx10
-
-    return gfx10.ROWS
-
-
-def _gfx940_rows() -> Mapping[str, str]:
-    from pytest_amdgpu.emulator.isa.decode.tables import gfx940
-
-    return gfx940.ROWS
-
-
-def _gfx11_rows() -> Mapping[str, str]:
-    from pytest_amdgpu.emulator.isa.decode.tables import gfx11
-
-    return gfx11.ROWS
+    return rows
 
 
 _ROW_SHIFTS = ((0x101, 0x10F), (0x111, 0x11F), (0x121, 0x12F))
 _WAVE_SHIFTS = ((0x130, 0x130), (0x134, 0x134), (0x138, 0x138), (0x13C, 0x13C))
 
 _GFX942 = Generation(
-    rows=_gfx940_rows,
+    rows=_rows("gfx940"),
     layouts=GFX940_LAYOUTS,
     wave_sizes=(64,),
     m0=124,
@@ -87,7 +71,7 @@ _GFX942 = Generation(
     dpp_controls=(*_ROW_SHIFTS, *_WAVE_SHIFTS, (0x140, 0x143), (0x150, 0x15F)),
 )
 _GFX1100 = Generation(
-    rows=_gfx11_rows,
+    rows=_rows("gfx11"),
     layouts=GFX11_LAYOUTS,
     wave_sizes=(32, 64),
     m0=125,
@@ -100,12 +84,12 @@ _GFX1100 = Generation(
     dpp_controls=(*_ROW_SHIFTS, (0x140, 0x141), (0x150, 0x16F)),
 )
 GENERATIONS = {
-    "gfx90a": replace(_GFX942, rows=_gfx90a_rows, layouts=GFX90A_LAYOUTS),
+    "gfx90a": replace(_GFX942, rows=_rows("gfx90a"), layouts=GFX90A_LAYOUTS),
     "gfx942": _GFX942,
-    "gfx950": replace(_GFX942, rows=_gfx950_rows, vop3_literal=True),
+    "gfx950": replace(_GFX942, rows=_rows("gfx950"), vop3_literal=True),
     "gfx1030": replace(
         _GFX1100,
-        rows=_gfx10_rows,
+        rows=_rows("gfx10"),
         layouts=GFX10_LAYOUTS,
         m0=124,
         null=125,
@@ -114,4 +98,5 @@ GENERATIONS = {
         wait_counters=(("vmcnt", ((0, 4), (14, 2))), ("expcnt", ((4, 3),)), ("lgkmcnt", ((8, 6),))),
     ),
     "gfx1100": _GFX1100,
+    "gfx1151": replace(_GFX1100, rows=_rows("gfx115"), dpp_scalar_src1=True),
 }

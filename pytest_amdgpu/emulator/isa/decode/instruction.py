@@ -73,6 +73,8 @@ SPECIAL_NAMES = {
     SRC_LDS_DIRECT: "src_lds_direct",
 }
 
+FLAT_SCRATCH = 102
+"""Index of FLAT_SCRATCH's low half among the SGPRs of gfx9."""
 VCC = 106
 """Index of VCC's low half among the SGPRs."""
 TTMP0 = 108

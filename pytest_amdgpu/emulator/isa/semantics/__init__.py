@@ -18,6 +18,7 @@ from pytest_amdgpu.emulator.isa.semantics import (
     memory,
     relative,
     scalar,
+    scalar_float,
     vector_float,
     vector_int,
 )
@@ -26,6 +27,7 @@ from pytest_amdgpu.emulator.isa.semantics.rows import Semantic, Table
 
 _MODULES = (
     scalar,
+    scalar_float,
     control,
     vector_int,
     vector_float,

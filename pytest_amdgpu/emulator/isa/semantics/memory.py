@@ -1,4 +1,4 @@
-"""Loads, stores and atomics of global, flat, scratch and scalar memory (FLAT*, SMEM).
+"""Loads, stores and atomics of global, flat, scratch, buffer and scalar memory (FLAT*, MUBUF, SMEM).
 
 Named as on gfx9; `names.py` has gfx11's names. Addresses: CDNA3 ISA chapters 8 and 10, RDNA3 ISA 8 and 11.
 """
@@ -180,6 +180,59 @@ def atomic(space: str, operation: str, type_: Type) -> Semantic:
     return build
 
 
+# ---- buffers ----------------------------------------------------------------------------------------------
+
+
+def buffer_place(b: Builder, vaddr: int) -> Value | None:
+    """The place that the sources from `vaddr` on name: vector address, descriptor, scalar offset."""
+    if b.mod("tfe") or b.mod("lds"):
+        b.illegal(f"{b.inst.name} with {'tfe' if b.mod('tfe') else 'lds'} is not emulated")
+        return None
+    indexed, offset = b.mod("idxen"), b.const(I32, b.mod("offset"))
+    if b.mod("offen"):
+        offset = b.add(b.src_dword(vaddr, indexed), offset)
+    index = b.src_dword(vaddr, 0) if indexed else None
+    descriptor = [b.src_dword(vaddr + 1, i) for i in range(4)]
+    return b.buffer_place(descriptor, b.src(vaddr + 2, I32), offset, index)
+
+
+def buffer_load(access: Access) -> Semantic:
+    """Load from a buffer."""
+
+    def build(b: Builder) -> None:
+        if place := buffer_place(b, 0):
+            values = b.load("buffer", place, access.count, width=access.width, signed=access.signed)
+            write_loaded(b, access, values)
+
+    return build
+
+
+def buffer_store(access: Access) -> Semantic:
+    """Store to a buffer."""
+
+    def build(b: Builder) -> None:
+        if place := buffer_place(b, 1):
+            b.store("buffer", place, stored_values(b, access, 0), width=access.width)
+
+    return build
+
+
+def buffer_atomic(operation: str, type_: Type) -> Semantic:
+    """Atomic on a buffer; returns the old value if the encoding has a destination."""
+
+    def build(b: Builder) -> None:
+        place = buffer_place(b, 1)
+        if place is None:
+            return
+        value = register_value(b, 0, type_)
+        compare = register_value(b, 0, type_, type_.bits // 32) if operation == "cmpswap" else None
+        old = b.atomic("buffer", operation, place, value, compare=compare, ret=b.num_destinations > 0)
+        if old is not None:
+            b.dst(old, modifiers=False)
+
+    return build
+
+
 def scalar_load(count: int) -> Semantic:
     """Scalar load of `count` dwords."""
 
@@ -199,6 +252,9 @@ TABLE: Table = {
         for space in ("flat", "global")
         for name, (operation, type_) in ATOMICS.items()
     },
+    **{f"buffer_load_{name}": buffer_load(access) for name, access in LOADS.items()},
+    **{f"buffer_store_{name}": buffer_store(access) for name, access in STORES.items()},
+    **{f"buffer_atomic_{name}": buffer_atomic(*row) for name, row in ATOMICS.items()},
     **{
         f"s_load_{name}": scalar_load(count)
         for name, count in (("dword", 1), ("dwordx2", 2), ("dwordx4", 4), ("dwordx8", 8), ("dwordx16", 16))

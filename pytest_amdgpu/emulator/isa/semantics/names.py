@@ -87,6 +87,9 @@ _SINGLE = {
     "v_cvt_pk_norm_u16_f32": "v_cvt_pknorm_u16_f32",
     "v_cvt_pk_rtz_f16_f32": "v_cvt_pkrtz_f16_f32",
     "v_dot2acc_f32_f16": "v_dot2c_f32_f16",
+    "v_fma_legacy_f32": "v_fma_dx9_zero_f32",
+    "v_fmac_legacy_f32": "v_fmac_dx9_zero_f32",
+    "s_inst_prefetch": "s_set_inst_prefetch_distance",
     "ds_storexchg_rtn_b32": "ds_wrxchg_rtn_b32",
     "ds_storexchg_rtn_b64": "ds_wrxchg_rtn_b64",
     "ds_load_addtid_b32": "ds_read_addtid_b32",
@@ -113,15 +116,19 @@ _DUAL = (
 
 
 def _memory() -> Iterator[tuple[str, str]]:
-    for space in ("flat", "global", "scratch"):
+    for space in ("flat", "global", "scratch", "buffer"):
         for new, old in _LOADS.items():
             yield f"{space}_load_{new}", f"{space}_load_{old}"
         for new, old in _STORES.items():
             yield f"{space}_store_{new}", f"{space}_store_{old}"
-    for space in ("flat", "global"):
+    for space in ("flat", "global", "buffer"):
         for new, old in _ATOMICS.items():
             yield f"{space}_atomic_{new}32", f"{space}_atomic_{old}"
             yield f"{space}_atomic_{new}64", f"{space}_atomic_{old}_x2"
+        for end in ("min", "max"):
+            # gfx10's names of the float atomics.
+            yield f"{space}_atomic_f{end}", f"{space}_atomic_{end}_f32"
+            yield f"{space}_atomic_f{end}_x2", f"{space}_atomic_{end}_f64"
     for bits, old in ((32, ""), (64, "x2"), (128, "x4"), (256, "x8"), (512, "x16")):
         yield f"s_load_b{bits}", f"s_load_dword{old}"
 

@@ -47,6 +47,11 @@ def kept_high(type_: Type, operation: Ternary) -> Semantic:
     return build
 
 
+def multiply_add_flushed(b: Builder, x: Value, y: Value, z: Value) -> Value:
+    """x * y + z of f32, rounded twice; denormals are zero whatever MODE says (CDNA2 ISA, V_MAD_F32)."""
+    return _flush(b, b.fadd(_flush(b, b.fmul(_flush(b, x), _flush(b, y))), _flush(b, z)))
+
+
 def multiply_zero_wins(b: Builder, x: Value, y: Value) -> Value:
     """x * y, but zero times anything (infinity, NaN) is +0: the rule of Direct3D 9."""
     zero = b.or_(b.feq(x, 0.0), b.feq(y, 0.0))
@@ -57,6 +62,11 @@ def fma_zero_wins(b: Builder, x: Value, y: Value, z: Value) -> Value:
     """x * y + z, where zero times anything is +0."""
     zero = b.or_(b.feq(x, 0.0), b.feq(y, 0.0))
     return b.select(zero, b.fadd(z, 0.0), b.fma(x, y, z))
+
+
+def mad_zero_wins(b: Builder, x: Value, y: Value, z: Value) -> Value:
+    """x * y + z, rounded twice, where zero times anything is +0."""
+    return b.fadd(multiply_zero_wins(b, x, y), z)
 
 
 def multiply_lit(b: Builder, x: Value, y: Value, z: Value) -> Value:
@@ -224,6 +234,11 @@ TABLE: Table = {
     **_approximations(),
     "v_fma_legacy_f16": ternary(F16, Builder.fma),
     "v_mad_legacy_f16": ternary(F16, multiply_add),
+    "v_mad_f32": ternary(F32, multiply_add_flushed),
+    "v_mac_f32": accumulate(F32, multiply_add_flushed),
+    "v_madmk_f32": ternary(F32, multiply_add_flushed),
+    "v_madak_f32": ternary(F32, multiply_add_flushed),
+    "v_mad_legacy_f32": ternary(F32, mad_zero_wins),
     "v_mad_f16": kept_high(F16, multiply_add),
     "v_mac_f16": accumulate(F16, multiply_add),
     "v_madmk_f16": ternary(F16, multiply_add),

@@ -328,6 +328,24 @@ def field_extract(*, signed: bool) -> Semantic:
     return build
 
 
+def bitwise_by_table(type_: Type) -> Semantic:
+    """Each bit as a truth table has it; its index is made of the bits of the sources, the first one highest."""
+
+    def build(b: Builder) -> None:
+        sources = [b.src(i, type_) for i in range(3)]
+        table = b.mod("bitop3")
+        result = b.const(type_, 0)
+        for row in range(8):
+            if table >> row & 1:
+                term = b.const(type_, type_.mask)
+                for position, source in enumerate(sources):
+                    term = b.and_(term, source if row >> (2 - position) & 1 else b.not_(source))
+                result = b.or_(result, term)
+        b.dst(result)
+
+    return build
+
+
 def count_bits(b: Builder, x: Value, y: Value) -> Value:
     """Number of ones in x, plus y."""
     return b.add(b.ctpop(x), y)
@@ -481,6 +499,8 @@ TABLE: Table = {
     "v_or_b16": binary(I16, Builder.or_),
     "v_xor_b16": binary(I16, Builder.xor),
     "v_not_b16": unary(I16, Builder.not_),
+    "v_bitop3_b32": bitwise_by_table(I32),
+    "v_bitop3_b16": bitwise_by_table(I16),
     "v_bfi_b32": ternary(I32, bit_field_insert),
     "v_bfm_b32": binary(I32, bit_field_mask(I32)),
     "v_bfe_u32": field_extract(signed=False),

@@ -4,7 +4,7 @@
 
 #define ROW 64
 
-#ifdef __gfx1100__
+#if defined(__GFX10__) || defined(__GFX11__) || defined(__GFX12__)
 #define WAVE 32
 #else
 #define WAVE 64
@@ -51,7 +51,7 @@ KERNEL lanes(const GLOBAL u32 *in, GLOBAL u32 *out, u32 count) {
     r[n++] = __builtin_amdgcn_msad_u8(a, first, 12);
     r[n++] = __builtin_amdgcn_sad_u16(a, first, 13);
     r[n++] = __builtin_amdgcn_lerp(a, first, 0x01010101);
-#if WAVE == 64
+#if defined(__GFX9__) || defined(__GFX10__)
     r[n++] = (u32)__builtin_amdgcn_sdot4((int)a, (int)first, 5, 0);
     r[n++] = (u32)__builtin_amdgcn_sdot8((int)a, (int)first, 6, 0);
 #else
