@@ -257,6 +257,16 @@ def test_an_exception_of_a_queue_is_named(fake: FakeKernel, device: Device) -> N
     assert created.queue_id == queue.queue_id
 
 
+def test_an_exception_that_came_before_the_wait_ends_it(
+    fake: FakeKernel, device: Device, semaphore: TimelineSemaphore
+) -> None:
+    queue = device.compute_queue("pm4", 4096)
+    queue._memory.pointers.view("<u8", offset=0x800, count=1)[0] = 1 << 3
+    fake.signal(min(number for number, e in fake.events.items() if e.kind is EventType.SIGNAL))
+    with pytest.raises(GpuFaultError, match=r"illegal instruction \(code 4\)"):
+        semaphore.wait(1, timeout=1)
+
+
 @pytest.mark.parametrize("value", [-1, 1 << 64])
 def test_values_that_64_bits_cannot_hold(device: Device, semaphore: TimelineSemaphore, value: int) -> None:
     for use in (
