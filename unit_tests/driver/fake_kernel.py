@@ -283,8 +283,9 @@ class FakeKernel:
             self.on_wait_element(entry)
             event = self.events[entry.event_id]
             if event.kind is EventType.SIGNAL:
-                # Age 0 asks for the behaviour from before ages (kfd_events.c): nothing is compared.
-                if entry.signal_event_data.last_event_age not in (0, event.age):
+                # Age 0 is taken by the kernel, but misses what was signalled between two waits.
+                assert entry.signal_event_data.last_event_age != 0
+                if entry.signal_event_data.last_event_age != event.age:
                     argument.wait_result = kfd.WaitResult.COMPLETE
                     entry.signal_event_data.last_event_age = event.age
             elif event.data is not None:
