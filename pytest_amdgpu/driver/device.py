@@ -18,6 +18,7 @@ from pytest_amdgpu.driver.queue import Queue
 from pytest_amdgpu.driver.resources import Leak, Resource, Tracker, attempt
 from pytest_amdgpu.driver.semaphore import SemaphorePool, TimelineSemaphore
 from pytest_amdgpu.driver.topology import GpuNode
+from pytest_amdgpu.kernel.protocol import KernelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -268,7 +269,13 @@ class Device:
         request = MemoryRequest(
             Location.USERPTR, _pages(address + size - first), uncached=False, host_address=first
         )
-        allocation = self.backend.allocate(request)
+        try:
+            allocation = self.backend.allocate(request)
+        except KernelError as error:
+            raise AllocationError(
+                f"cannot register the array of {size} bytes at {address:#x}; its pages may be registered"
+                f" already, for a neighbour that shares one of them: {error}"
+            ) from error
         buffer = Buffer(self.backend, allocation, size, self.tracker, offset=address - first, owner=array)
         try:
             for peer in peers:

@@ -253,6 +253,14 @@ def test_userptr_of_an_array_covers_its_pages(fake: FakeKernel, device: Device) 
     assert fake.mappings == mappings
 
 
+def test_arrays_that_share_a_page_cannot_both_be_registered(fake: FakeKernel, device: Device) -> None:
+    array = np.zeros(8192, np.uint8)
+    fake.fail("MAP_MEMORY_TO_GPU", errno.EINVAL)
+    with pytest.raises(AllocationError, match=r"array of 10 bytes at 0x.*may be registered already.*EINVAL"):
+        device.userptr(array[:10])
+    device.userptr(array[:10]).free()
+
+
 def test_userptr_of_a_strided_array_is_refused(device: Device) -> None:
     with pytest.raises(AllocationError, match="contiguous"):
         device.userptr(np.zeros(100, np.uint8)[::2])
