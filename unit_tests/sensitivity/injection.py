@@ -17,7 +17,7 @@ Defect = Callable[[pytest.MonkeyPatch], None]
 DEFECTS: dict[str, Defect] = {}
 """All defects by name, once `load_defects` was called."""
 
-PATIENCE = 1.0
+PATIENCE = 2.0
 """Seconds that waits take at most where a defect shows as a wait that never ends."""
 
 

@@ -113,6 +113,7 @@ def a_wait_compares_for_equality(patch: pytest.MonkeyPatch) -> None:
 
 @defect
 def a_command_processor_does_not_wait(patch: pytest.MonkeyPatch) -> None:
+    shorten_waits(patch)
     patch.setattr(CommandProcessor, "_wait_reg_mem", lambda self, packet: None)
 
 

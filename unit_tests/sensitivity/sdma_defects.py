@@ -259,6 +259,7 @@ def every_tenth_sdma_trap_is_lost(patch: pytest.MonkeyPatch) -> None:
 
 @defect
 def sdma_does_not_wait(patch: pytest.MonkeyPatch) -> None:
+    shorten_waits(patch)
     patch.setattr(SdmaInterpreter, "_poll", lambda self, packet: None)
 
 

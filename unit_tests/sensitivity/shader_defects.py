@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from injection import defect, shorten_waits
 
-from pytest_amdgpu.emulator.isa import numpy_backend, numpy_lower
+from pytest_amdgpu.emulator.isa import numpy_lower
 from pytest_amdgpu.emulator.isa.chunk import Chunk
 from pytest_amdgpu.emulator.isa.dispatch import Dispatch, DispatchState
 from pytest_amdgpu.emulator.isa.ir import F32, F64
 from pytest_amdgpu.emulator.isa.launch import Launch
 from pytest_amdgpu.emulator.isa.memory_access import MemoryAccess
-from pytest_amdgpu.emulator.isa.waves import Group
+from pytest_amdgpu.emulator.isa.waves import EXEC_SLOT, Group
 from pytest_amdgpu.emulator.memory import VmFault
 
 
@@ -127,15 +127,17 @@ def stores_go_one_lane_too_far(patch: pytest.MonkeyPatch) -> None:
 
 
 @defect
-def vector_instructions_ignore_exec(patch: pytest.MonkeyPatch) -> None:
-    """Lanes that are switched off get results too."""
+def all_lanes_leave_a_loop_with_the_first(patch: pytest.MonkeyPatch) -> None:
+    """When some lanes of a wave are switched off, all are."""
+    set_exec = Group.set_exec
 
-    def unmasked(self: Any, value: Any) -> Any:
-        new = value.args[0]
-        text, uses = self._argument(new, array=True)
-        return (text if new.lanes else f"g.splat({text})"), uses
+    def together(self: Group, bits: Any) -> None:
+        before, after = (np.asarray(value, np.uint64) for value in (self.s[EXEC_SLOT], bits))
+        fewer = (after & ~before == 0) & (after != before)
+        changed = np.where(fewer, np.uint64(0), after)
+        set_exec(self, changed if changed.ndim else int(changed))
 
-    patch.setattr(numpy_backend.Emitter, "_emit_blend", unmasked)
+    patch.setattr(Group, "set_exec", together)
 
 
 @defect

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -32,12 +33,17 @@ def run(nodes: Iterable[str], directory: Path, *options: str) -> tuple[set[str],
     return failed, passed - failed, text
 
 
+CRASH = re.compile(r"the emulator failed|_defects\.py:\d+: \w+$", re.MULTILINE)
+"""A run failed for the mistake of a defect and not for what that should break."""
+
+
 @pytest.mark.parametrize("name", sorted(set(NODES.values())))
 def test_a_defect_is_caught(name: str, tmp_path: Path) -> None:
     wanted = {node for node, defect in NODES.items() if defect == name}
     before = {FIRST[node] for node in wanted if node in FIRST}
     failed, passed, output = run([*before, *wanted], tmp_path, "-p", "injection", f"--defect={name}")
     assert (failed, passed) == (wanted, before), output
+    assert not CRASH.search(output), output
 
 
 def test_without_a_defect_they_pass(tmp_path: Path) -> None:
