@@ -75,6 +75,15 @@ QUEUE_SNAPSHOT_INVALID = 1 << 31
 """`KFD_DBG_QUEUE_INVALID_MASK`: set in the id of a queue that does not exist."""
 
 
+class RuntimeState(enum.IntEnum):
+    """`enum kfd_dbg_runtime_state`."""
+
+    DISABLED = 0
+    ENABLED = 1
+    ENABLED_BUSY = 2
+    ENABLED_ERROR = 3
+
+
 class RuntimeInfo(ctypes.Structure):
     """What the debugged process told with RUNTIME_ENABLE."""
 

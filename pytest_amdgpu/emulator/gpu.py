@@ -126,6 +126,11 @@ class SoftwareGpu:
         return self.family.gfx_version[0] >= 11
 
     @property
+    def debugger_needs_all_units(self) -> bool:
+        """Whether a debugger masks compute units itself (kfd_dbg_has_cwsr_workaround): gfx1100 to gfx1103."""
+        return self.family.gfx_version[:2] == (11, 0)
+
+    @property
     def max_queues_per_process(self) -> int:
         """255 on GC 9.4.3, 9.4.4 and 9.5.0 (gfx942, gfx950), else 127."""
         return 255 if self.family.gfx_version in ((9, 4, 2), (9, 5, 0)) else 127

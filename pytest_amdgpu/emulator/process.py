@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_amdgpu.abi.kfd import DOORBELL_SLICE, QueueEvictionTrigger
+from pytest_amdgpu.abi.kfd_debug import RuntimeInfo, RuntimeState
+from pytest_amdgpu.emulator.debug import Debug
 from pytest_amdgpu.emulator.doorbells import Doorbells
 from pytest_amdgpu.emulator.events import EventTable
 from pytest_amdgpu.emulator.files import FileTable
@@ -21,6 +23,7 @@ from pytest_amdgpu.emulator.memory import PAGE_SIZE, AddressSpace, BufferObject,
 from pytest_amdgpu.emulator.refusal import Refusal
 
 if TYPE_CHECKING:
+    from pytest_amdgpu.abi.kfd import HsaMemoryExceptionData
     from pytest_amdgpu.emulator.arena import Arena, HostMemory
     from pytest_amdgpu.emulator.client_maps import ClientMaps
     from pytest_amdgpu.emulator.drm import RenderFile
@@ -84,6 +87,12 @@ class ProcessDevice:
         self.evicted = False
         """Set by a VM fault, for good: amdkfd evicts the process's queues and nothing restores them, so
         queues made later do not run either (`is_evicted` in create_queue_cpsch)."""
+        self.gws_queue: Queue | None = None
+        """The queue that has the GPU's global wave sync."""
+        self.exceptions = 0
+        """What is raised on the GPU and was not cleared by a debugger."""
+        self.memory_violation: HsaMemoryExceptionData | None = None
+        """The page fault that a debugger can ask for."""
         self._doorbells: Doorbells | None = None
         self._mmio_page: HostMemory | None = None
         self._lowest_object = 1
@@ -175,8 +184,14 @@ class Process:
         self.event_page_handle = 0
         """Handle of the buffer object that is the events page; 0 if it is the kernel's own."""
         self.queues: dict[int, Queue] = {}
-        self.runtime_enabled = False
+        self.runtime_info = RuntimeInfo()
+        self.debug = Debug(self)
         self.xnack_enabled = False
+
+    @property
+    def runtime_enabled(self) -> bool:
+        """Whether a runtime has told that it takes exceptions."""
+        return bool(self.runtime_info.runtime_state == RuntimeState.ENABLED)
 
     def device(self, gpu_id: int) -> ProcessDevice:
         """Return the process's part on a GPU; EINVAL for an unknown id."""
@@ -227,6 +242,7 @@ class Process:
                     queue.destroy()
                 except Exception as error:
                     problems.append(f"queue {queue.id}: {error}")
+            self.debug.disable()
             self.events.destroy_all()
             self.event_page, self.event_page_handle = None, 0
             for device in self.devices.values():

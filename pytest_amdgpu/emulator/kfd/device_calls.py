@@ -27,6 +27,7 @@ from pytest_amdgpu.abi.kfd import (
     SetTrapHandlerArgs,
     SetXnackModeArgs,
 )
+from pytest_amdgpu.abi.kfd_debug import ExceptionCode, RuntimeInfo, RuntimeState
 from pytest_amdgpu.emulator import client
 from pytest_amdgpu.emulator.drm import RenderFile
 from pytest_amdgpu.emulator.refusal import Refusal
@@ -59,7 +60,8 @@ def get_clock_counters(process: Process, args: GetClockCountersArgs) -> None:
     args.system_clock_freq = 1_000_000_000
 
 
-def _apertures(device: ProcessDevice) -> ProcessDeviceApertures:
+def apertures(device: ProcessDevice) -> ProcessDeviceApertures:
+    """Return the address ranges of a GPU."""
     return ProcessDeviceApertures(
         lds_base=LDS_BASE,
         lds_limit=LDS_BASE | 0xFFFFFFFF,
@@ -75,7 +77,7 @@ def get_process_apertures(process: Process, args: GetProcessAperturesArgs) -> No
     """Tell the apertures of the first 7 GPUs."""
     devices = list(process.devices.values())[:NUM_OF_SUPPORTED_GPUS]
     for index, device in enumerate(devices):
-        args.process_apertures[index] = _apertures(device)
+        args.process_apertures[index] = apertures(device)
     args.num_of_nodes = len(devices)
 
 
@@ -86,7 +88,7 @@ def get_process_apertures_new(process: Process, args: GetProcessAperturesNewArgs
         return
     devices = list(process.devices.values())[: args.num_of_nodes]
     args.num_of_nodes = len(devices)
-    table = b"".join(bytes(_apertures(device)) for device in devices)
+    table = b"".join(bytes(apertures(device)) for device in devices)
     client.write(args.kfd_process_device_apertures_ptr, table)
 
 
@@ -151,13 +153,19 @@ def get_tile_config(process: Process, args: GetTileConfigArgs) -> None:
 def runtime_enable(process: Process, args: RuntimeEnableArgs) -> None:
     """Note that a runtime is there, which must be before its first queue."""
     if not args.mode_mask & RuntimeEnableMode.ENABLE:
-        process.runtime_enabled = False
+        process.runtime_info = RuntimeInfo()
         return
     if process.runtime_enabled:
         raise Refusal(errno.EBUSY, "the runtime is enabled already")
     if process.queues:
         raise Refusal(errno.EEXIST, f"the process has {len(process.queues)} queues already")
-    process.runtime_enabled = True
+    process.runtime_info = RuntimeInfo(
+        args.r_debug, RuntimeState.ENABLED, bool(args.mode_mask & RuntimeEnableMode.TTMP_SAVE)
+    )
+    if process.debug.raise_on_process(ExceptionCode.PROCESS_RUNTIME):
+        process.machine.misuse(
+            "RUNTIME_ENABLE with a debugger attached: the kernel waits here for the debugger's answer"
+        )
 
 
 def set_xnack_mode(process: Process, args: SetXnackModeArgs) -> None:

@@ -37,11 +37,13 @@ class _Call(NamedTuple):
 def _calls() -> dict[int, _Call]:
     """Return the table of emulated ioctls by number; its modules load with the first call."""
     from pytest_amdgpu.emulator.kfd import (
+        debug_calls,
         device_calls,
         dmabuf_calls,
         event_calls,
         memory_calls,
         queue_calls,
+        queue_state_calls,
         smi_calls,
     )
 
@@ -50,7 +52,9 @@ def _calls() -> dict[int, _Call]:
         **memory_calls.HANDLERS,
         **dmabuf_calls.HANDLERS,
         **queue_calls.HANDLERS,
+        **queue_state_calls.HANDLERS,
         **smi_calls.HANDLERS,
+        **debug_calls.HANDLERS,
         **event_calls.HANDLERS,
     }
     handlers = {**locked, **event_calls.HANDLERS_WITHOUT_LOCK}

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_amdgpu.abi.kfd import QueueType
+from pytest_amdgpu.abi.kfd_debug import ExceptionCode
+from pytest_amdgpu.emulator.debug import bit
 from pytest_amdgpu.emulator.engine.factory import create_queue
+from pytest_amdgpu.emulator.refusal import Refusal
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.engine.context import QueueContext
     from pytest_amdgpu.emulator.engine.factory import EngineQueue
     from pytest_amdgpu.emulator.memory import Mapping
-    from pytest_amdgpu.emulator.process import ProcessDevice
+    from pytest_amdgpu.emulator.process import Process, ProcessDevice
+
+COMPUTE_TYPES = (QueueType.COMPUTE, QueueType.COMPUTE_AQL)
 
 
 class Queue:
@@ -29,6 +35,15 @@ class Queue:
         self.sdma_place: tuple[int, int] | None = None
         self.doorbell_slot = 0
         self.cu_mask: tuple[int, ...] = ()
+        self.enabled = context.active
+        """Whether percentage and ring let it run."""
+        self.exceptions = bit(ExceptionCode.QUEUE_NEW)
+        """What is raised on the queue and was not cleared by a debugger."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it is or will be on the hardware."""
+        return self.enabled and not self.device.evicted
 
     def start(self, held: dict[str, Mapping]) -> None:
         """Start the engine and enter the queue into its process; whatever fails, the slots are given back."""
@@ -75,6 +90,16 @@ class Queue:
             for what in list(self.held):
                 self.release(what)
             self._give_slots()
+            if self.device.gws_queue is self:
+                self.device.gws_queue = None
             self.device.gpu.queue_count -= 1
             del self.device.queues[self.id]
             del self.device.process.queues[self.id]
+
+
+def find_queue(process: Process, queue_id: int, missing_errno: int) -> Queue:
+    """Return a queue of the process; refused with `missing_errno` if there is none."""
+    queue = process.queues.get(queue_id)
+    if queue is None:
+        raise Refusal(missing_errno, f"there is no queue {queue_id}")
+    return queue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import struct
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.abi.kfd import (
@@ -17,13 +16,12 @@ from pytest_amdgpu.abi.kfd import (
     KfdIoctl,
     MmapType,
     QueueType,
-    SetCuMaskArgs,
     UpdateQueueArgs,
 )
 from pytest_amdgpu.emulator import client
 from pytest_amdgpu.emulator.engine.context import QueueContext
 from pytest_amdgpu.emulator.gpu import MAX_QUEUES_PER_DEVICE
-from pytest_amdgpu.emulator.kfd.queue import Queue
+from pytest_amdgpu.emulator.kfd.queue import COMPUTE_TYPES, Queue, find_queue
 from pytest_amdgpu.emulator.kfd.reports import QueueReports
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, Mapping
 from pytest_amdgpu.emulator.process import MAX_QUEUE_IDS
@@ -31,9 +29,6 @@ from pytest_amdgpu.emulator.refusal import ENOTSUPP, Refusal
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.process import Handler, Process, ProcessDevice
-
-_COMPUTE_TYPES = (QueueType.COMPUTE, QueueType.COMPUTE_AQL)
-_MAX_CU_MASK_BITS = 1024
 
 
 def _check_common(args: CreateQueueArgs | UpdateQueueArgs) -> None:
@@ -89,12 +84,12 @@ def create_queue(process: Process, args: CreateQueueArgs) -> None:
         active=args.queue_percentage & 0xFF > 0,
         xcc=args.queue_percentage >> 8 & 0xFF,
     )
-    if queue_type in _COMPUTE_TYPES:
+    if queue_type in COMPUTE_TYPES:
         context.eop_address, context.eop_size = args.eop_buffer_address, args.eop_buffer_size
         context.ctx_save_address = args.ctx_save_restore_address
         context.ctx_save_size = args.ctx_save_restore_size
     queue = Queue(device, context)
-    if queue_type in _COMPUTE_TYPES:
+    if queue_type in COMPUTE_TYPES:
         queue.doorbell_slot = doorbells.take_cp_slot(queue)
     else:
         queue.sdma_place = device.gpu.take_sdma_queue(queue_type, args.sdma_engine_id)
@@ -114,7 +109,7 @@ def _find_mappings(device: ProcessDevice, args: CreateQueueArgs, queue_type: Que
         "read pointer": _mapping_at(device, "read pointer", args.read_pointer_address, PAGE_SIZE),
         "ring": _ring_mapping(device, args.ring_base_address, args.ring_size),
     }
-    if queue_type not in _COMPUTE_TYPES:
+    if queue_type not in COMPUTE_TYPES:
         return held
     sizes = device.gpu.queue_sizes
     if args.eop_buffer_address:
@@ -179,7 +174,7 @@ def _warn(device: ProcessDevice, args: CreateQueueArgs, queue_type: QueueType) -
         bugs.append(
             f"ring of {args.ring_size} bytes, less than a page: the kernel does not check its mapping"
         )
-    if queue_type in _COMPUTE_TYPES and not args.eop_buffer_address:
+    if queue_type in COMPUTE_TYPES and not args.eop_buffer_address:
         bugs.append("compute queue without an EOP buffer")
     xcc = args.queue_percentage >> 8 & 0xFF
     if xcc >= device.gpu.num_xcc:
@@ -197,16 +192,13 @@ def _warn(device: ProcessDevice, args: CreateQueueArgs, queue_type: QueueType) -
 
 def destroy_queue(process: Process, args: DestroyQueueArgs) -> None:
     """Stop a queue and free it."""
-    queue = process.queues.get(args.queue_id)
-    if queue is None:
-        raise Refusal(errno.EINVAL, f"there is no queue {args.queue_id}")
-    queue.destroy()
+    find_queue(process, args.queue_id, errno.EINVAL).destroy()
 
 
 def update_queue(process: Process, args: UpdateQueueArgs) -> None:
     """Give a queue another ring, percentage or priority; ring address or percentage 0 deactivates it."""
     _check_common(args)
-    queue = _find(process, args.queue_id)
+    queue = find_queue(process, args.queue_id, errno.EFAULT)
     address = args.ring_base_address
     if address and address != queue.ring_address:
         try:
@@ -219,38 +211,17 @@ def update_queue(process: Process, args: UpdateQueueArgs) -> None:
             f"UPDATE_QUEUE makes the ring {args.ring_size} bytes, its mapping has {queue.ring_size}"
         )
     queue.ring_address, queue.ring_size = address, args.ring_size
+    queue.enabled = bool(address and args.queue_percentage & 0xFF)
     queue.engine.update(
         address,
         args.ring_size,
         priority=args.queue_priority,
-        active=bool(address and args.queue_percentage & 0xFF),
+        active=queue.enabled,
     )
-
-
-def _find(process: Process, queue_id: int) -> Queue:
-    queue = process.queues.get(queue_id)
-    if queue is None:
-        raise Refusal(errno.EFAULT, f"there is no queue {queue_id}")
-    return queue
-
-
-def set_cu_mask(process: Process, args: SetCuMaskArgs) -> None:
-    """Restrict a queue to compute units. Recorded only: a software GPU has no compute units to leave out."""
-    if not args.num_cu_mask or args.num_cu_mask % 32:
-        raise Refusal(errno.EINVAL, f"{args.num_cu_mask} bits are not a multiple of 32")
-    words = min(args.num_cu_mask, _MAX_CU_MASK_BITS) // 32
-    mask = struct.unpack(f"{words}I", client.read(args.cu_mask_ptr, 4 * words))
-    queue = _find(process, args.queue_id)
-    if queue.device.gpu.family.gfx_version[0] >= 10:
-        for word in mask:
-            if (word ^ word >> 1) & 0x55555555:
-                raise Refusal(errno.EINVAL, f"mask {word:#010x} splits a pair of compute units (WGP)")
-    queue.cu_mask = mask
 
 
 HANDLERS: dict[KfdIoctl, Handler] = {
     KfdIoctl.CREATE_QUEUE: create_queue,
     KfdIoctl.DESTROY_QUEUE: destroy_queue,
     KfdIoctl.UPDATE_QUEUE: update_queue,
-    KfdIoctl.SET_CU_MASK: set_cu_mask,
 }

@@ -18,13 +18,15 @@ from pytest_amdgpu.abi.kfd import (
     MemoryErrorType,
     MemoryExceptionFailure,
 )
-from pytest_amdgpu.abi.kfd_debug import ExceptionCode
 from pytest_amdgpu.emulator import client
+from pytest_amdgpu.emulator.debug import bit
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, Access, Reason, VmFault
 from pytest_amdgpu.emulator.refusal import Refusal
 
 if TYPE_CHECKING:
+    from pytest_amdgpu.abi.kfd_debug import ExceptionCode
     from pytest_amdgpu.emulator.engine.context import InterruptSource
+    from pytest_amdgpu.emulator.kfd.queue import Queue
     from pytest_amdgpu.emulator.process import ProcessDevice
 
 _CONTEXT_ID_BITS: dict[InterruptSource, int] = {"eop": 32, "sdma": 28, "sq": 24}
@@ -102,17 +104,16 @@ class QueueReports:
             f"VM_L2_PROTECTION_FAULT_STATUS {status:#010x})"
         )
         gpu.smi.vm_fault(process.pid)
-        self._device.evict()
         data = HsaMemoryExceptionData(
             MemoryExceptionFailure(NotPresent=not present, ReadOnly=fault.reason is Reason.READ_ONLY),
             page,
             gpu.gpu_id,
             MemoryErrorType.NO_RAS,
         )
-        listeners = process.events.memory_exception(data)
-        self.log(
-            f"all queues of the process on this GPU are evicted for good; {listeners} MEMORY events signalled"
-        )
+        if process.debug.raise_memory_violation(self._device, data):
+            self.log("the page fault is left to the debugger")
+        else:
+            signal_page_fault(self._device, data)
 
     def illegal_instruction(self, text: str) -> None:
         """Reset the queue after a wave met an instruction that does not exist."""
@@ -122,33 +123,51 @@ class QueueReports:
     def bad_packet(self, text: str, code: ExceptionCode) -> None:
         """Tell the runtime of a packet that the engine cannot execute, or reset the queue."""
         self.log(f"bad packet: {text}")
-        if not self._tell_runtime(code):
-            self._reset_queue()
-
-    def _tell_runtime(self, code: ExceptionCode) -> bool:
-        """Deliver an exception as kfd_send_exception_to_runtime does; False if nobody listens."""
         process = self._device.process
         queue = process.queues.get(self._queue_id)
-        area = queue.context.ctx_save_address if queue is not None else 0
-        if not process.runtime_enabled or not area:
-            return False
-        try:
-            header = ContextSaveAreaHeader.from_buffer_copy(
-                client.read(area, ctypes.sizeof(ContextSaveAreaHeader))
-            )
-            if not header.err_payload_addr or not header.err_event_id:
-                return False
-            payload = int.from_bytes(client.read(header.err_payload_addr, 8), "little")
-            client.write(header.err_payload_addr, (payload | 1 << (code - 1)).to_bytes(8, "little"))
-            process.events.set(header.err_event_id)
-        except Refusal as refusal:
-            self.log(f"{code.name} cannot be told to the runtime: {refusal.why}")
-            return False
-        self.log(f"{code.name} told to the runtime by event {header.err_event_id:#x}")
-        return True
+        if queue is not None and process.debug.raise_on_queue(queue, code):
+            self.log(f"{code.name} is left to the debugger")
+        elif queue is None or not tell_runtime(queue, bit(code)):
+            self._reset_queue()
 
     def _reset_queue(self) -> None:
         gpu = self._device.gpu
         data = HsaHwExceptionData(HwResetType.PER_ENGINE_RESET, HwExceptionCause.GPU_HANG, 0, gpu.gpu_id)
         listeners = self._device.process.events.hw_exception(data)
         self.log(f"queue hangs and is reset; {listeners} HW_EXCEPTION events signalled")
+
+
+def signal_page_fault(device: ProcessDevice, data: HsaMemoryExceptionData) -> None:
+    """Evict all queues of a process on a GPU for good and signal the process's MEMORY events."""
+    device.evict()
+    listeners = device.process.events.memory_exception(data)
+    device.process.machine.log(
+        f"amdgpu {device.gpu.pci_address}: all queues of the process on this GPU are evicted for good; "
+        f"{listeners} MEMORY events signalled"
+    )
+
+
+def tell_runtime(queue: Queue, exceptions: int) -> bool:
+    """Deliver exceptions as kfd_send_exception_to_runtime does; False if nobody listens.
+
+    The mask is ORed into the payload that the context save area names, and its event is set.
+    """
+    process, area = queue.device.process, queue.context.ctx_save_address
+    if not process.runtime_enabled or not area:
+        return False
+    try:
+        header = ContextSaveAreaHeader.from_buffer_copy(
+            client.read(area, ctypes.sizeof(ContextSaveAreaHeader))
+        )
+        if not header.err_payload_addr or not header.err_event_id:
+            return False
+        payload = int.from_bytes(client.read(header.err_payload_addr, 8), "little")
+        client.write(header.err_payload_addr, (payload | exceptions).to_bytes(8, "little"))
+        process.events.set(header.err_event_id)
+    except Refusal as refusal:
+        process.machine.log(f"queue {queue.id}: {exceptions:#x} cannot be told to the runtime: {refusal.why}")
+        return False
+    process.machine.log(
+        f"queue {queue.id}: exceptions {exceptions:#x} told to the runtime by event {header.err_event_id:#x}"
+    )
+    return True

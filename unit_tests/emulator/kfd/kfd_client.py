@@ -126,6 +126,12 @@ class Client:
             "slots": process.events.slot_limit,
             "event page": process.event_page_handle,
             "modes": (process.runtime_enabled, process.xnack_enabled),
+            "files": self.kernel._files.descriptors,
+            "debugger": (process.debug.enabled, process.debug.subscribed, process.debug.exceptions),
+            "exceptions": [device.exceptions for device in process.devices.values()]
+            + [queue.exceptions for queue in process.queues.values()],
+            "gws": [device.gws_queue for device in process.devices.values()],
+            "cu masks": [queue.cu_mask for queue in process.queues.values()],
         }
 
     def client_maps(self) -> list[tuple[int, int]]:

@@ -1,0 +1,84 @@
+"""Ioctls about a queue that exists: which compute units it may use, its saved waves, global wave sync.
+
+Order of the checks: kfd_chardev.c, kfd_process_queue_manager.c and kfd_device_queue_manager.c of amdkfd.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import TYPE_CHECKING
+
+from pytest_amdgpu.abi.kfd import (
+    AllocQueueGwsArgs,
+    ContextSaveWaveState,
+    GetQueueWaveStateArgs,
+    KfdIoctl,
+    SetCuMaskArgs,
+)
+from pytest_amdgpu.emulator import client
+from pytest_amdgpu.emulator.kfd.queue import COMPUTE_TYPES, find_queue
+from pytest_amdgpu.emulator.refusal import Refusal
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.emulator.process import Handler, Process
+
+_MAX_CU_MASK_BITS = 1024
+
+
+def set_cu_mask(process: Process, args: SetCuMaskArgs) -> None:
+    """Restrict a queue to compute units. Recorded only: waves of a software GPU run on none in particular."""
+    if not args.num_cu_mask or args.num_cu_mask % 32:
+        raise Refusal(errno.EINVAL, f"{args.num_cu_mask} bits are not a multiple of 32")
+    words = min(args.num_cu_mask, _MAX_CU_MASK_BITS) // 32
+    mask = struct.unpack(f"{words}I", client.read(args.cu_mask_ptr, 4 * words))
+    queue = find_queue(process, args.queue_id, errno.EFAULT)
+    if process.debug.activated and queue.device.gpu.debugger_needs_all_units:
+        raise Refusal(errno.EBUSY, "the debugger has taken the choice of compute units over")
+    if queue.device.gpu.family.gfx_version[0] >= 10:
+        for word in mask:
+            if (word ^ word >> 1) & 0x55555555:
+                raise Refusal(errno.EINVAL, f"mask {word:#010x} splits a pair of compute units (WGP)")
+    queue.cu_mask = mask
+
+
+def get_queue_wave_state(process: Process, args: GetQueueWaveStateArgs) -> None:
+    """Tell how much of a preempted queue's waves was saved, and write that to the start of each XCC's area.
+
+    Software GPUs keep waves of a preempted queue to themselves and save none to the context save area, so
+    the stack is empty: it grows downwards from `ctl_stack_size`.
+    """
+    queue = find_queue(process, args.queue_id, errno.EFAULT)
+    context = queue.context
+    if context.queue_type not in COMPUTE_TYPES:
+        raise Refusal(errno.EINVAL, f"queue {queue.id} is of type {context.queue_type.name}, not compute")
+    if queue.active:
+        raise Refusal(errno.EINVAL, f"queue {queue.id} is active: deactivate it with UPDATE_QUEUE first")
+    top = queue.device.gpu.queue_sizes.ctl_stack_size
+    header = bytes(ContextSaveWaveState(control_stack_offset=top, wave_state_offset=top))
+    for xcc in range(queue.device.gpu.num_xcc):
+        client.write(args.ctl_stack_address + xcc * context.ctx_save_size, header)
+    args.ctl_stack_used_size = args.save_area_used_size = 0
+
+
+def alloc_queue_gws(process: Process, args: AllocQueueGwsArgs) -> None:
+    """Give the global wave sync of a GPU to one queue of the process, or take it back."""
+    queue = find_queue(process, args.queue_id, errno.EINVAL)
+    device = queue.device
+    if not device.gpu.properties["num_gws"]:
+        raise Refusal(errno.ENODEV, f"{device.gpu!r} has no global wave sync")
+    if process.debug.enabled and device.gpu.debugger_needs_all_units:
+        raise Refusal(errno.EBUSY, f"{device.gpu!r} cannot have both a debugger and global wave sync")
+    if args.num_gws and device.gws_queue is not None:
+        raise Refusal(errno.EBUSY, f"queue {device.gws_queue.id} has the global wave sync of {device.gpu!r}")
+    if not args.num_gws and device.gws_queue is None:
+        raise Refusal(errno.EINVAL, f"no queue has the global wave sync of {device.gpu!r}")
+    device.gws_queue = queue if args.num_gws else None
+    args.first_gws = 0
+
+
+HANDLERS: dict[KfdIoctl, Handler] = {
+    KfdIoctl.SET_CU_MASK: set_cu_mask,
+    KfdIoctl.GET_QUEUE_WAVE_STATE: get_queue_wave_state,
+    KfdIoctl.ALLOC_QUEUE_GWS: alloc_queue_gws,
+}
