@@ -125,6 +125,7 @@ class Sysfs:
             "max_engine_clk_ccompute": _CPU_CLOCK_MHZ,
         }
         properties = {key: values.get(key, 0) for key in PROPERTY_KEYS if key not in _GPU_ONLY_KEYS}
+        properties = self._with_queue_sizes(properties, 0, 0)
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         bank = {"heap_type": 0, "size_in_bytes": memory, "flags": 0, "width": 64, "mem_clk_max": 0}
         return {
@@ -138,11 +139,16 @@ class Sysfs:
         }
 
     def _gpu_node(self, gpu: SoftwareGpu, links: NodeLinks) -> Directory:
-        base = gpu.properties["simd_id_base"]
         return {
             "gpu_id": _constant(f"{gpu.gpu_id}\n"),
             "name": _constant(f"{gpu.model.asic_name}\n"),
-            "properties": _constant(_text(gpu.properties)),
+            "properties": _constant(
+                _text(
+                    self._with_queue_sizes(
+                        gpu.properties, gpu.queue_sizes.cwsr_size, gpu.queue_sizes.ctl_stack_size
+                    )
+                )
+            ),
             "mem_banks": {
                 str(index): {
                     "properties": _constant(_text(bank)),
@@ -150,13 +156,24 @@ class Sysfs:
                 }
                 for index, bank in enumerate(gpu.model.mem_banks)
             },
-            "caches": {
-                str(index): {"properties": partial(_cache_text, cache, base)}
-                for index, cache in enumerate(gpu.model.caches)
-            },
+            # Hundreds, which few look at.
+            "caches": LazyDirectory(partial(_caches, gpu)),
             "io_links": _links(links.io),
             "p2p_links": _links(links.p2p),
         }
+
+    def _with_queue_sizes(
+        self, properties: Mapping[str, int], cwsr_size: int, ctl_stack_size: int
+    ) -> Mapping[str, int]:
+        """Add the sizes that newer kernels print, behind `num_cp_queues`."""
+        if not self._machine.behaviour.queue_sizes_in_sysfs:
+            return properties
+        result: dict[str, int] = {}
+        for key, value in properties.items():
+            result[key] = value
+            if key == "num_cp_queues":
+                result |= {"cwsr_size": cwsr_size, "ctl_stack_size": ctl_stack_size}
+        return result
 
     def _drm_device(self, gpu: SoftwareGpu) -> Directory:
         pci = gpu.model.pci
@@ -172,6 +189,14 @@ class Sysfs:
             "mem_info_vram_total": _constant(f"{gpu.vram_size}\n"),
             "mem_info_vram_used": lambda: f"{gpu.vram_used}\n",
         }
+
+
+def _caches(gpu: SoftwareGpu) -> Directory:
+    base = gpu.properties["simd_id_base"]
+    return {
+        str(index): {"properties": partial(_cache_text, cache, base)}
+        for index, cache in enumerate(gpu.model.caches)
+    }
 
 
 def _links(links: Sequence[Link]) -> Directory:

@@ -7,6 +7,7 @@ cache has one entry for the node.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -52,7 +53,9 @@ class Cache:
         }
 
 
+@functools.cache
 def _flags(mask: int) -> tuple[int, ...]:
+    # A GPU has hundreds of caches with the same few masks.
     return tuple(mask >> bit & 1 for bit in range(ENTRY_BITS))
 
 
