@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import struct
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 KERNELS = Path(__file__).parent.parent / "hw_tests" / "kernels" / "objects"
@@ -59,6 +63,52 @@ class Samples:
                 function()
             times.append((clock() - begun) / calls)
         self._medians.append(statistics.median(times))
+
+
+@dataclass(frozen=True)
+class ChildTimes:
+    """How long a child process took, in seconds."""
+
+    wall: float
+    cpu: float
+    queued: float
+    """Of the wall time, what its first thread could run and did not, because others had the cores."""
+
+    @property
+    def unhindered(self) -> float:
+        """What it would have taken, had its first thread never waited for a core."""
+        return self.wall - self.queued
+
+
+def run_pytest(directory: Path, arguments: Sequence[str], bytecode: Path) -> ChildTimes:
+    """Run pytest in a directory; a run that fails ends this process, because its time means nothing.
+
+    `bytecode` is where Python keeps compiled modules, whatever the environment says about that: an empty
+    directory makes a first run after installation, the same one again a later run.
+    """
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(bytecode)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    begun = time.perf_counter()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-q", *arguments],
+        cwd=directory,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert child.stdout is not None
+    with child.stdout:
+        output = child.stdout.read()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    wall = time.perf_counter() - begun
+    # Nanoseconds on a core, and in its queue (Documentation/scheduler/sched-stats.rst of the kernel).
+    _, queued, _ = map(int, Path(f"/proc/{child.pid}/schedstat").read_text().split())
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        sys.exit(f"{output}\npytest failed")
+    return ChildTimes(wall, usage.ru_utime + usage.ru_stime, queued / 1e9)
 
 
 def write_packets() -> None:

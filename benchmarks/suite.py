@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 import tempfile
-import time
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
 from pathlib import Path
@@ -20,23 +16,6 @@ TARGET = 40.0
 
 _DEVICE = re.compile(r"\[.*(sw-[a-z0-9]+-\d+)")
 """Where the id of a device is in a test's name."""
-
-
-def run_suite(tests: str, report: Path) -> tuple[float, float]:
-    """Run tests on software GPUs and return wall time and CPU time in seconds; a failing test is an error."""
-    command = [sys.executable, "-m", "pytest", "-q", "--amdgpu-all-devices", "--amdgpu-backend=software"]
-    begun = time.perf_counter()
-    child = subprocess.Popen(
-        [*command, tests, f"--junitxml={report}"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    assert child.stdout is not None
-    output = child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    wall = time.perf_counter() - begun
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        sys.exit(f"{output}\nthe suite failed; its time means nothing")
-    return wall, usage.ru_utime + usage.ru_stime
 
 
 def device_times(report: Path) -> dict[str, tuple[int, float]]:
@@ -53,18 +32,31 @@ def main() -> None:
     tests = "hw_tests/events" if measure.is_quick(__doc__) else "hw_tests"
     with tempfile.TemporaryDirectory() as name:
         report = Path(name) / "report.xml"
-        wall, cpu = run_suite(tests, report)
+        times = measure.run_pytest(
+            ROOT,
+            ["--amdgpu-all-devices", "--amdgpu-backend=software", tests, f"--junitxml={report}"],
+            Path(name) / "bytecode",
+        )
         split = device_times(report)
     print(f"pytest --amdgpu-all-devices {tests}")
     for device, (count, seconds) in split.items():
         measure.row(
-            f"{device}: {count} tests", f"{seconds:.1f} s", "", None, f"{seconds / wall:.2f} x the whole"
+            f"{device}: {count} tests",
+            f"{seconds:.1f} s",
+            "",
+            None,
+            f"{seconds / times.wall:.2f} x the whole",
         )
     whole = sum(count for count, _ in split.values())
+    measure.row(f"whole: {whole} tests", f"{times.wall:.1f} s", "", None, "1.00 x the whole")
     measure.row(
-        f"whole suite: {whole} tests", f"{wall:.1f} s", f"<= {TARGET:g} s", wall <= TARGET, "1.00 x the whole"
+        "whole, less waits for a core",
+        f"{times.unhindered:.1f} s",
+        f"<= {TARGET:g} s",
+        times.unhindered <= TARGET,
+        f"{times.unhindered / times.wall:.2f} x the whole",
     )
-    measure.row("CPU time", f"{cpu:.1f} s", "", None, f"{cpu / wall:.2f} x the whole")
+    measure.row("CPU time", f"{times.cpu:.1f} s", "", None, f"{times.cpu / times.wall:.2f} x the whole")
 
 
 if __name__ == "__main__":
