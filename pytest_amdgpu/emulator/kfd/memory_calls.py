@@ -47,6 +47,8 @@ def alloc_memory(process: Process, args: AllocMemoryOfGpuArgs) -> None:
     flags, size, user_address = args.flags, args.size, args.mmap_offset
     if not size:
         raise Refusal(errno.EINVAL, "size is 0")
+    if flags & AllocFlag.USERPTR:
+        process.require_primary("user memory")
     device = process.device(args.gpu_id)
     if flags & AllocFlag.PUBLIC and flags & AllocFlag.VRAM and not device.gpu.large_bar:
         raise Refusal(errno.EINVAL, f"public VRAM, but the BAR of {device.gpu!r} does not show all of it")
@@ -216,13 +218,13 @@ def unmap_memory(process: Process, args: UnmapMemoryFromGpuArgs) -> None:
 
 
 def available_memory(process: Process, args: GetAvailableMemoryArgs) -> None:
-    """Tell how much VRAM could be allocated, in whole 2 MiB; never more than the host can back.
+    """Tell how much VRAM could be allocated, in whole 2 MiB; never more than the host could ever back.
 
-    What is allocated counts whether or not its pages were touched, so that a client sees its own
-    allocations here as on hardware.
+    What is allocated counts whether or not its pages were touched, and which pages are does not: so a client
+    sees its own allocations here, and nothing else, as on hardware.
     """
-    gpu, machine = process.device(args.gpu_id).gpu, process.machine
-    free = min(gpu.vram_free, machine.host_memory - gpu.vram_used, machine.host_memory_free())
+    gpu = process.device(args.gpu_id).gpu
+    free = min(gpu.vram_free, process.machine.host_memory - gpu.vram_used)
     args.available = max(free, 0) // _AVAILABLE_GRANULE * _AVAILABLE_GRANULE
 
 
