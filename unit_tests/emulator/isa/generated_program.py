@@ -15,12 +15,18 @@ typedef int s32; typedef long s64; typedef short s16; typedef signed char s8;
 struct state { u32 a, b, c, d, t[4]; u64 w; float f; double g; };
 #define GROUP 256
 static inline void start(struct state *s, u32 i, u32 a, u32 b, u32 c, u32 d) {
-    s->a = a; s->b = b; s->c = c; s->d = d; s->w = (u64)a << 32 | b; s->f = (float)(s32)c; s->g =
-    (double)(s32)d; s->t[0] = a ^ d; s->t[1] = b + c; s->t[2] = 7; s->t[3] = i; } static inline u32
-    result(struct state *s) { u32 bits; __builtin_memcpy(&bits, &s->f, 4); u64 wide; __builtin_memcpy(&wide,
-    &s->g, 8); if (s->f != s->f) bits = 0x7fc00000; if (s->g != s->g) wide = 1; return s->a + 3 * s->b + 5 *
-    s->c + 7 * s->d + (u32)s->w + (u32)(s->w >> 32) * 11 + bits * 13 + (u32)wide + (u32)(wide >> 32) * 17 +
-    s->t[0] + 19 * s->t[1] + 23 * s->t[2] + 29 * s->t[3]; }
+    s->a = a; s->b = b; s->c = c; s->d = d;
+    s->w = (u64)a << 32 | b; s->f = (float)(s32)c; s->g = (double)(s32)d;
+    s->t[0] = a ^ d; s->t[1] = b + c; s->t[2] = 7; s->t[3] = i;
+}
+static inline u32 result(struct state *s) {
+    u32 bits; __builtin_memcpy(&bits, &s->f, 4);
+    u64 wide; __builtin_memcpy(&wide, &s->g, 8);
+    if (s->f != s->f) bits = 0x7fc00000;
+    if (s->g != s->g) wide = 1;
+    return s->a + 3 * s->b + 5 * s->c + 7 * s->d + (u32)s->w + (u32)(s->w >> 32) * 11 + bits * 13
+        + (u32)wide + (u32)(wide >> 32) * 17 + s->t[0] + 19 * s->t[1] + 23 * s->t[2] + 29 * s->t[3];
+}
 """
 KERNEL = """
 #define GLOBAL __attribute__((address_space(1)))
@@ -45,14 +51,15 @@ HOST = """
 static struct state states[1 << 16];
 void generated(u32 *out, const u32 *in, u32 count) {{
     static u32 shared[1 << 16];
-    for (u32 i = 0; i < count; i++) start(&states[i], i, in[4 * i], in[4 * i + 1], in[4 * i + 2], in[4 * i +
-    3]); {phases}    for (u32 i = 0; i < count; i++) out[i] = result(&states[i]); }}
+    for (u32 i = 0; i < count; i++, in += 4) start(&states[i], i, in[0], in[1], in[2], in[3]);
+{phases}    for (u32 i = 0; i < count; i++) out[i] = result(&states[i]);
+}}
 """
-HOST_PHASE = """    for (u32 i = 0; i < count; i++) {{ phase{number}(&states[i], i); shared[i] = states[i].a;
-}} for (u32 i = 0; i < count; i++) states[i].b ^= shared[i / GROUP * GROUP + (i + {step}) % GROUP];
+HOST_PHASE = """    for (u32 i = 0; i < count; i++) {{ phase{number}(&states[i], i); shared[i] = states[i].a; }}
+    for (u32 i = 0; i < count; i++) states[i].b ^= shared[i / GROUP * GROUP + (i + {step}) % GROUP];
 """
 UNPACK = (
-    "u32 a = s->a, b = s->b, c = s->c, d = s->d, *t = s->t; u64 w = s->w; float f = s->f; double g = s->g;"
+    "u32 a = s->a, b = s->b, c = s->c, d = s->d, *t = s->t; u64 w = s->w; float f = s->f; double g = s->g"
 )
 PACK = "s->a = a; s->b = b; s->c = c; s->d = d; s->w = w; s->f = f; s->g = g;"
 WORDS = ("a", "b", "c", "d")
@@ -71,7 +78,7 @@ class Generator:
     def phase(self, number: int) -> str:
         """Return a function that changes a state."""
         self._lines = [f"static inline void phase{number}(struct state *s, u32 i) {{"]
-        self._line(0, UNPACK)
+        self._line(0, UNPACK + ";")
         for _ in range(self._random.randint(2, 4)):
             self._statement(0, 3)
         self._line(0, PACK)
