@@ -86,3 +86,14 @@ def _transfer(call: ctypes._NamedFuncPointer, own: int, other: int, size: int) -
     if done < size:
         ctypes.set_errno(14)  # a transfer stops at the first page that cannot be reached: EFAULT
         _raise_errno("process_vm_readv or process_vm_writev")
+
+
+def memory_size() -> int:
+    """Return how much memory the host lets this process have, in bytes."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+            limit = file.read().strip()
+    except OSError:
+        return total  # no second version of control groups here, so no limit to be found
+    return min(total, int(limit)) if limit.isdigit() else total

@@ -1,7 +1,7 @@
 """The kernel boundary on software GPUs: device nodes, mappings, sysfs and doorbells of `/dev/kfd`.
 
 Descriptors and mappings are real ones of this process, so their numbers and addresses mean what they mean
-everywhere; what they lead to is emulated. Strictness and behaviour are those of amdgpu-dkms 6.12.
+everywhere; what they lead to is emulated.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pytest_amdgpu.emulator import host
 from pytest_amdgpu.emulator.arena import Arena
+from pytest_amdgpu.emulator.behaviour import behaviour as known_behaviour
 from pytest_amdgpu.emulator.client_maps import ClientMap, ClientMaps
 from pytest_amdgpu.emulator.doorbells import Doorbells
 from pytest_amdgpu.emulator.drm import RenderFile
@@ -42,7 +43,8 @@ class EmulatedKernel:
     """A machine with software GPUs of the given models, which may repeat.
 
     `host_memory` bounds the bytes of host memory that all buffers may occupy (default: half of what the
-    host has); pages count when they are first touched. `log` has lines as dmesg would.
+    host has); pages count when they are first touched. `log` has lines as dmesg would. `behaviour` chooses
+    the kernel: `6.12` (amdgpu-dkms, interface 1.17) or `newest` (mainline, 1.22); see `behaviour.py`.
 
     Refusals are raised as `KernelError` with a note that says why. Bugs of the driver that a real kernel
     would not notice are warned about as `KfdMisuse`; those that an engine's thread finds are warned about
@@ -51,12 +53,14 @@ class EmulatedKernel:
 
     name = "software"
 
-    def __init__(self, models: Sequence[Model], *, host_memory: int | None = None) -> None:
+    def __init__(
+        self, models: Sequence[Model], *, host_memory: int | None = None, behaviour: str = "6.12"
+    ) -> None:
         self.log: list[str] = []
         self.gpus = make_gpus(models)
         self._misuses: list[str] = []
         self._maps_lock = threading.Lock()
-        total = _host_memory_size()
+        total = host.memory_size()
         self._maps = ClientMaps()
         self._machine = Machine(
             self.gpus,
@@ -67,6 +71,7 @@ class EmulatedKernel:
             self._misuses.append,
             total // 2 if host_memory is None else host_memory,
             total - total // 64 - _KERNEL_RESERVE,
+            known_behaviour(behaviour),
         )
         self._sysfs = Sysfs(self._machine)
         self._process: Process | None = None
@@ -193,8 +198,7 @@ class EmulatedKernel:
         `cause` is what the SMI event says (amdgpu_reset_get_desc): "HWS hang", "MES hang", "RAS error" or
         "user trigger".
         """
-        processes = [] if self._process is None else [self._process]
-        reset(self.gpus[index], processes, cause, memory_lost=memory_lost)
+        reset(self.gpus[index], self._machine.processes, cause, memory_lost=memory_lost)
 
     def poll(self, fds: Sequence[tuple[int, int]], timeout: float | None) -> list[tuple[int, int]]:
         """Wait for events on descriptors: device nodes never have to be waited for, SMI events do."""
@@ -259,6 +263,7 @@ class EmulatedKernel:
         problems = process.teardown() if process is not None and not forked else []
         for fd in self._files.descriptors:
             self.close(fd)
+        self._machine.processes.clear()
         self._maps.clear()
         self._doorbell_pages.clear()
         self._machine.arena.close()
@@ -280,14 +285,3 @@ class EmulatedKernel:
         error.add_note(f"software kernel: {why}")
         self.log.append(f"{call}: {error.errno_name}: {why}")
         raise error from None
-
-
-def _host_memory_size() -> int:
-    """Return how much memory the host lets this process have, in bytes."""
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
-            limit = file.read().strip()
-    except OSError:
-        return total  # no second version of control groups here, so no limit to be found
-    return min(total, int(limit)) if limit.isdigit() else total

@@ -25,6 +25,7 @@ from pytest_amdgpu.emulator.refusal import Refusal
 if TYPE_CHECKING:
     from pytest_amdgpu.abi.kfd import HsaMemoryExceptionData
     from pytest_amdgpu.emulator.arena import Arena, HostMemory
+    from pytest_amdgpu.emulator.behaviour import Behaviour
     from pytest_amdgpu.emulator.client_maps import ClientMaps
     from pytest_amdgpu.emulator.drm import RenderFile
     from pytest_amdgpu.emulator.gpu import SoftwareGpu
@@ -50,6 +51,7 @@ class Machine:
         misuse_later: Callable[[str], None],
         host_memory: int,
         system_memory: int,
+        behaviour: Behaviour,
     ) -> None:
         self.gpus = gpus
         self.arena = arena
@@ -61,7 +63,10 @@ class Machine:
         """Have the client's next call warn about a bug of the driver; for the threads of engines."""
         self.host_memory = host_memory
         """Bytes of the host's memory that buffers may occupy."""
+        self.behaviour = behaviour
         self.files = FileTable()
+        self.processes: list[Process] = []
+        """The client's process, and the secondary ones that it made on descriptors."""
         self.system_memory = system_memory
         """Bytes that the kernel lets GTT and user pointers have."""
         self.system_memory_used: int = 0
@@ -172,8 +177,11 @@ class ProcessDevice:
 class Process:
     """The process that opened `/dev/kfd`. Ioctls other than those of events run one at a time."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, *, secondary: bool = False) -> None:
         self.machine = machine
+        self.secondary = secondary
+        """Whether it belongs to a descriptor and not to the client as a whole."""
+        machine.processes.append(self)
         self.pid = os.getpid()
         self.lock = threading.RLock()
         self.atomic_lock = threading.RLock()
@@ -192,6 +200,11 @@ class Process:
     def runtime_enabled(self) -> bool:
         """Whether a runtime has told that it takes exceptions."""
         return bool(self.runtime_info.runtime_state == RuntimeState.ENABLED)
+
+    def require_primary(self, what: str) -> None:
+        """Refuse with EOPNOTSUPP what secondary processes cannot do."""
+        if self.secondary:
+            raise Refusal(errno.EOPNOTSUPP, f"{what} in a secondary process")
 
     def device(self, gpu_id: int) -> ProcessDevice:
         """Return the process's part on a GPU; EINVAL for an unknown id."""

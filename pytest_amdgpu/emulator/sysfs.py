@@ -124,8 +124,8 @@ class Sysfs:
             "io_links_count": len(links.io),
             "max_engine_clk_ccompute": _CPU_CLOCK_MHZ,
         }
-        properties = {key: values.get(key, 0) for key in PROPERTY_KEYS if key not in _GPU_ONLY_KEYS}
-        properties = self._with_queue_sizes(properties, 0, 0)
+        own = {key: values.get(key, 0) for key in PROPERTY_KEYS if key not in _GPU_ONLY_KEYS}
+        properties = self._with_queue_sizes(own, 0, 0)
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         bank = {"heap_type": 0, "size_in_bytes": memory, "flags": 0, "width": 64, "mem_clk_max": 0}
         return {

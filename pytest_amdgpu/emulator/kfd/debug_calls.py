@@ -55,6 +55,7 @@ _TYPES_FOR_USER = {QueueType.SDMA_BY_ENG_ID: QueueType.SDMA}
 
 def dbg_trap(process: Process, args: DbgTrapArgs) -> None:
     """Do an operation on the calling process."""
+    process.require_primary("debugging")
     if not _exists(args.pid):
         raise Refusal(errno.ESRCH, f"there is no process {args.pid}")
     if args.pid != process.pid:

@@ -35,8 +35,6 @@ from pytest_amdgpu.emulator.refusal import Refusal
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.process import Handler, Process, ProcessDevice
 
-ABI_VERSION = (1, 17)
-"""The interface that is emulated: amdgpu-dkms 6.12."""
 LDS_BASE = 1 << 48
 SCRATCH_BASE = 2 << 48
 GPUVM_BASE = 0x10000
@@ -48,7 +46,7 @@ _XNACK_VERSIONS = ((9, 0, 10), (9, 4, 2), (9, 5, 0))
 
 def get_version(process: Process, args: GetVersionArgs) -> None:
     """Tell the version of the interface."""
-    args.major_version, args.minor_version = ABI_VERSION
+    args.major_version, args.minor_version = process.machine.behaviour.abi_version
 
 
 def get_clock_counters(process: Process, args: GetClockCountersArgs) -> None:

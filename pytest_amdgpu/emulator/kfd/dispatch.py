@@ -77,6 +77,14 @@ def _calls() -> dict[int, _Call]:
     return calls
 
 
+def require_owner(process: Process) -> None:
+    """Refuse calls of a forked child with EBADF."""
+    if os.getpid() != process.pid:
+        raise Refusal(
+            errno.EBADF, f"opened by process {process.pid}, called by {os.getpid()}: open it again after fork"
+        )
+
+
 def kfd_ioctl(process: Process, request: int, argument: Argument) -> None:
     """Do an ioctl of `/dev/kfd`; raises Refusal.
 
@@ -86,10 +94,7 @@ def kfd_ioctl(process: Process, request: int, argument: Argument) -> None:
     call = _calls().get(nr)
     if nr not in KFD_IOCTLS:
         raise Refusal(errno.EINVAL, f"amdkfd knows no ioctl {nr:#x}")
-    if os.getpid() != process.pid:
-        raise Refusal(
-            errno.EBADF, f"opened by process {process.pid}, called by {os.getpid()}: open it again after fork"
-        )
+    require_owner(process)
     if call is None:
         spec = KFD_IOCTLS[nr]
         process.machine.log(f"kfd: {spec.name} is not emulated, refused like an unknown ioctl")
@@ -103,7 +108,7 @@ def kfd_ioctl(process: Process, request: int, argument: Argument) -> None:
     if call.reads:
         ctypes.memmove(ctypes.byref(args), ctypes.byref(argument), common)
         for pad in call.pads:
-            if getattr(args, pad):
+            if getattr(args, pad) and call.name not in process.machine.behaviour.used_pads:
                 process.machine.misuse(f"{call.name} with {pad} {getattr(args, pad):#x}, which must be 0")
     try:
         if call.locked:

@@ -51,6 +51,7 @@ def _check_pointer(what: str, address: int) -> None:
 def create_queue(process: Process, args: CreateQueueArgs) -> None:
     """Make a queue and start its engine."""
     _check_common(args)
+    metadata_size = _metadata_ring_size(process, args)
     _check_pointer("read pointer", args.read_pointer_address)
     _check_pointer("write pointer", args.write_pointer_address)
     _check_pointer("EOP", args.eop_buffer_address)
@@ -67,7 +68,8 @@ def create_queue(process: Process, args: CreateQueueArgs) -> None:
         doorbells = device.doorbells
     except OSError as error:
         raise Refusal(errno.ENOMEM, f"no doorbells: {error}") from None
-    held = _find_mappings(device, args, queue_type)
+    ring_size = args.ring_size + (metadata_size if queue_type is QueueType.COMPUTE_AQL else 0)
+    held = _find_mappings(device, args, queue_type, ring_size)
     _check_limits(device, held["write pointer"])
     _warn(device, args, queue_type)
     context = QueueContext(
@@ -102,16 +104,28 @@ def create_queue(process: Process, args: CreateQueueArgs) -> None:
     )
 
 
-def _find_mappings(device: ProcessDevice, args: CreateQueueArgs, queue_type: QueueType) -> dict[str, Mapping]:
+def _metadata_ring_size(process: Process, args: CreateQueueArgs) -> int:
+    """Return the size of the ring of metadata that lies behind the ring, where the kernel knows of it."""
+    size = int(args.pad)
+    if not process.machine.behaviour.metadata_ring:
+        return 0
+    if size & (size - 1):
+        raise Refusal(errno.EINVAL, f"metadata ring size {size} is not a power of two")
+    return size
+
+
+def _find_mappings(
+    device: ProcessDevice, args: CreateQueueArgs, queue_type: QueueType, ring_size: int
+) -> dict[str, Mapping]:
     """Return the GPU mappings that the queue will hold, which must be of exactly the right sizes."""
     held = {
         "write pointer": _mapping_at(device, "write pointer", args.write_pointer_address, PAGE_SIZE),
         "read pointer": _mapping_at(device, "read pointer", args.read_pointer_address, PAGE_SIZE),
-        "ring": _ring_mapping(device, args.ring_base_address, args.ring_size),
+        "ring": _ring_mapping(device, args.ring_base_address, ring_size),
     }
     if queue_type not in COMPUTE_TYPES:
         return held
-    sizes = device.gpu.queue_sizes
+    sizes, behaviour = device.gpu.queue_sizes, device.process.machine.behaviour
     if args.eop_buffer_address:
         if args.eop_buffer_size != sizes.eop_size:
             raise Refusal(errno.EINVAL, f"EOP buffer of {args.eop_buffer_size} bytes, not {sizes.eop_size}")
@@ -120,18 +134,24 @@ def _find_mappings(device: ProcessDevice, args: CreateQueueArgs, queue_type: Que
         raise Refusal(
             errno.EINVAL, f"control stack of {args.ctl_stack_size} bytes, not {sizes.ctl_stack_size}"
         )
-    if args.ctx_save_restore_size != sizes.cwsr_size:
+    larger = args.ctx_save_restore_size > sizes.cwsr_size
+    if args.ctx_save_restore_size < sizes.cwsr_size or (larger and not behaviour.save_area_may_be_larger):
         raise Refusal(
             errno.EINVAL, f"context save area of {args.ctx_save_restore_size} bytes, not {sizes.cwsr_size}"
         )
     held["context save area"] = _mapping_at(
-        device, "context save area", args.ctx_save_restore_address, sizes.cwsr_mapping_size
+        device,
+        "context save area",
+        args.ctx_save_restore_address,
+        -(-(args.ctx_save_restore_size + sizes.debug_size) * device.gpu.num_xcc // PAGE_SIZE) * PAGE_SIZE,
     )
     return held
 
 
 def _ring_mapping(device: ProcessDevice, address: int, size: int) -> Mapping:
-    # The kernel counts pages, so it cannot check the size of a ring that is smaller than one.
+    # Older kernels count pages, so they cannot check the size of a ring that is smaller than one.
+    if device.process.machine.behaviour.metadata_ring:
+        size = -(-size // PAGE_SIZE) * PAGE_SIZE
     return _mapping_at(device, "ring", address, size if size >= PAGE_SIZE else None)
 
 
