@@ -59,7 +59,7 @@ HOST_PHASE = """    for (u32 i = 0; i < count; i++) {{ phase{number}(&states[i],
     for (u32 i = 0; i < count; i++) states[i].b ^= shared[i / GROUP * GROUP + (i + {step}) % GROUP];
 """
 UNPACK = (
-    "u32 a = s->a, b = s->b, c = s->c, d = s->d, *t = s->t; u64 w = s->w; float f = s->f; double g = s->g"
+    "u32 a = s->a, b = s->b, c = s->c, d = s->d, *t = s->t; u64 w = s->w; float f = s->f; double g = s->g;"
 )
 PACK = "s->a = a; s->b = b; s->c = c; s->d = d; s->w = w; s->f = f; s->g = g;"
 WORDS = ("a", "b", "c", "d")
@@ -78,7 +78,7 @@ class Generator:
     def phase(self, number: int) -> str:
         """Return a function that changes a state."""
         self._lines = [f"static inline void phase{number}(struct state *s, u32 i) {{"]
-        self._line(0, UNPACK + ";")
+        self._line(0, UNPACK)
         for _ in range(self._random.randint(2, 4)):
             self._statement(0, 3)
         self._line(0, PACK)
