@@ -22,6 +22,8 @@ ALLOWED: dict[str, set[str]] = {
     "driver": {"kernel", "abi", "packets", "families"},
     "emulator": {"kernel.protocol", "kernel.describe", "abi", "packets", "families"},
     "devices": {"kernel", "abi", "packets", "families", "driver", "emulator"},
+    "commands": {"kernel", "abi", "packets", "families", "driver", "devices"},
+    "__main__": {"commands"},
     "plugin": {"kernel", "abi", "packets", "families", "driver", "emulator", "devices"},
 }
 """What each layer may import of the other layers (its own modules always)."""

@@ -43,17 +43,17 @@ class DeviceInfo:
 
 def hardware_devices(nodes: Sequence[GpuNode]) -> list[DeviceInfo]:
     """Describe the GPUs of a machine."""
-    return [_info(node, f"{node.target}-{node.identity}") for node in nodes]
+    return [_info(node, f"{node.target}-{node.identity}", product_name(node)) for node in nodes]
 
 
-def software_devices(nodes: Sequence[GpuNode]) -> list[DeviceInfo]:
-    """Describe software GPUs, numbered by target."""
+def software_devices(nodes: Sequence[GpuNode], products: Sequence[str]) -> list[DeviceInfo]:
+    """Describe software GPUs, numbered by target; `products` says what each is called."""
     seen: dict[str, int] = {}
     devices = []
-    for node in nodes:
+    for node, product in zip(nodes, products, strict=True):
         number = seen.setdefault(node.target, 0)
         seen[node.target] += 1
-        devices.append(_info(node, f"sw-{node.target}-{number}"))
+        devices.append(_info(node, f"sw-{node.target}-{number}", product))
     return devices
 
 
@@ -65,11 +65,11 @@ def product_name(node: GpuNode) -> str:
     return node.name
 
 
-def _info(node: GpuNode, device_id: str) -> DeviceInfo:
+def _info(node: GpuNode, device_id: str, product: str) -> DeviceInfo:
     return DeviceInfo(
         id=device_id,
         target=node.target,
-        name=product_name(node),
+        name=product,
         gpu_id=node.gpu_id,
         pci_address=node.identity,
         unique_id=node.unique_id,

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_amdgpu.devices.hardware import HardwareReport, examine_hardware
 from pytest_amdgpu.devices.identity import DeviceInfo, hardware_devices, software_devices
 from pytest_amdgpu.devices.renewal import continue_in_child
-from pytest_amdgpu.devices.software import parse_software, software_kernel
+from pytest_amdgpu.devices.software import parse_software, software_kernel, software_model
 from pytest_amdgpu.driver.topology import discover
 from pytest_amdgpu.kernel.linux import LinuxKernel
 from pytest_amdgpu.kernel.protocol import Kernel
@@ -23,7 +23,10 @@ class NoUsableGpuError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Machine:
-    """The GPUs of a run. `software` names the model of each software GPU, and is empty on hardware."""
+    """The GPUs of a run.
+
+    `software` names the model of each software GPU or the file that it is from; it is empty on hardware.
+    """
 
     backend: str
     reason: str
@@ -70,18 +73,19 @@ class Connection:
 
 def find_machine(
     backend: str,
-    software: str,
+    software: str | None,
     examine: Callable[[], HardwareReport] = lambda: examine_hardware(LinuxKernel()),
+    model_files: Sequence[str] = (),
 ) -> Machine:
     """Decide for hardware or software GPUs, and list them.
 
     `auto` takes hardware if any of it can be used. Raises `NoUsableGpuError` where `hardware` is
-    demanded, `SoftwareSpecError` for a text that names no software GPUs.
+    demanded, `SoftwareSpecError` for a text that names no software GPUs, `ModelFileError` for a wrong file.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
     # Parsed in any case: a wrong option is an error also where it is not needed.
-    models = parse_software(software)
+    models = parse_software(software, model_files)
     if backend == "software":
         return _software_machine(models, "asked for")
     report = examine()
@@ -97,6 +101,7 @@ def find_machine(
 
 def _software_machine(models: list[str], reason: str) -> Machine:
     kernel = software_kernel(models)
-    devices = tuple(software_devices(discover(kernel)))
+    products = [software_model(reference).marketing_name for reference in models]
+    devices = tuple(software_devices(discover(kernel), products))
     kernel.shutdown()
     return Machine("software", reason, devices, software=tuple(models))

@@ -75,13 +75,13 @@ INSTANCE_KEYS = (
 )
 """Properties that the machine gives to an instance of a model; 0 in `Model.properties`."""
 
-_MEM_BANK_KEYS = ("heap_type", "size_in_bytes", "flags", "width", "mem_clk_max")
-_CACHE_KEYS = ("level", "size", "line_size", "type", "cus")
-_PCI_KEYS = ("vendor", "device", "subsystem_vendor", "subsystem_device", "revision", "class")
-_LINK_KEYS = ("type", "weight", "min_bandwidth", "max_bandwidth", "flags")
+MEM_BANK_KEYS = ("heap_type", "size_in_bytes", "flags", "width", "mem_clk_max")
+CACHE_KEYS = ("level", "size", "line_size", "type", "cus")
+PCI_KEYS = ("vendor", "device", "subsystem_vendor", "subsystem_device", "revision", "class")
+LINK_KEYS = ("type", "weight", "min_bandwidth", "max_bandwidth", "flags")
 _LINK_KINDS = ("cpu", "xgmi")
 _IP_KEYS = ("gc", "sdma")
-_DRM_KEYS = (
+DRM_KEYS = (
     "chip_rev",
     "external_rev",
     "family",
@@ -227,11 +227,11 @@ def load_model(path: Path) -> Model:
     own = [key for key in PROPERTY_KEYS if key not in INSTANCE_KEYS]
     properties = file.numbers("properties", file.table("properties", content), own)
     banks = [
-        file.numbers(f"mem_banks[{index}]", bank, _MEM_BANK_KEYS)
+        file.numbers(f"mem_banks[{index}]", bank, MEM_BANK_KEYS)
         for index, bank in enumerate(file.tables("mem_banks"))
     ]
     kinds = [
-        CacheKind(**file.numbers(f"caches[{index}]", kind, _CACHE_KEYS))
+        CacheKind(**file.numbers(f"caches[{index}]", kind, CACHE_KEYS))
         for index, kind in enumerate(file.tables("caches"))
     ]
     for index, kind in enumerate(kinds):
@@ -245,7 +245,7 @@ def load_model(path: Path) -> Model:
     for name in link_tables:
         if name not in _LINK_KINDS:
             raise file.error(f"links.{name}", f"is unknown; known: {', '.join(_LINK_KINDS)}")
-        links[name] = file.numbers(f"links.{name}", file.table(f"links.{name}", link_tables), _LINK_KEYS)
+        links[name] = file.numbers(f"links.{name}", file.table(f"links.{name}", link_tables), LINK_KEYS)
     if "cpu" not in links:
         raise file.error("links.cpu", "is missing")
     model = Model(
@@ -257,8 +257,8 @@ def load_model(path: Path) -> Model:
         mem_banks=tuple(banks),
         caches=cache_list(kinds, bitmaps, slots),
         links=links,
-        pci=file.numbers("pci", file.table("pci", content), _PCI_KEYS),
-        drm=file.numbers("drm", file.table("drm", content), _DRM_KEYS, optional=True),
+        pci=file.numbers("pci", file.table("pci", content), PCI_KEYS),
+        drm=file.numbers("drm", file.table("drm", content), DRM_KEYS, optional=True),
         cu_bitmaps=bitmaps,
         ip_versions=versions,
         evidence=file.evidence,

@@ -43,9 +43,17 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-software",
-        default=DEFAULT_SOFTWARE,
         metavar="MODEL[:N],...",
-        help=f"Choose the software GPUs, with a number of each. Default: {DEFAULT_SOFTWARE}",
+        help="Choose the software GPUs, with a number of each. "
+        f"Default: the models of --amdgpu-model, or {DEFAULT_SOFTWARE}",
+    )
+    group.addoption(
+        "--amdgpu-model",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="Add the software GPU that this file describes. Can be repeated; "
+        "`python -m pytest_amdgpu capture` makes such a file of a real GPU.",
     )
     group.addoption(
         "--amdgpu-seed",

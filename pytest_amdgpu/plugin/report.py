@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from pytest_amdgpu.devices.software import DEFAULT_SOFTWARE
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
 from pytest_amdgpu.plugin.session import GpuSession, Plan
 
@@ -67,9 +66,10 @@ def _reproduction(item: pytest.Item, plan: Plan) -> Iterator[str]:
     if device is not None:
         yield f"device: {device.id} ({device.name}, {plan.machine.backend} GPU)"
         options.append(f"--amdgpu-device={device.id}")
-    for name, default in (("--amdgpu-backend", "auto"), ("--amdgpu-software", DEFAULT_SOFTWARE)):
+    for name, default in (("--amdgpu-backend", "auto"), ("--amdgpu-software", None)):
         if (value := item.config.getoption(name)) != default:
             options.append(f"{name}={value}")
+    options += [f"--amdgpu-model={file}" for file in item.config.getoption("--amdgpu-model")]
     yield f"seed: {plan.seed}"
     yield f"to repeat: pytest {shlex.join([*options, item.nodeid])}"
 

@@ -12,6 +12,7 @@ from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.devices.machine import Machine, NoUsableGpuError, find_machine
 from pytest_amdgpu.devices.selection import DeviceSelectionError, select_devices
 from pytest_amdgpu.devices.software import SoftwareSpecError
+from pytest_amdgpu.families.model_file import ModelFileError
 from pytest_amdgpu.kernel.protocol import Kernel
 from pytest_amdgpu.kernel.trace import TracingKernel
 from pytest_amdgpu.plugin.options import choose_seed
@@ -132,11 +133,17 @@ def start_session(config: pytest.Config) -> GpuSession:
 
 def _make_plan(config: pytest.Config) -> Plan:
     try:
-        machine = find_machine(config.getoption("--amdgpu-backend"), config.getoption("--amdgpu-software"))
+        machine = find_machine(
+            config.getoption("--amdgpu-backend"),
+            config.getoption("--amdgpu-software"),
+            model_files=config.getoption("--amdgpu-model"),
+        )
     except NoUsableGpuError as error:
         raise pytest.UsageError(f"--amdgpu-backend=hardware: {error}") from error
     except SoftwareSpecError as error:
         raise pytest.UsageError(f"--amdgpu-software: {error}") from error
+    except ModelFileError as error:
+        raise pytest.UsageError(f"--amdgpu-model: {error}") from error
     try:
         selected = select_devices(
             machine.devices,

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.devices.selection import DeviceSelectionError, select_devices
-from pytest_amdgpu.devices.software import MAX_GPUS, SoftwareSpecError, parse_software
+from pytest_amdgpu.devices.software import DEFAULT_SOFTWARE, MAX_GPUS, SoftwareSpecError, parse_software
 
 
 def _device(target: str, address: str, unique_id: int = 0) -> DeviceInfo:
@@ -59,6 +59,11 @@ def test_a_wish_that_nothing_meets_lists_what_there_is(wish: str) -> None:
 
 def test_software_gpus_are_named_by_target_or_model() -> None:
     assert parse_software("gfx942, rx7900xtx:2") == ["mi300x", "rx7900xtx", "rx7900xtx"]
+    assert parse_software(None) == parse_software(DEFAULT_SOFTWARE)
+
+
+def test_a_product_of_several_devices_makes_all_of_them() -> None:
+    assert parse_software("mi250x:2, mi300x-cpx") == ["mi250x"] * 4 + ["mi300x-cpx"] * 8
 
 
 @pytest.mark.parametrize(

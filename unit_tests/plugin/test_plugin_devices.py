@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from pytest_amdgpu.families.models import DATA
+
 Run = Callable[..., pytest.RunResult]
 
 ONE_TEST = "def test_it(amdgpu_device): print('ran on', amdgpu_device.family.name)"
@@ -24,6 +26,7 @@ def _ids(result: pytest.RunResult) -> list[str]:
         (["--amdgpu-device=gfx1100"], ["sw-gfx1100-0"]),
         (["--amdgpu-device=1", "--amdgpu-device=sw-gfx942-0"], ["sw-gfx942-0", "sw-gfx1100-0"]),
         (["--amdgpu-software=gfx1100:2", "--amdgpu-all-devices"], ["sw-gfx1100-0", "sw-gfx1100-1"]),
+        (["--amdgpu-software=mi250x", "--amdgpu-all-devices"], ["sw-gfx90a-0", "sw-gfx90a-1"]),
     ],
 )
 def test_ids_of_the_chosen_devices(
@@ -32,6 +35,16 @@ def test_ids_of_the_chosen_devices(
     pytester.makepyfile(test_ids=ONE_TEST)
     result = run("--collect-only", "-q", *arguments)
     assert _ids(result) == [f"test_ids.py::test_it[{device}]" for device in ids]
+
+
+def test_the_model_of_a_file_is_a_software_gpu(run: Run, pytester: pytest.Pytester) -> None:
+    text = (DATA / "rx7900xtx.toml").read_text()
+    text = text.replace('name = "rx7900xtx"', 'name = "mine"', 1).replace("RX 7900 XTX", "MINE")
+    pytester.makefile(".toml", mine=text)
+    pytester.makepyfile(ONE_TEST)
+    result = run("--amdgpu-model=mine.toml")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*sw-gfx1100-0 * gfx1100 * AMD Radeon MINE *"])
 
 
 def test_the_header_is_a_table_of_devices(run: Run, pytester: pytest.Pytester) -> None:
@@ -75,6 +88,7 @@ def test_hardware_that_is_not_there_is_an_error(run: Run, pytester: pytest.Pytes
         ),
         ("--amdgpu-software=gfx7", "*--amdgpu-software: unknown software GPU 'gfx7'; known: *"),
         ("--amdgpu-software=gfx942:many", "*--amdgpu-software: 'many' in 'gfx942:many' is not a number*"),
+        ("--amdgpu-model=none.toml", "*--amdgpu-model: none.toml: file: *No such file or directory*"),
         ("--amdgpu-seed=-1", "*argument --amdgpu-seed: '-1' is not a number from 0 to 4294967295"),
         ("--amdgpu-seed=x", "*argument --amdgpu-seed: 'x' is not a number*"),
         ("--amdgpu-backend=metal", "*--amdgpu-backend: invalid choice: 'metal' (choose from *"),

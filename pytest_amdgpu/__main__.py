@@ -1,0 +1,10 @@
+"""The command line: `python -m pytest_amdgpu capture` and `decode`."""
+
+from __future__ import annotations
+
+import sys
+
+from pytest_amdgpu.commands.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

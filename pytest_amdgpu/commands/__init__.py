@@ -1,0 +1,1 @@
+"""What `python -m pytest_amdgpu` does, one module per command."""

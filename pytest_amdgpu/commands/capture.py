@@ -1,0 +1,204 @@
+"""A model file made from what the kernel says of a real GPU: its node of the topology, and AMDGPU_INFO."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from pytest_amdgpu.abi.drm import AmdgpuInfo, DrmIoctl, HwIp
+from pytest_amdgpu.abi.drm_info import AmdgpuInfoDevice, AmdgpuInfoHwIp, InfoQuery
+from pytest_amdgpu.devices.identity import hardware_devices
+from pytest_amdgpu.devices.selection import select_devices
+from pytest_amdgpu.driver.topology import TOPOLOGY, GpuNode, discover, parse_properties
+from pytest_amdgpu.families.caches import ENTRY_BITS, CacheKind, cache_list
+from pytest_amdgpu.families.models import (
+    CACHE_KEYS,
+    DRM_KEYS,
+    INSTANCE_KEYS,
+    LINK_KEYS,
+    MEM_BANK_KEYS,
+    PCI_KEYS,
+    PROPERTY_KEYS,
+)
+from pytest_amdgpu.kernel.protocol import Kernel
+
+_XGMI = 11
+"""`type` of a link."""
+_KIND = ("level", "size", "cache_line_size", "type")
+
+Bitmaps = list[list[list[int]]]
+
+
+class CaptureError(ValueError):
+    """The kernel's description of a GPU is not enough for a model; the message says what is missing."""
+
+
+def choose(kernel: Kernel, wish: str | None) -> GpuNode:
+    """Return the GPU that a wish such as `gfx942` means, by default the first of the machine.
+
+    Raises `CaptureError` where there is none, `DeviceSelectionError` for a wish that none meets.
+    """
+    nodes = discover(kernel)
+    if not nodes:
+        raise CaptureError(f"there is no GPU in {TOPOLOGY}")
+    devices = hardware_devices(nodes)
+    (chosen, *_) = select_devices(devices, [] if wish is None else [wish], all_devices=False)
+    return nodes[devices.index(chosen)]
+
+
+def model_text(kernel: Kernel, node: GpuNode, name: str | None = None) -> str:
+    """Return the text of a model file; raises `CaptureError` and `KernelError`."""
+    product = hardware_devices([node])[0].name
+    own = {key: value for key, value in node.properties.items() if key not in INSTANCE_KEYS}
+    missing = [key for key in PROPERTY_KEYS if key not in own and key not in INSTANCE_KEYS]
+    if missing:
+        raise CaptureError(f"the kernel is too old: its topology lacks {', '.join(missing)}")
+    caches = _caches(kernel, node)
+    bitmaps = _bitmaps(node.properties, caches)
+    device, versions = _amdgpu_info(kernel, node)
+    return "\n".join(
+        [
+            f"# {product}, made by `python -m pytest_amdgpu capture`.",
+            "# A value is [value, source]; a source is named below and says whether it was measured.",
+            "",
+            f'name = "{name or _slug(product)}"',
+            f'target = "{node.target}"',
+            f'marketing_name = "{product}"',
+            f'asic_name = "{node.name}"',
+            "",
+            "[sources.capture]",
+            'kind = "measured"',
+            'text = "sysfs and AMDGPU_INFO of this GPU"',
+            "",
+            "[ip_versions]",
+            *(f"{key} = {list(version)}" for key, version in versions.items()),
+            *_table("pci", _pci(kernel, node), PCI_KEYS),
+            *_table("properties", own, [key for key in PROPERTY_KEYS if key in own]),
+            *(line for bank in node.memory_banks for line in _table("[mem_banks]", bank, MEM_BANK_KEYS)),
+            "",
+            "[compute_units]",
+            f'slots = [{node.properties["cu_per_simd_array"]}, "capture"]',
+            f'bitmaps = [{bitmaps}, "capture"]',
+            *(
+                line
+                for kind in _kinds(node, caches, bitmaps)
+                for line in _table("[caches]", kind, CACHE_KEYS)
+            ),
+            *(line for kind, link in _links(kernel, node).items() for line in _table(kind, link, LINK_KEYS)),
+            *_table("drm", device, [key for key in DRM_KEYS if device[key]]),
+            "",
+        ]
+    )
+
+
+def _slug(product: str) -> str:
+    words = [word for word in re.findall(r"[a-z0-9]+", product.lower()) if word not in ("amd", "radeon")]
+    return "-".join(words) or "captured"
+
+
+def _table(name: str, values: Mapping[str, int], keys: Sequence[str]) -> Iterator[str]:
+    yield from ("", f"[{name}]")
+    yield from (f'{key} = [{values[key]}, "capture"]' for key in keys)
+
+
+def _pci(kernel: Kernel, node: GpuNode) -> dict[str, int]:
+    path = f"/sys/class/drm/renderD{node.properties['drm_render_minor']}/device"
+    return {key: int(kernel.read_text(f"{path}/{key}"), 16) for key in PCI_KEYS}
+
+
+def _numbered(kernel: Kernel, path: str) -> list[str]:
+    return [f"{path}/{name}" for name in sorted(kernel.listdir(path), key=int)]
+
+
+def _caches(kernel: Kernel, node: GpuNode) -> list[dict[str, Any]]:
+    """Read the entries of the cache list; `map` are the flags of the units that share one."""
+    found = []
+    for path in _numbered(kernel, f"{TOPOLOGY}/nodes/{node.index}/caches"):
+        *lines, siblings = kernel.read_text(f"{path}/properties").split("sibling_map")
+        entry: dict[str, Any] = dict(parse_properties("".join(lines)))
+        entry["map"] = tuple(int(flag) for flag in siblings.strip().strip(",").split(","))
+        found.append(entry)
+    if not found:
+        raise CaptureError(
+            f"node {node.index} lists no caches, which tell the compute units that are present"
+        )
+    return found
+
+
+def _bitmaps(properties: Mapping[str, int], caches: list[dict[str, Any]]) -> Bitmaps:
+    """Masks of the units by XCC, engine and array: the first kind of cache is each unit's own."""
+    slots, arrays = properties["cu_per_simd_array"], properties["array_count"]
+    masks = [0] * arrays
+    first = tuple(caches[0][key] for key in _KIND)
+    for cache in caches:
+        if tuple(cache[key] for key in _KIND) == first and sum(cache["map"]) == 1:
+            array, unit = divmod(cache["processor_id_low"] - properties["simd_id_base"], slots)
+            if not 0 <= array < arrays:
+                raise CaptureError(f"a cache of unit {cache['processor_id_low']} is outside of the GPU")
+            masks[array] |= 1 << unit
+    units = properties["simd_count"] // properties["simd_per_cu"]
+    present = sum(mask.bit_count() for mask in masks)
+    if present != units:
+        raise CaptureError(f"{present} compute units have a cache of their own, but there are {units}")
+    per_engine, xccs = properties["simd_arrays_per_engine"], properties["num_xcc"]
+    engines = [masks[start : start + per_engine] for start in range(0, arrays, per_engine)]
+    step = len(engines) // xccs
+    return [engines[start : start + step] for start in range(0, len(engines), step)]
+
+
+def _kinds(node: GpuNode, caches: list[dict[str, Any]], bitmaps: Bitmaps) -> Iterator[dict[str, int]]:
+    """Tell by how many units each kind of cache is shared: by so many that the same entries follow."""
+    base, slots = node.properties["simd_id_base"], node.properties["cu_per_simd_array"]
+    for kind, group in groupby(caches, key=lambda cache: tuple(cache[key] for key in _KIND)):
+        level, size, line_size, type_ = kind
+        entries = [(cache["processor_id_low"] - base, cache["map"]) for cache in group]
+        # All units of an array share what is not of the first level, also those that are switched off.
+        for cus in range(1, ENTRY_BITS + 1) if level == 1 else (slots,):
+            made = cache_list([CacheKind(level, size, line_size, type_, cus)], bitmaps, slots)
+            if [(cache.first_slot, cache.sibling_map) for cache in made] == entries:
+                yield dict(zip(CACHE_KEYS, (level, size, line_size, type_, cus), strict=True))
+                break
+        else:
+            raise CaptureError(f"no number of compute units explains the caches of level {level}, {size} KiB")
+
+
+def _links(kernel: Kernel, node: GpuNode) -> dict[str, dict[str, int]]:
+    """Return the first link of each kind, by the name of its table."""
+    found: dict[str, dict[str, int]] = {}
+    for path in _numbered(kernel, f"{TOPOLOGY}/nodes/{node.index}/io_links"):
+        link = parse_properties(kernel.read_text(f"{path}/properties"))
+        if int(kernel.read_text(f"{TOPOLOGY}/nodes/{link['node_to']}/gpu_id")) == 0:
+            found.setdefault("links.cpu", link)
+        elif link["type"] == _XGMI:
+            found.setdefault("links.xgmi", link)
+    if "links.cpu" not in found:
+        raise CaptureError(f"node {node.index} has no link to a CPU")
+    return found
+
+
+def _amdgpu_info(kernel: Kernel, node: GpuNode) -> tuple[dict[str, int], dict[str, tuple[int, int, int]]]:
+    """Ask the render node for its device structure and the versions of its blocks."""
+    fd = kernel.open(node.render_path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        info = AmdgpuInfoDevice()
+        _query(kernel, fd, AmdgpuInfo(query=InfoQuery.DEV_INFO), info)
+        versions = {}
+        for name, kind in (("gc", HwIp.COMPUTE), ("sdma", HwIp.DMA)):
+            block, query = AmdgpuInfoHwIp(), AmdgpuInfo(query=InfoQuery.HW_IP_INFO)
+            query.query_hw_ip.type = kind
+            _query(kernel, fd, query, block)
+            version = block.ip_discovery_version
+            versions[name] = (version >> 16, version >> 8 & 0xFF, version & 0xFF)
+    finally:
+        kernel.close(fd)
+    return {key: int(getattr(info, key)) for key in DRM_KEYS}, versions
+
+
+def _query(kernel: Kernel, fd: int, query: AmdgpuInfo, result: ctypes.Structure) -> None:
+    query.return_pointer = ctypes.addressof(result)
+    query.return_size = ctypes.sizeof(result)
+    kernel.ioctl(fd, DrmIoctl.AMDGPU_INFO, query)

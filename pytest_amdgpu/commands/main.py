@@ -1,0 +1,67 @@
+"""Reading of the command line, and of its errors a message and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_amdgpu.commands import capture, decode
+from pytest_amdgpu.devices.selection import DeviceSelectionError
+from pytest_amdgpu.families.registry import UnknownFamilyError
+from pytest_amdgpu.kernel.linux import LinuxKernel
+from pytest_amdgpu.kernel.protocol import Kernel, KernelError
+
+FAILED = 1
+_FAILURES = (
+    capture.CaptureError,
+    decode.DecodeError,
+    DeviceSelectionError,
+    UnknownFamilyError,
+    KernelError,
+    OSError,
+)
+
+
+def main(arguments: Sequence[str] | None = None, kernel: Kernel | None = None) -> int:
+    """Run a command and return its exit status; `kernel` is this machine's unless given."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "capture":
+            _capture(options, kernel or LinuxKernel())
+        else:
+            for line in decode.lines(options.file, options.target, options.engine):
+                print(line)
+    except _FAILURES as error:
+        print(f"{options.command}: {error}", file=sys.stderr)
+        return FAILED
+    return 0
+
+
+def _capture(options: argparse.Namespace, kernel: Kernel) -> None:
+    text = capture.model_text(kernel, capture.choose(kernel, options.device), options.name)
+    if options.output is None:
+        print(text, end="")
+    else:
+        options.output.write_text(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pytest_amdgpu", description="Tools around AMD GPUs.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    captured = commands.add_parser(
+        "capture", help="write a model file of a GPU of this machine, for --amdgpu-model"
+    )
+    captured.add_argument(
+        "--device", metavar="ID|gfxNNN|N", help="which GPU, as with --amdgpu-device (default: the first)"
+    )
+    captured.add_argument("--name", help="what to call the model (default: made from the product's name)")
+    captured.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: print it")
+    decoded = commands.add_parser("decode", help="print the packets in a dump of a ring or indirect buffer")
+    decoded.add_argument("--target", required=True, metavar="gfxNNN", help="the GPU that the packets are for")
+    decoded.add_argument("--engine", required=True, choices=decode.ENGINES)
+    decoded.add_argument(
+        "file", type=Path, metavar="FILE", help="little-endian dwords, or text of hexadecimal dwords"
+    )
+    return parser

@@ -1,0 +1,115 @@
+"""The command `capture`: a model file from what a kernel says, here an emulated one of known models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_amdgpu.commands.capture import CaptureError, choose, model_text
+from pytest_amdgpu.commands.main import main
+from pytest_amdgpu.devices.software import parse_software, software_kernel
+from pytest_amdgpu.driver.topology import discover
+from pytest_amdgpu.emulator.kernel import EmulatedKernel
+from pytest_amdgpu.families.model_file import ModelFileError
+from pytest_amdgpu.families.models import load_model, model, model_names
+
+
+@pytest.fixture
+def two_gpus() -> Iterator[EmulatedKernel]:
+    kernel = EmulatedKernel([model("mi300x"), model("rx7900xtx")])
+    yield kernel
+    kernel.shutdown()
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_a_captured_model_is_the_original(name: str, tmp_path: Path) -> None:
+    original = model(name)
+    # A GPU alone has no links to others.
+    kernel = EmulatedKernel([original] * (2 if "xgmi" in original.links else 1))
+    path = tmp_path / "captured.toml"
+    path.write_text(model_text(kernel, choose(kernel, None), name))
+    kernel.shutdown()
+    captured = load_model(path)
+    assert set(captured.evidence.values()) == {"measured"}
+    # The kernel prints no field of the device structure that is 0, nor how many devices a product has.
+    drm = {key: value for key, value in original.drm.items() if value}
+    assert replace(captured, evidence={}) == replace(original, evidence={}, drm=drm, devices=1)
+
+
+def test_the_command_writes_a_file_that_the_plugin_takes(tmp_path: Path, two_gpus: EmulatedKernel) -> None:
+    path = tmp_path / "mine.toml"
+    assert main(["capture", "--device", "gfx1100", "-o", str(path)], two_gpus) == 0
+    assert load_model(path).name == "rx-7900-xtx"
+    assert parse_software(None, [str(path)]) == [str(path)]
+    assert parse_software("gfx942,rx-7900-xtx:2", [str(path)]) == ["mi300x", str(path), str(path)]
+    kernel = software_kernel([str(path), str(path)])
+    assert [node.target for node in discover(kernel)] == ["gfx1100"] * 2
+    kernel.shutdown()
+
+
+def test_the_command_prints_without_a_file(
+    capsys: pytest.CaptureFixture[str], two_gpus: EmulatedKernel, tmp_path: Path
+) -> None:
+    assert main(["capture", "--name", "own"], two_gpus) == 0
+    path = tmp_path / "own.toml"
+    path.write_text(capsys.readouterr().out)
+    assert (load_model(path).name, load_model(path).target) == ("own", "gfx942")
+
+
+def test_a_device_that_is_not_there(capsys: pytest.CaptureFixture[str], two_gpus: EmulatedKernel) -> None:
+    assert main(["capture", "--device", "gfx90a"], two_gpus) == 1
+    assert "capture: no device is 'gfx90a'; there are 0: gfx942-" in capsys.readouterr().err
+
+
+class ChangedKernel:
+    """An emulated kernel some of whose files say something else."""
+
+    def __init__(self, kernel: EmulatedKernel, old: str, new: str) -> None:
+        self._kernel, self._old, self._new = kernel, old, new
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._kernel, name)
+
+    def read_text(self, path: str) -> str:
+        return self._kernel.read_text(path).replace(self._old, self._new)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("num_xcc 8", "", "the kernel is too old: its topology lacks num_xcc"),
+        (
+            "simd_count 1216",
+            "simd_count 1212",
+            "304 compute units have a cache of their own, but there are 303",
+        ),
+        ("node_to 0", "node_to 1", "node 1 has no link to a CPU"),
+        (
+            "sibling_map 1,1,0",
+            "sibling_map 1,1,1",
+            "no number of compute units explains the caches of level 1",
+        ),
+        ("array_count 32", "array_count 31", "is outside of the GPU"),
+    ],
+)
+def test_what_the_kernel_does_not_say(old: str, new: str, message: str, two_gpus: EmulatedKernel) -> None:
+    kernel = ChangedKernel(two_gpus, old, new)
+    with pytest.raises(CaptureError, match=message):
+        model_text(kernel, choose(kernel, None))  # type: ignore[arg-type]
+
+
+def test_a_machine_without_gpus() -> None:
+    kernel = EmulatedKernel([])
+    with pytest.raises(CaptureError, match="there is no GPU in /sys"):
+        choose(kernel, None)
+    kernel.shutdown()
+
+
+def test_a_wrong_model_file_is_told_with_file_and_key(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text("name = 7")
+    with pytest.raises(ModelFileError, match=r"wrong\.toml: "):
+        parse_software(None, [str(path)])
