@@ -44,7 +44,8 @@ void generated(GLOBAL u32 *out, const GLOBAL u32 *in, u32 count) {{
 {phases}    out[i] = result(&s);
 }}
 """
-KERNEL_PHASE = """    phase{number}(&s, i);
+KERNEL_PHASE = """
+    phase{number}(&s, i);
     shared[lane] = s.a; barrier(); s.b ^= shared[(lane + {step}) % GROUP]; barrier();
 """
 HOST = """
@@ -55,7 +56,8 @@ void generated(u32 *out, const u32 *in, u32 count) {{
 {phases}    for (u32 i = 0; i < count; i++) out[i] = result(&states[i]);
 }}
 """
-HOST_PHASE = """    for (u32 i = 0; i < count; i++) {{ phase{number}(&states[i], i); shared[i] = states[i].a; }}
+HOST_PHASE = """
+    for (u32 i = 0; i < count; i++) {{ phase{number}(&states[i], i); shared[i] = states[i].a; }}
     for (u32 i = 0; i < count; i++) states[i].b ^= shared[i / GROUP * GROUP + (i + {step}) % GROUP];
 """
 UNPACK = (
