@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 from injection import defect, shorten_waits
 
-from pytest_amdgpu.emulator.engine import aql
+from pytest_amdgpu.emulator.engine import aql, stream
 from pytest_amdgpu.emulator.engine.caches import Maintenance
 from pytest_amdgpu.emulator.engine.command_processor import CommandProcessor
+from pytest_amdgpu.emulator.engine.pm4 import Pm4Queue
 from pytest_amdgpu.emulator.engine.queue import QueueThread
+from pytest_amdgpu.emulator.engine.sdma import SdmaQueue
 from pytest_amdgpu.emulator.engine.shader_memory import ShaderMemory
 from pytest_amdgpu.emulator.engine.shaders import Shaders
 from pytest_amdgpu.emulator.engine.stream import DwordQueue
 from pytest_amdgpu.emulator.memory import AddressSpace
-from pytest_amdgpu.packets.aql import PACKET_WORDS
+from pytest_amdgpu.packets.aql import PACKET_WORDS, aql_packets
 from pytest_amdgpu.packets.layout import Packet
 
 
@@ -42,7 +44,7 @@ def a_ring_keeps_what_it_held_first(patch: pytest.MonkeyPatch) -> None:
 @defect
 def an_aql_slot_keeps_its_first_packet(patch: pytest.MonkeyPatch) -> None:
     shorten_waits(patch)
-    read = aql.read_dwords
+    read = stream.read_dwords
     first: dict[int, list[int]] = {}
 
     def stale(memory: AddressSpace, address: int, count: int) -> list[int]:
@@ -52,17 +54,35 @@ def an_aql_slot_keeps_its_first_packet(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(aql, "read_dwords", stale)
 
 
-@defect
-def the_read_pointer_runs_ahead(patch: pytest.MonkeyPatch) -> None:
-    """An SDMA ring is reported empty as soon as its doorbell rings."""
+def _run_ahead(patch: pytest.MonkeyPatch, kind: type[QueueThread]) -> None:
+    """Report a ring as empty as soon as its doorbell rings."""
     shorten_waits(patch)
     ring = QueueThread.ring_doorbell
 
     def empty(self: QueueThread, value: int) -> None:
-        self.memory.write_u64(self.context.rptr_address, value)
+        context, limit = self.context, self.limit_of(value)
+        if kind is Pm4Queue and isinstance(self, kind):
+            self.memory.write_u32(context.rptr_address, limit % (context.ring_size // self.unit))
+        elif isinstance(self, kind):
+            self.memory.write_u64(context.rptr_address, limit)
         ring(self, value)
 
     patch.setattr(QueueThread, "ring_doorbell", empty)
+
+
+@defect
+def the_read_pointer_of_sdma_runs_ahead(patch: pytest.MonkeyPatch) -> None:
+    _run_ahead(patch, SdmaQueue)
+
+
+@defect
+def the_read_pointer_of_pm4_runs_ahead(patch: pytest.MonkeyPatch) -> None:
+    _run_ahead(patch, Pm4Queue)
+
+
+@defect
+def the_read_index_of_aql_runs_ahead(patch: pytest.MonkeyPatch) -> None:
+    _run_ahead(patch, aql.AqlQueue)
 
 
 @defect
@@ -179,25 +199,52 @@ def an_indirect_buffer_of_pm4_runs_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(CommandProcessor, "_indirect_buffer", once)
 
 
-@defect
-def dispatches_are_not_ordered(patch: pytest.MonkeyPatch) -> None:
-    """CS_PARTIAL_FLUSH and the barrier bit are ignored, and the newest dispatch runs first."""
-    drain, launch = Shaders.drain, Shaders.launch
+def _run_newest_first(patch: pytest.MonkeyPatch) -> None:
+    """Of dispatches that nothing orders the newest runs first, so that a missing order shows."""
+    launch = Shaders.launch
 
     def newest_first(self: Shaders, *arguments: Any) -> None:
         launch(self, *arguments)
         self._flights.insert(0, self._flights.pop())
 
-    def drain_unless(waiting_for: str) -> Callable[[Shaders], None]:
-        def maybe(self: Shaders) -> None:
-            current = getattr(getattr(self._queue, "interpreter", None), "current", None)
-            if current is not None and current.name != waiting_for:
-                drain(self)
-
-        return maybe
-
     patch.setattr(Shaders, "launch", newest_first)
-    patch.setattr(Shaders, "drain", drain_unless("EVENT_WRITE"))
+
+
+@defect
+def a_partial_flush_does_not_wait(patch: pytest.MonkeyPatch) -> None:
+    _run_newest_first(patch)
+    patch.setattr(CommandProcessor, "_event_write", lambda self, packet: None)
+
+
+@defect
+def the_barrier_bit_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    """Of AQL kernel dispatches."""
+    _run_newest_first(patch)
+
+    class Decoder:
+        def decode(self, words: list[int]) -> Packet:
+            packet = aql_packets().decode(words)
+            if packet.name == "KERNEL_DISPATCH":
+                packet.fields["barrier"] = 0
+            return packet
+
+    patch.setattr(aql, "aql_packets", Decoder)
+
+
+@defect
+def an_aql_dispatch_runs_once_only(patch: pytest.MonkeyPatch) -> None:
+    """A dispatch with arguments that were seen before is completed at once."""
+    dispatch = aql.AqlQueue._kernel_dispatch
+    seen: set[int] = set()
+
+    def once(self: aql.AqlQueue, index: int, packet: Packet) -> None:
+        if packet["kernarg_address"] in seen:
+            self._complete(index, packet, 0)
+        else:
+            seen.add(packet["kernarg_address"])
+            dispatch(self, index, packet)
+
+    patch.setattr(aql.AqlQueue, "_kernel_dispatch", once)
 
 
 def _maintain(patch: pytest.MonkeyPatch, change: Callable[[Maintenance], Maintenance]) -> None:

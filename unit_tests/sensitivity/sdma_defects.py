@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from injection import defect, shorten_waits
 
+from pytest_amdgpu.abi.kfd import EVENT_PAGE_SIZE
 from pytest_amdgpu.emulator.engine import transfer
 from pytest_amdgpu.emulator.engine.sdma import SdmaInterpreter
 from pytest_amdgpu.emulator.memory import Access, AddressSpace
@@ -235,6 +236,26 @@ def an_upper_half_is_never_fenced(patch: pytest.MonkeyPatch) -> None:
             fence(self, packet)
 
     patch.setattr(SdmaInterpreter, "_fence", low_only)
+
+
+@defect
+def event_slots_are_not_fenced(patch: pytest.MonkeyPatch) -> None:
+    """A fence to the slot of an event is lost, so that the kernel does not know whom to wake."""
+    shorten_waits(patch)
+    fence = SdmaInterpreter._fence
+
+    def values_only(self: SdmaInterpreter, packet: Packet) -> None:
+        page = self.memory.translate(packet["addr"], Access.WRITE).bo.size
+        if page != EVENT_PAGE_SIZE:
+            fence(self, packet)
+
+    patch.setattr(SdmaInterpreter, "_fence", values_only)
+
+
+@defect
+def a_fence_is_lost(patch: pytest.MonkeyPatch) -> None:
+    shorten_waits(patch)
+    patch.setattr(SdmaInterpreter, "_fence", lambda self, packet: None)
 
 
 @defect

@@ -127,6 +127,28 @@ def stores_go_one_lane_too_far(patch: pytest.MonkeyPatch) -> None:
 
 
 @defect
+def lanes_that_are_off_store_too(patch: pytest.MonkeyPatch) -> None:
+    """To where the first lane that is on stores."""
+    store = MemoryAccess.store_global
+
+    def all_lanes(
+        self: MemoryAccess, group: Any, address: Any, where: Any, values: tuple[Any, ...], width: int
+    ) -> None:
+        store(self, group, address, where, values, width)
+        active = group.active
+        if where is None and active is not None and active.any() and not active.all():
+            lanes = np.broadcast_to(np.asarray(address, np.uint64), group.shape)
+            off = tuple(np.argwhere(~active)[-1])
+            data = b"".join(
+                int(np.broadcast_to(value, group.shape)[off]).to_bytes(4, "little")[:width]
+                for value in values
+            )
+            self.space.write(int(lanes[active][0]), data)
+
+    patch.setattr(MemoryAccess, "store_global", all_lanes)
+
+
+@defect
 def all_lanes_leave_a_loop_with_the_first(patch: pytest.MonkeyPatch) -> None:
     """When some lanes of a wave are switched off, all are."""
     set_exec = Group.set_exec

@@ -24,7 +24,8 @@ def run(nodes: Iterable[str], directory: Path, *options: str) -> tuple[set[str],
     text = output.read_text()
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         pytest.fail(f"exit code {code}\n{text}")
-    failed, passed = set(), set()
+    failed: set[str] = set()
+    passed: set[str] = set()
     for case in ElementTree.parse(report).iter("testcase"):
         file = case.attrib["classname"].removeprefix("hw_tests.").replace(".", "/") + ".py"
         node = f"{file}::{case.attrib['name']}"
