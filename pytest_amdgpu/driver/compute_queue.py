@@ -55,7 +55,7 @@ class ComputeCommands(Commands):
         start = self._add_payload(template.payload) if template.payload else len(payload)
         if template.kernarg_size or args:
             with memoryview(payload)[start : start + template.kernarg_size] as view:
-                kernel.pack(view, args, template.grid, template.block, dynamic_lds)
+                kernel.pack(view, args, template.grid, template.block, dynamic_lds, self.queue.address)
         if not self._acquired:
             code += self.queue.first_acquire
             self._acquired = True

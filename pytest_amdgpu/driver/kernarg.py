@@ -66,6 +66,9 @@ class KernargLayout:
             "hidden_shared_base": shared_base >> 32,
             "hidden_private_base": private_base >> 32,
         }
+        self._queue_pointer = next(
+            (argument.offset for argument in self._hidden if argument.kind == "hidden_queue_ptr"), None
+        )
         self._hidden_start = min((argument.offset for argument in self._hidden), default=info.kernarg_size)
         self._plans: dict[tuple[type, ...], tuple[struct.Struct, tuple[Converter, ...]]] = {}
         self._launches: dict[tuple[Grid, Grid, int], bytes] = {}
@@ -82,10 +85,12 @@ class KernargLayout:
         grid: Grid,
         block: Grid,
         dynamic_lds: int = 0,
+        queue_address: int = 0,
     ) -> None:
         """Write all arguments into `view`, a kernarg segment of the kernel's `kernarg_size` bytes.
 
-        `grid` is in work-items, `block` in work-items of a work-group. Raises `KernelArgumentError`.
+        `grid` is in work-items, `block` in work-items of a work-group; `queue_address` is that of the
+        queue's amd_queue_t, for kernels that ask for it. Raises `KernelArgumentError`.
         """
         key = tuple(map(type, args))
         plan = self._plans.get(key)
@@ -103,6 +108,8 @@ class KernargLayout:
             if launch is None:
                 launch = self._pack_hidden(grid, block, dynamic_lds)
             struct.pack_into(f"{len(launch)}s", view, self._hidden_start, launch)
+            if self._queue_pointer is not None:
+                struct.pack_into("<Q", view, self._queue_pointer, queue_address)
 
     def _plan(self, args: Sequence[Argument]) -> tuple[struct.Struct, tuple[Converter, ...]]:
         """Make the struct and the converters for arguments of these types."""
@@ -171,7 +178,7 @@ class KernargLayout:
             values[f"hidden_remainder_{letter}"] = grid[axis] % block[axis]
         packed = bytearray(self._info.kernarg_size - self._hidden_start)
         for argument in self._hidden:
-            if argument.kind in HIDDEN_NULL:
+            if argument.kind in HIDDEN_NULL or argument.offset == self._queue_pointer:
                 continue
             if argument.kind not in values:
                 raise KernelArgumentError(f"{self._info.name}: unknown hidden argument {argument.kind}")

@@ -40,16 +40,23 @@ class ProgramKernel:
         )
 
     def pack(
-        self, view: memoryview, args: Sequence[Argument], grid: Grid, block: Grid, dynamic_lds: int = 0
+        self,
+        view: memoryview,
+        args: Sequence[Argument],
+        grid: Grid,
+        block: Grid,
+        dynamic_lds: int = 0,
+        queue_address: int = 0,
     ) -> None:
         """Write the arguments of a launch into `view`, `kernarg_size` bytes of kernarg memory.
 
-        `grid` and `block` are in work-items, `dynamic_lds` in bytes. Raises `KernelArgumentError`, and
+        `grid` and `block` are in work-items, `dynamic_lds` in bytes; `queue_address` is that of the queue's
+        amd_queue_t. Raises `KernelArgumentError`, and
         `UseAfterFreeError` when the program or a buffer among the arguments was freed.
         """
         if self.program.freed:
             raise UseAfterFreeError(f"{self.program.describe()}, made at {self.program.site}, was freed")
-        self._layout.pack_into(view, args, grid, block, dynamic_lds)
+        self._layout.pack_into(view, args, grid, block, dynamic_lds, queue_address)
 
     def __repr__(self) -> str:
         return f"<ProgramKernel {self.info.signature}>"

@@ -62,7 +62,13 @@ class MadeKernel:
         )
 
     def pack(
-        self, view: memoryview, args: Sequence[object], grid: Triple, block: Triple, dynamic_lds: int = 0
+        self,
+        view: memoryview,
+        args: Sequence[object],
+        grid: Triple,
+        block: Triple,
+        dynamic_lds: int = 0,
+        queue_address: int = 0,
     ) -> None:
         assert len(view) == self.kernarg_size
         view[:] = bytes(index % 256 for index in range(1, self.kernarg_size + 1))

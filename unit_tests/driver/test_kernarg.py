@@ -105,6 +105,13 @@ def test_apertures_are_the_upper_halves_of_their_addresses():
     assert pack(info) == struct.pack("<II", 1 << 16, 2 << 16)
 
 
+def test_the_queue_is_given_to_kernels_that_ask_for_it():
+    info = kernel(value(0, 4), KernelArgument("q", 8, 8, "hidden_queue_ptr"), size=16)
+    view = memoryview(bytearray(16))
+    layout(info).pack_into(view, [7], GRID, BLOCK, 0, 0x7F00_0000_1000)
+    assert bytes(view) == struct.pack("<I4xQ", 7, 0x7F00_0000_1000)
+
+
 def test_another_launch_gets_its_own_hidden_arguments(launch):
     arguments, view = layout(launch), memoryview(bytearray(launch.kernarg_size))
     results = []
