@@ -37,6 +37,9 @@ def find_library() -> str:
 
 class _Disassembler:
     def __init__(self, target: str, features: str) -> None:
+        if target.startswith("gfx12"):
+            # The hardware has half registers, LLVM 22 leaves them off for this target unless asked.
+            features += ",+real-true16"
         library = ctypes.CDLL(find_library())
         for step in ("TargetInfo", "TargetMC", "Disassembler"):
             getattr(library, f"LLVMInitializeAMDGPU{step}")()

@@ -37,7 +37,7 @@ PROBES: dict[str, tuple[int, ...]] = {
     "data0": (128,),
     "data1": (192,),
     "vdata": (128,),
-    "srsrc": (2,),
+    "srsrc": (2, 8),
     "soffset": (40,),
     "simm16": (0x1234,),
 }

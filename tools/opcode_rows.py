@@ -23,12 +23,13 @@ from opcode_probe import (
 
 from pytest_amdgpu.emulator.isa.decode.layouts import Layout
 
-SCALE = {"sbase": 2, "srsrc": 4}
+SCALE = {"sbase": (6, 2), "srsrc": (5, 4)}
+"""Fields of so many bits count scalar registers by so many."""
 # The first operand of these is read, although it sits in a destination field.
 READS_DESTINATION_FIELD = re.compile(
     r"s_cmpk_|s_setreg|s_waitcnt_|s_cbranch_i_fork|s_subvector_loop|.*_store_|buffer_gl|.*_atomic_|s_atc_probe"
 )
-SIGNED_SIMM16 = re.compile(r"s_(movk|cmovk|addk|mulk)_i32|s_cmpk_\w+_i32")
+SIGNED_SIMM16 = re.compile(r"s_(movk|cmovk|addk|addk_co|mulk)_i32|s_cmpk_\w+_i32")
 BRANCH_SIMM16 = re.compile(r"s_branch|s_cbranch_|s_call_b64|s_subvector_loop")
 
 
@@ -45,11 +46,17 @@ def operand_texts(text: str) -> list[str]:
     return [part for part in parts if part != "gds"]
 
 
+def scale(name: str, width: int) -> int:
+    """Scalar registers per unit of a field."""
+    bits, factor = SCALE.get(name, (0, 1))
+    return factor if width == bits else 1
+
+
 def field_of(probe: Probe, register: str, number: int) -> str:
     """The field whose probe value is this register number."""
     for name in probe.operands:
         low, width = probe.layout.fields[name]
-        value = (probe.word >> low & (1 << width) - 1) * SCALE.get(name, 1)
+        value = (probe.word >> low & (1 << width) - 1) * scale(name, width)
         is_source = name.startswith("src")
         may_be_vector = value >= 256 if is_source else name.startswith(("v", "data"))
         may_be_scalar = not may_be_vector or name == "vdst"
@@ -65,6 +72,9 @@ def operand_tokens(probe: Probe, narrow: str | None) -> list[str]:
     texts = operand_texts(probe.text)
     narrow_texts = operand_texts(narrow) if narrow else texts
     tokens = []
+    if re.match(r"s_(buffer_)?prefetch_", name):
+        base = [f"sbase:{4 if 'buffer' in name else 2}"] if "sbase" in probe.operands else []
+        return [*base, "soffset", "sdata!m"]
     for position, (text, other) in enumerate(zip(texts, narrow_texts, strict=True)):
         register = REGISTER.match(text)
         if register:
@@ -140,7 +150,7 @@ def class_suffix(layout: Layout, name: str, letters: str) -> str:
 
 def returns_when_glc(prober: Prober, probe: Probe) -> str | None:
     """The optional destination of a FLAT atomic."""
-    bit = next((name for name in ("sc0", "glc") if name in probe.layout.fields), None)
+    bit = next((name for name in ("sc0", "glc", "th") if name in probe.layout.fields), None)
     if bit is None or not probe.layout.name.startswith("FLAT") or "vdst" in probe.operands:
         return None
     word = put(probe.layout, put(probe.layout, probe.word, bit, 1), "vdst", 32)

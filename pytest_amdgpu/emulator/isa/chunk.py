@@ -80,7 +80,10 @@ class Chunk:
         self.yielded = False
         """Whether `run` ended early because the only group that can run asked for patience."""
         if launch.count:
-            mode = state.rsrc1 >> 12 & 0xFF | (state.rsrc1 >> 21 & 1) << 8 | (state.rsrc1 >> 23 & 1) << 9
+            mode = state.rsrc1 >> 12 & 0xFF
+            if state.family.gfx_version[0] < 12:
+                # DX10_CLAMP and IEEE, in whose places gfx12 has other things.
+                mode |= (state.rsrc1 >> 21 & 1) << 8 | (state.rsrc1 >> 23 & 1) << 9
             self._ready.append(
                 Group(
                     self,

@@ -58,8 +58,9 @@ class Launch:
         user = enabled >> 1 & 31
         s[:user] = (list(state.user_data) + [UNDEFINED] * user)[:user]
         position = user
+        in_trap_registers = state.family.gfx_version[0] >= 12
         for axis in range(3):
-            if enabled >> (7 + axis) & 1:
+            if enabled >> (7 + axis) & 1 and not in_trap_registers:
                 s[position] = self._column(self.ids[axis])
                 position += 1
         if enabled >> 10 & 1:
@@ -67,7 +68,7 @@ class Launch:
             position += 1
         if enabled & 1 and not state.family.architected_flat_scratch:
             s[position] = uniform(scratch_offsets.astype(np.uint32))
-        if state.family.gfx_version[0] >= 12:
+        if in_trap_registers:
             s[TTMP0 + 9] = self._column(self.ids[0])
             s[TTMP0 + 7] = self._column(self.ids[1] | self.ids[2] << 16)
         s[M0_SLOT], s[SCC_SLOT] = UNDEFINED, False

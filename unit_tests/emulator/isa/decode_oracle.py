@@ -17,11 +17,13 @@ _SUFFIX = re.compile(r"(_e32|_e64)?(_sdwa|_dpp8|_dpp)?$")
 # LLVM writes these immediates as symbols; that the field is taken from the right place other instructions
 # show.
 _SYMBOLIC = re.compile(
-    r"s_(endpgm|delay_alu|waitcnt_depctr|getreg_b32|setreg\w*|sendmsg\w*|version|set_gpr_idx_mode|set_gpr_idx_on)$"
+    r"s_(endpgm|delay_alu|waitcnt_depctr|wait_alu|getreg_b32|setreg\w*|sendmsg\w*|version|set_gpr_idx_mode|set_gpr_idx_on)$"
 )
 _BRANCH = re.compile(r"s_(branch|cbranch_\w+|call_b64|subvector_loop_\w+)$")
 _CONSTANTS = ("0.5", "-0.5", "1.0", "-1.0", "2.0", "-2.0", "4.0", "-4.0", "0.15915494")
 _AS_16_BITS = {text: (str(int.from_bytes(struct.pack("<e", float(text)), "little")),) for text in _CONSTANTS}
+_OF_GFX1250 = ("scale_offset", "nv")
+"""Modifiers that LLVM 22 prints for the reserved bits of gfx1200 too."""
 _REGISTER_NAMES = {
     "flat_scratch": "s[102:103]",
     "flat_scratch_lo": "s102",
@@ -56,6 +58,8 @@ def _comparable(text: str) -> list[object]:
     if name.startswith("v_cmpx_"):
         # Since gfx10 the destination is implied.
         rest = re.sub(r"^exec(_lo)?, ", "", rest)
+    if name in ("global_inv", "global_wb", "global_wbinv"):
+        return [name, re.findall(r"scope:\w+", rest)]
     *operands, last = re.split(r",\s*(?![^\[(]*[\])])", rest)
     last, *modifiers = re.split(r" (?![^\[(]*[\])])", last)
     operands.append(last)
@@ -63,13 +67,14 @@ def _comparable(text: str) -> list[object]:
         operands[-1] = str(int(last) % 0x10000)
     if name.startswith("s_load") and last == "null":
         operands[-1] = "0"
-    # LLVM writes these by name; it drops and pads elements of op_sel, and shows offsets that are zero.
+    # LLVM writes these by name (the hints of gfx12 differ by kind of instruction); it drops and pads elements
+    # of op_sel, and shows offsets that are zero.
     left_out = "offset:" if name == "ds_swizzle_b32" else "op_sel:" if name == "v_cndmask_b16" else "format:"
     modifiers = [re.sub(r"(op_sel:\[.*?)(,0)*\]", r"\1]", word) for word in modifiers]
     modifiers = [
         word.replace("row_newbcast", "row_share")
         for word in modifiers
-        if not word.startswith(left_out) and word != "offset:0"
+        if not word.startswith((left_out, "th:")) and word not in ("offset:0", *_OF_GFX1250)
     ]
     return [name, operands, sorted(modifiers)]
 
@@ -120,6 +125,8 @@ def excused(target: str, theirs: str, ours: str | None) -> str:
         if re.match(r"v_\S+_e64_dpp ", theirs):
             return "a scalar as src1 of DPP, which gfx1150 brings"
     elif not theirs:
+        if re.match(r"s_(buffer_)?prefetch_|s_atc_probe|s_buffer_load_.*offset:-|global_(inv|wb)", ours):
+            return "reserved values: lengths of hints, negative offsets in buffers, hints of cache operations"
         if re.match(r"(global|flat)_atomic_\w+ a", ours):
             return "no returning form of float atomics with AGPRs"
         if re.match(r"v_\w+_[biu]16 ", ours):
@@ -132,6 +139,8 @@ def excused(target: str, theirs: str, ours: str | None) -> str:
             return "the control of DPP, printed with some bits missing"
         if agree(*plain) and not re.search(r"\.[lh]\b", theirs):
             return "16-bit operations without half registers, as before true16"
+    if re.match(r"s_(buffer_)?prefetch_", theirs):
+        return "hints, with offset and length as operands"
     if "s_delay_alu" in theirs:
         return "hints, which cannot be invalid"
     return ""

@@ -25,6 +25,8 @@ TARGETS = {
     "gfx950": (64, ()),
     "gfx1030": (32, ()),
     "gfx1100": (32, ()),
+    "gfx1151": (32, ()),
+    "gfx1200": (32, ()),
     "gfx1100-wave64": (64, ("-mwavefrontsize64",)),
 }
 """Wave size and compiler options."""
@@ -87,5 +89,5 @@ def test_compiled_code_decodes_as_llvm_says(
     # The older generations reach scratch through a buffer descriptor.
     expected |= {"MUBUF"} if target in ("gfx90a", "gfx1030") else {"FLAT_SCRATCH"}
     if level != "-O0":
-        expected |= {"VOPC", "SOPK"} | ({"VOPD"} if target == "gfx1100" and wave_size == 32 else set())
+        expected |= {"VOPC", "SOPK"} | ({"VOPD"} if int(target[3:-2]) >= 11 and wave_size == 32 else set())
     assert expected <= kinds.keys(), expected - kinds.keys()

@@ -185,10 +185,20 @@ def test_gpu_and_host_agree(target: str, kernel: Kernel, host_library: Library) 
         check(Machine(target), kernel, (level,), host_library(kernel.file, kernel.clang))
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
-def test_wide_waves_of_gfx11_agree_too(kernel: Kernel, host_library: Library) -> None:
+WIDE = [("gfx1100", kernel) for kernel in KERNELS] + [
+    (target, kernel)
+    for target in ("gfx1030", "gfx1200")
+    for kernel in KERNELS
+    if kernel.name in ("flow", "scratch", "int64")
+]
+
+
+@pytest.mark.parametrize(
+    ("target", "kernel"), [pytest.param(*case, id=f"{case[0]}-{case[1].name}") for case in WIDE]
+)
+def test_wide_waves_of_rdna_agree_too(target: str, kernel: Kernel, host_library: Library) -> None:
     library = host_library(kernel.file, kernel.clang)
-    check(Machine("gfx1100", 64), kernel, ("-O2", "-mwavefrontsize64"), library)
+    check(Machine(target, 64), kernel, ("-O2", "-mwavefrontsize64"), library)
 
 
 def exponents_of_trouble(form: Format) -> list[int]:

@@ -87,6 +87,11 @@ def operand(generation: Generation, row: Row, slot: Slot, word: int) -> Operand 
     return _BY_LAYOUT[row.layout.name](generation, row, slot, word)
 
 
+def returns(modifiers: dict[str, int]) -> bool:
+    """Whether an atomic operation returns the value before."""
+    return bool(modifiers.get("glc", 0) | modifiers.get("sc0", 0) | modifiers.get("th", 0) & 1)
+
+
 def finish(
     row: Row,
     word: int,
@@ -104,11 +109,7 @@ def finish(
         _wait_counters(generation, word, modifiers)
     if name.startswith("FLAT") or name == "SMEM":
         _sign_offset(row, word, modifiers)
-    if (
-        name in ("MUBUF", "MTBUF", "SMEM")
-        and "_atomic_" in row.name
-        and modifiers.get("glc", modifiers.get("sc0"))
-    ):
+    if name in ("MUBUF", "MTBUF", "SMEM") and "_atomic_" in row.name and returns(modifiers):
         destinations.append(_returned(row, sources[0]))
     if modifiers.get("lds"):
         if modifiers.get("tfe") or ("acc" in row.layout.fields and _bits(row, "acc", word)):
@@ -176,12 +177,10 @@ def _sign_offset(row: Row, word: int, modifiers: dict[str, int]) -> None:
         if "imm" in row.layout.fields and not _bits(row, "imm", word):
             modifiers.pop("offset", None)
             return
-        width = 21
-    else:
-        width = row.layout.fields["offset"][1]
-        if name == "FLAT":
-            # Generic addresses have an unsigned offset, one bit shorter where the field is shared.
-            return
+    elif name == "FLAT" and row.layout.size == 8:
+        # Generic addresses have an unsigned offset, one bit shorter where the field is shared.
+        return
+    width = row.layout.fields["offset"][1]
     if offset >> width - 1 & 1:
         modifiers["offset"] = offset - (1 << width)
 

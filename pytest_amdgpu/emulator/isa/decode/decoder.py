@@ -8,7 +8,7 @@ from functools import cache
 from typing import Protocol
 
 from pytest_amdgpu.emulator.isa.decode import addresses, forms, operands, vopd
-from pytest_amdgpu.emulator.isa.decode.generation import GENERATIONS, Generation
+from pytest_amdgpu.emulator.isa.decode.generation import GENERATIONS, SAME_ENCODINGS, Generation
 from pytest_amdgpu.emulator.isa.decode.instruction import Instruction, Operand, OperandKind
 from pytest_amdgpu.emulator.isa.decode.layouts import Layout
 from pytest_amdgpu.emulator.isa.decode.table import Row, Slot, parse_row, parse_rows
@@ -34,9 +34,11 @@ def decoder(family: NamedFamily | str, wave_size: int | None = None) -> Decoder:
 
 @cache
 def _decoder(target: str, wave_size: int | None) -> Decoder:
-    if target not in GENERATIONS:
-        raise ValueError(f"no instruction decoder for {target!r}; there are {', '.join(GENERATIONS)}")
-    generation = GENERATIONS[target]
+    row = SAME_ENCODINGS.get(target, target)
+    if row not in GENERATIONS:
+        known = ", ".join([*GENERATIONS, *SAME_ENCODINGS])
+        raise ValueError(f"no instruction decoder for {target!r}; there are {known}")
+    generation = GENERATIONS[row]
     chosen = generation.wave_sizes[0] if wave_size is None else wave_size
     if chosen not in generation.wave_sizes:
         raise ValueError(f"{target} has no waves of {chosen} lanes, only {generation.wave_sizes}")
@@ -104,9 +106,9 @@ class Decoder:
                 continue
             words: tuple[int, ...] = (first,)
             word = first
-            if opcodes.size == 8:
-                words = read_words(code, offset, 2)
-                word |= words[1] << 32
+            if opcodes.size > 4:
+                words = read_words(code, offset, opcodes.size // 4)
+                word = int.from_bytes(code[offset : offset + opcodes.size], "little")
             opcode = first >> opcodes.low & opcodes.mask
             row = opcodes.parsed.get(opcode)
             if row is None:
@@ -135,7 +137,7 @@ class Decoder:
         literal = False
         destinations = []
         for slot in row.destinations:
-            if slot.optional and not modifiers.get("glc", 0) | modifiers.get("sc0", 0):
+            if slot.optional and not addresses.returns(modifiers):
                 continue
             if "lds" in modifiers:
                 # The data go to LDS, and what is in the register field does not matter.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from pytest_amdgpu.emulator.isa.decode.layouts import Field, Layout
 from pytest_amdgpu.emulator.isa.decode.layouts_gfx9 import GFX90A_LAYOUTS, GFX940_LAYOUTS
-from pytest_amdgpu.emulator.isa.decode.layouts_rdna import GFX10_LAYOUTS, GFX11_LAYOUTS
+from pytest_amdgpu.emulator.isa.decode.layouts_rdna import GFX10_LAYOUTS, GFX11_LAYOUTS, GFX12_LAYOUTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,4 +99,12 @@ GENERATIONS = {
     ),
     "gfx1100": _GFX1100,
     "gfx1151": replace(_GFX1100, rows=_rows("gfx115"), dpp_scalar_src1=True),
+    "gfx1200": replace(_GFX1100, rows=_rows("gfx12"), layouts=GFX12_LAYOUTS, dpp_scalar_src1=True),
 }
+SAME_ENCODINGS = {
+    **{f"gfx103{stepping}": "gfx1030" for stepping in range(1, 7)},
+    **{f"gfx110{stepping}": "gfx1100" for stepping in range(1, 4)},
+    **{f"gfx115{stepping}": "gfx1151" for stepping in (0, 2, 3)},
+    "gfx1201": "gfx1200",
+}
+"""Targets whose instructions are those of a row (LLVM's GCNProcessors.td gives them the same encodings)."""

@@ -100,7 +100,8 @@ class Instruction:
     Modifiers that are absent have their default (0; `op_sel_hi` of VOP3P is always present). Names and units:
     `neg`, `abs`, `neg_lo`, `neg_hi`, `op_sel`, `op_sel_hi` bit masks over the sources; `clamp`, `omod`
     (0..3); `offset` bytes (signed where the encoding is), `offset0`/`offset1` raw (not scaled) of DS, `gds`;
-    cache bits `sc0` `sc1` `nt` (gfx940) or `glc` `slc` `dlc` `scc`; `lds`, `offen`, `idxen`, `tfe`;
+    cache bits `sc0` `sc1` `nt` (gfx940), `glc` `slc` `dlc` `scc`, or `th` `scope` (gfx12); `lds`, `offen`,
+    `idxen`, `tfe`;
     `dpp_ctrl` `row_mask` `bank_mask` `bound_ctrl` `fi`, `dpp8` (24 bits of lane selectors);
     `dst_sel` `dst_unused` `src0_sel` `src1_sel` `sext` (mask over sources) of SDWA;
     `cbsz` `abid` `blgp` of MFMA; `bitop3`, a truth table of 8 bits; `simm16` raw; `vmcnt` `expcnt` `lgkmcnt`

@@ -1,4 +1,5 @@
-"""Encoding layouts: where each field lies, as (lowest bit, width) in the 32- or 64-bit encoding.
+"""Encoding layouts: where each field lies, as (lowest bit, width) in the encoding of 32, 64 or 96
+bits.
 
 A generation is a set of layouts (here) plus an opcode table (`tables/`). Layouts with the same `group` share
 their match bits and their opcode field; the opcode's row says which of them holds. Bit positions are from

@@ -1,4 +1,4 @@
-"""Layouts of gfx10 (RDNA2) and gfx11 (RDNA3)."""
+"""Layouts of gfx10 (RDNA2), gfx11 (RDNA3) and gfx12 (RDNA4)."""
 
 from __future__ import annotations
 
@@ -109,5 +109,51 @@ GFX11_LAYOUTS = (
     Layout("MUBUF", 8, "111000---", (18, 8), _BUFFER_GFX11),
     Layout("MTBUF", 8, "111010---", (15, 4), {**_BUFFER_GFX11, "format": (19, 7)}),
     Layout("MIMG", 8, "111100---", (18, 8), {}, named_only=True),
+    Layout("EXP", 8, "111110---", (4, 6), {}, named_only=True),
+)
+
+_FLAT_GFX12 = {
+    "saddr": (0, 7),
+    "seg": (24, 2),
+    "vdst": (32, 8),
+    "sve": (49, 1),
+    "scope": (50, 2),
+    "th": (52, 3),
+    "vdata": (55, 8),
+    "vaddr": (64, 8),
+    "offset": (72, 24),
+}
+_BUFFER_GFX12 = {
+    "soffset": (0, 7),
+    "tfe": (22, 1),
+    "vdata": (32, 8),
+    "srsrc": (41, 7),
+    "scope": (50, 2),
+    "th": (52, 3),
+    "format": (55, 7),
+    "offen": (62, 1),
+    "idxen": (63, 1),
+    "vaddr": (64, 8),
+    "offset": (72, 24),
+}
+_SMEM_GFX12 = {
+    "sbase": (0, 6),
+    "sdata": (6, 7),
+    "scope": (21, 2),
+    "th": (23, 2),
+    "offset": (32, 24),
+    "soffset": (57, 7),
+}
+GFX12_LAYOUTS = (
+    *_VECTOR,
+    Layout("VINTERP", 8, "11001101-", (16, 7), {}, named_only=True),
+    Layout("LDSDIR", 4, "11001110-", (20, 2), {}, named_only=True),
+    Layout("VOPD", 8, "110010---", (22, 4), _VOPD),
+    Layout("SMEM", 8, "111101---", (13, 6), _SMEM_GFX12),
+    Layout("DS", 8, "110110---", (18, 8), {name: place for name, place in _DS.items() if name != "gds"}),
+    Layout("FLAT", 12, "111011---", (14, 8), _FLAT_GFX12, where={"seg": 0}),
+    Layout("FLAT_SCRATCH", 12, "111011---", (14, 8), _FLAT_GFX12, where={"seg": 1}),
+    Layout("FLAT_GLOBAL", 12, "111011---", (14, 8), _FLAT_GFX12, where={"seg": 2}),
+    Layout("MUBUF", 12, "110001---", (14, 8), _BUFFER_GFX12),
     Layout("EXP", 8, "111110---", (4, 6), {}, named_only=True),
 )

@@ -19,6 +19,7 @@ from pytest_amdgpu.emulator.isa.decode.instruction import (
 _FLOATS = ("0.5", "-0.5", "1.0", "-1.0", "2.0", "-2.0", "4.0", "-4.0", "0.15915494")
 _SDWA_SELECTS = ("BYTE_0", "BYTE_1", "BYTE_2", "BYTE_3", "WORD_0", "WORD_1", "DWORD")
 _SDWA_UNUSED = ("UNUSED_PAD", "UNUSED_SEXT", "UNUSED_PRESERVE")
+_SCOPES = ("CU", "SE", "DEV", "SYS")
 _FLAGS = ("offen", "idxen", "gds", "sc0", "nt", "sc1", "glc", "slc", "dlc", "scc", "lds", "tfe", "clamp")
 _OMOD = ("", "mul:2", "mul:4", "div:2")
 _MATRIX_NUMBERS = ("cbsz", "abid")
@@ -141,6 +142,8 @@ def _modifiers(instruction: Instruction) -> list[str]:
     parts += [f"{name}:{modifiers[name]}" for name in _MATRIX_NUMBERS if modifiers.get(name)]
     if blgp := modifiers.get("blgp"):
         parts.append(f"neg:{_bits(blgp, 3)}" if "_f64" in instruction.name else f"blgp:{blgp}")
+    parts += [f"th:{modifiers['th']}"] if modifiers.get("th") else []
+    parts += [f"scope:SCOPE_{_SCOPES[modifiers['scope']]}"] if modifiers.get("scope") else []
     parts += [name for name in _FLAGS if modifiers.get(name)]
     if "bitop3" in modifiers:
         parts.append(f"bitop3:{modifiers['bitop3']:#x}")

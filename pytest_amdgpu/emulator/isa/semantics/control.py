@@ -11,6 +11,7 @@ from pytest_amdgpu.emulator.isa.semantics.rows import Semantic, Table, nothing
 
 _MESSAGE_REALTIME = 0x83
 """MSG_RTN_GET_REALTIME of s_sendmsg_rtn (RDNA3 ISA 4.4, table of messages)."""
+_WORKGROUP_BARRIER = -1
 _HWREG_MODE = 1
 """Number of the MODE register (RDNA3 ISA, table of hardware registers)."""
 
@@ -59,6 +60,22 @@ def end(b: Builder) -> None:
 
 def barrier(b: Builder) -> None:
     """Wait for the workgroup's other waves."""
+    b.barrier()
+
+
+def signal_barrier(b: Builder) -> None:
+    """Arrive at the workgroup's barrier (-1), which is emulated as a whole where the wave waits for it."""
+    operand = b.inst.sources[0]
+    if operand.kind is not OperandKind.INLINE_INT or operand.value != _WORKGROUP_BARRIER:
+        b.illegal(f"{b.inst.name}: only the workgroup's barrier is emulated")
+
+
+def wait_for_barrier(b: Builder) -> None:
+    """Wait for the workgroup's other waves."""
+    number = b.imm()
+    if number & 0xFFFF != _WORKGROUP_BARRIER & 0xFFFF:
+        b.illegal(f"{b.inst.name} {number:#x}: only the workgroup's barrier is emulated")
+        return
     b.barrier()
 
 
@@ -153,6 +170,8 @@ TABLE: Table = {
     "s_endpgm": end,
     "s_endpgm_saved": end,
     "s_barrier": barrier,
+    "s_barrier_signal": signal_barrier,
+    "s_barrier_wait": wait_for_barrier,
     "s_sleep": sleep,
     "s_sethalt": halt,
     "s_trap": trap,
@@ -177,6 +196,24 @@ TABLE: Table = {
             "s_waitcnt_lgkmcnt",
             "s_waitcnt_depctr",
             "s_wait_idle",
+            "s_wait_alu",
+            "s_wait_loadcnt",
+            "s_wait_storecnt",
+            "s_wait_samplecnt",
+            "s_wait_bvhcnt",
+            "s_wait_expcnt",
+            "s_wait_dscnt",
+            "s_wait_kmcnt",
+            "s_wait_loadcnt_dscnt",
+            "s_wait_storecnt_dscnt",
+            "s_prefetch_inst",
+            "s_prefetch_inst_pc_rel",
+            "s_prefetch_data",
+            "s_prefetch_data_pc_rel",
+            "s_buffer_prefetch_data",
+            "global_inv",
+            "global_wb",
+            "global_wbinv",
             "s_delay_alu",
             "s_clause",
             "s_set_inst_prefetch_distance",

@@ -15,6 +15,7 @@ from pytest_amdgpu.emulator.isa.semantics.carry import (
     sub_saturating_u,
 )
 from pytest_amdgpu.emulator.isa.semantics.rows import Binary, Semantic, Table, Ternary, swapped
+from pytest_amdgpu.emulator.isa.semantics.vector_float import maximum, minimum
 
 # ---- packed -----------------------------------------------------------------------------------------------
 
@@ -251,6 +252,8 @@ _PACKED_16: dict[str, tuple[Type, Binary, Binary | None]] = {
     "mul_f16": (F16, Builder.fmul, None),
     "min_f16": (F16, Builder.fmin, None),
     "max_f16": (F16, Builder.fmax, None),
+    "minimum_f16": (F16, minimum, None),
+    "maximum_f16": (F16, maximum, None),
     "add_f32": (F32, Builder.fadd, None),
     "mul_f32": (F32, Builder.fmul, None),
 }

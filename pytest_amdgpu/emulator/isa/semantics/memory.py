@@ -244,6 +244,17 @@ def scalar_load(count: int) -> Semantic:
     return build
 
 
+def scalar_load_narrow(width: int, *, signed: bool) -> Semantic:
+    """Scalar load of 1 or 2 bytes."""
+
+    def build(b: Builder) -> None:
+        address = b.add(b.src(0, I64), b.zext(b.src(1, I32), I64))
+        (value,) = b.load_scalar(b.add(address, b.mod("offset")), width=width, signed=signed)
+        b.dst(value)
+
+    return build
+
+
 TABLE: Table = {
     **{f"{space}_load_{name}": load(space, access) for space in _SPACES for name, access in LOADS.items()},
     **{f"{space}_store_{name}": store(space, access) for space in _SPACES for name, access in STORES.items()},
@@ -259,4 +270,9 @@ TABLE: Table = {
         f"s_load_{name}": scalar_load(count)
         for name, count in (("dword", 1), ("dwordx2", 2), ("dwordx4", 4), ("dwordx8", 8), ("dwordx16", 16))
     },
+    "s_load_b96": scalar_load(3),
+    "s_load_u8": scalar_load_narrow(1, signed=False),
+    "s_load_i8": scalar_load_narrow(1, signed=True),
+    "s_load_u16": scalar_load_narrow(2, signed=False),
+    "s_load_i16": scalar_load_narrow(2, signed=True),
 }

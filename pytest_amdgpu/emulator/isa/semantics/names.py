@@ -1,7 +1,7 @@
 """One name per instruction: what other generations call the instructions of the table.
 
 The table has gfx9's names where the generations differ. gfx10 renamed carries and 16-bit sums, gfx11 memory
-operations (names as in the CDNA3 and RDNA3 ISA documents, chapters 12 and 16).
+operations, gfx12 extremes (names as in the CDNA3, RDNA3 and RDNA4 ISA documents, chapters 12 and 16).
 """
 
 from __future__ import annotations
@@ -90,6 +90,17 @@ _SINGLE = {
     "v_fma_legacy_f32": "v_fma_dx9_zero_f32",
     "v_fmac_legacy_f32": "v_fmac_dx9_zero_f32",
     "s_inst_prefetch": "s_set_inst_prefetch_distance",
+    # gfx12
+    "s_add_co_u32": "s_add_u32",
+    "s_sub_co_u32": "s_sub_u32",
+    "s_add_co_i32": "s_add_i32",
+    "s_sub_co_i32": "s_sub_i32",
+    "s_addk_co_i32": "s_addk_i32",
+    "s_add_co_ci_u32": "s_addc_u32",
+    "s_sub_co_ci_u32": "s_subb_u32",
+    "v_mad_co_u64_u32": "v_mad_u64_u32",
+    "v_mad_co_i64_i32": "v_mad_i64_i32",
+    "s_sleep_var": "s_sleep",
     "ds_storexchg_rtn_b32": "ds_wrxchg_rtn_b32",
     "ds_storexchg_rtn_b64": "ds_wrxchg_rtn_b64",
     "ds_load_addtid_b32": "ds_read_addtid_b32",
@@ -113,6 +124,29 @@ _DUAL = (
     "and_b32",
     "dot2acc_f32_f16",
 )
+
+
+def _number_extremes() -> Iterator[tuple[str, str]]:
+    """gfx12 says in the name of the extremes of before that they prefer a number to a NaN."""
+    for end in ("min", "max"):
+        for suffix in ("f16", "f32", "f64"):
+            yield f"v_{end}_num_{suffix}", f"v_{end}_{suffix}"
+        for suffix in ("f16", "f32"):
+            yield f"s_{end}_num_{suffix}", f"s_{end}_{suffix}"
+            yield f"v_{end}3_num_{suffix}", f"v_{end}3_{suffix}"
+        yield f"v_pk_{end}_num_f16", f"v_pk_{end}_f16"
+        yield f"v_dual_{end}_num_f32", f"v_{end}_f32"
+        for suffix in ("f32", "f64"):
+            yield f"ds_{end}_num_{suffix}", f"ds_{end}_{suffix}"
+            yield f"ds_{end}_num_rtn_{suffix}", f"ds_{end}_rtn_{suffix}"
+        for space in ("flat", "global", "buffer"):
+            yield f"{space}_atomic_{end}_num_f32", f"{space}_atomic_{end}_f32"
+    for suffix in ("f16", "f32"):
+        for name in ("med3", "minmax", "maxmin"):
+            yield f"v_{name}_num_{suffix}", f"v_{name}_{suffix}"
+        for name in ("exp", "log", "rcp", "rsq", "sqrt"):
+            # With scalar operands.
+            yield f"v_s_{name}_{suffix}", f"v_{name}_{suffix}"
 
 
 def _memory() -> Iterator[tuple[str, str]]:
@@ -156,6 +190,7 @@ def aliases() -> dict[str, str]:
             names[new.format(bits)] = old.format(bits)
     names.update(_memory())
     names.update(_lds())
+    names.update(_number_extremes())
     for name in _DUAL:
         single = f"v_{name}"
         names[f"v_dual_{name}"] = names.get(single, single)

@@ -10,6 +10,7 @@ from pytest_amdgpu.emulator.isa.ir import F16, F32, I32, Type
 from pytest_amdgpu.emulator.isa.semantics.compare import FLOAT_COMPARISONS
 from pytest_amdgpu.emulator.isa.semantics.convert import from_signed, from_unsigned, to_signed, to_unsigned
 from pytest_amdgpu.emulator.isa.semantics.rows import Binary, Semantic, Table, Unary, binary, ternary, unary
+from pytest_amdgpu.emulator.isa.semantics.vector_float import maximum, minimum
 
 _TYPES: dict[str, Type] = {"f16": F16, "f32": F32}
 _UNARY: dict[str, Unary] = {
@@ -24,6 +25,8 @@ _BINARY: dict[str, Binary] = {
     "mul": Builder.fmul,
     "min": Builder.fmin,
     "max": Builder.fmax,
+    "minimum": minimum,
+    "maximum": maximum,
 }
 
 

@@ -76,6 +76,18 @@ def multiply_lit(b: Builder, x: Value, y: Value, z: Value) -> Value:
     return b.select(dark, lowest, multiply_zero_wins(b, x, y))
 
 
+def nan_wins(operation: Binary) -> Binary:
+    """The extreme that IEEE 754-2019 calls maximum or minimum: a NaN if either is one."""
+
+    def apply(b: Builder, x: Value, y: Value) -> Value:
+        return b.select(b.funord(x, y), b.fadd(x, y), operation(b, x, y))
+
+    return apply
+
+
+maximum, minimum = nan_wins(Builder.fmax), nan_wins(Builder.fmin)
+
+
 def median(b: Builder, x: Value, y: Value, z: Value) -> Value:
     """The middle one of three; with a NaN among them the smallest of the numbers.
 
@@ -213,6 +225,8 @@ def _arithmetic() -> Table:
             table[f"v_{name}_{suffix}"] = binary(type_, operation)
         for name, function in one.items():
             table[f"v_{name}_{suffix}"] = unary(type_, function)
+        table[f"v_maximum_{suffix}"] = binary(type_, maximum)
+        table[f"v_minimum_{suffix}"] = binary(type_, minimum)
         table[f"v_fma_{suffix}"] = kept_high(type_, Builder.fma)
         table[f"v_fmac_{suffix}"] = accumulate(type_, Builder.fma)
         table[f"v_ldexp_{suffix}"] = scale(type_)
@@ -224,6 +238,10 @@ def _arithmetic() -> Table:
         table[f"v_med3_{suffix}"] = kept_high(type_, median)
         table[f"v_minmax_{suffix}"] = ternary(type_, chained(Builder.fmin, Builder.fmax))
         table[f"v_maxmin_{suffix}"] = ternary(type_, chained(Builder.fmax, Builder.fmin))
+        table[f"v_maximum3_{suffix}"] = kept_high(type_, nested(maximum))
+        table[f"v_minimum3_{suffix}"] = kept_high(type_, nested(minimum))
+        table[f"v_minimummaximum_{suffix}"] = ternary(type_, chained(minimum, maximum))
+        table[f"v_maximumminimum_{suffix}"] = ternary(type_, chained(maximum, minimum))
         # The constant is an operand in its place: x * K + y and x * y + K.
         table[f"v_fmamk_{suffix}"] = table[f"v_fmaak_{suffix}"] = ternary(type_, Builder.fma)
     return table

@@ -329,7 +329,7 @@ def field_extract(*, signed: bool) -> Semantic:
 
 
 def bitwise_by_table(type_: Type) -> Semantic:
-    """Each bit as a truth table has it; its index is made of the bits of the sources, the first one highest."""
+    """Each bit as a truth table has it, indexed by the bits of the sources, the first one's highest."""
 
     def build(b: Builder) -> None:
         sources = [b.src(i, type_) for i in range(3)]
