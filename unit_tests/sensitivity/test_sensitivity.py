@@ -12,6 +12,9 @@ from catches import CATCHES, FIRST
 from forked_pytest import run_pytest
 from injection import load_defects
 
+pytestmark = pytest.mark.usefixtures("require_ziglang")
+"""One of the hardware tests compiles a kernel."""
+
 NODES = {f"{file}::{instance}": name for file, lines in CATCHES.items() for instance, name in lines.items()}
 """Every instance of the table with its defect."""
 
