@@ -36,19 +36,26 @@ def in_user_space(address: int) -> bool:
     return address < ADDRESS_LIMIT
 
 
-def require_mapped(address: int, size: int) -> None:
-    """Refuse with EFAULT a range that the client has not mapped, readable and writable, as a whole."""
-    position, end = address, address + size
+def regions(start: int, end: int) -> list[tuple[int, int, str]]:
+    """Return the parts of [start, end) with their rights (`rw-p`), by address; EFAULT where nothing is."""
+    found = []
+    position = start
     with open("/proc/self/maps", encoding="ascii", errors="replace") as maps:
         for line in maps:
             extent, rights = line.split(None, 2)[:2]
-            start, stop = (int(part, 16) for part in extent.split("-"))
-            if start > position:
+            first, last = (int(part, 16) for part in extent.split("-"))
+            if first > position or position >= end:
                 break
-            if stop > position:
-                if not rights.startswith("rw"):
-                    raise Refusal(errno.EFAULT, f"page at {position:#x} is mapped {rights}, not rw")
-                position = stop
-                if position >= end:
-                    return
-    raise Refusal(errno.EFAULT, f"nothing is mapped at {position:#x}")
+            if last > position:
+                found.append((position, min(last, end), rights))
+                position = last
+    if position < end:
+        raise Refusal(errno.EFAULT, f"nothing is mapped at {position:#x}")
+    return found
+
+
+def require_mapped(address: int, size: int) -> None:
+    """Refuse with EFAULT a range that the client has not mapped, readable and writable, as a whole."""
+    for start, _, rights in regions(address, address + size):
+        if not rights.startswith("rw"):
+            raise Refusal(errno.EFAULT, f"page at {start:#x} is mapped {rights}, not rw")

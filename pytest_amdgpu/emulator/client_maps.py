@@ -38,6 +38,10 @@ class ClientMaps:
             return self._maps[index]
         return None
 
+    def overlaps(self, start: int, end: int) -> bool:
+        """Whether a map has addresses of [start, end)."""
+        return any(item.start < end and start < item.end for item in self._maps)
+
     def add(self, item: ClientMap) -> None:
         """Enter a map that the host has just made; what it covers is gone."""
         self.remove(item.start, item.end)

@@ -23,8 +23,8 @@ class File:
     writable = True
     """Whether it was opened for writing, too."""
 
-    def ioctl(self, request: int, argument: Argument) -> None:
-        """Do an ioctl; raises Refusal."""
+    def ioctl(self, request: int, argument: Argument) -> int | None:
+        """Do an ioctl and return what ioctl(2) does, None for 0; raises Refusal."""
         raise Refusal(errno.ENOTTY, f"a {type(self).__name__} takes no ioctls")
 
     def mmap(self, length: int, offset: int) -> tuple[HostMemory, object]:

@@ -121,13 +121,12 @@ class EmulatedKernel:
         if self._misuses:
             self._warn()
         try:
-            self._files.get(fd).ioctl(request, argument)
+            return self._files.get(fd).ioctl(request, argument) or 0
         except Refusal as refusal:
             from pytest_amdgpu.kernel.describe import describe
 
             name, text = describe(request, argument)
             self._fail(refusal.errno, name, f"fd={fd}, {text}" if text else f"fd={fd}", refusal.why)
-        return 0
 
     def mmap(self, address: int, length: int, protection: int, flags: int, fd: int, offset: int) -> int:
         """Map anonymous memory, or what a device node shows, and return the CPU address."""

@@ -60,6 +60,8 @@ class Location(enum.Enum):
     USERPTR = "userptr"
     DOORBELL = "doorbell"
     MMIO = "mmio"
+    SVM = "svm"
+    """The client's own memory at its own address, without a buffer object of KFD's."""
 
 
 @dataclass(eq=False)

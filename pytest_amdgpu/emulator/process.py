@@ -21,6 +21,7 @@ from pytest_amdgpu.emulator.events import EventTable
 from pytest_amdgpu.emulator.files import FileTable
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, AddressSpace, BufferObject, Location
 from pytest_amdgpu.emulator.refusal import Refusal
+from pytest_amdgpu.emulator.svm import SvmRanges
 
 if TYPE_CHECKING:
     from pytest_amdgpu.abi.kfd import HsaMemoryExceptionData
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from pytest_amdgpu.emulator.gpu import SoftwareGpu
     from pytest_amdgpu.emulator.kfd.queue import Queue
 
-Handler: TypeAlias = Callable[["Process", Any], None]
-"""What does an ioctl: takes the process and the argument structure, and raises Refusal."""
+Handler: TypeAlias = Callable[["Process", Any], int | None]
+"""What does an ioctl: takes the process and the argument, raises Refusal, returns what ioctl(2) does."""
 
 HANDLE_GPU_SHIFT = 32
 MAX_QUEUE_IDS = 1024
@@ -150,19 +151,6 @@ class ProcessDevice:
         for queue in list(self.queues.values()):
             queue.engine.evict()
 
-    def preempt(self, trigger: QueueEvictionTrigger, change: Callable[[], None]) -> None:
-        """Do a change of memory while the queues here do not run."""
-        queues = [] if self.evicted else list(self.queues.values())
-        for queue in queues:
-            queue.engine.evict()
-        self.gpu.smi.queue_eviction(self.process.pid, trigger)
-        try:
-            change()
-        finally:
-            for queue in queues:
-                queue.engine.restore()
-            self.gpu.smi.queue_restore(self.process.pid)
-
     def teardown(self) -> None:
         """Free everything: the process ends. Its queues are gone already."""
         for bo in list(self.objects.values()):
@@ -194,6 +182,7 @@ class Process:
         self.queues: dict[int, Queue] = {}
         self.runtime_info = RuntimeInfo()
         self.debug = Debug(self)
+        self.svm = SvmRanges(self)
         self.xnack_enabled = False
 
     @property
@@ -235,6 +224,34 @@ class Process:
             first = bo.data.ctypes.data
             if first < end and start < first + bo.size:
                 self._invalidate(bo)
+        with self.lock:
+            self.svm.forget(start, end)
+
+    def preempt(self, change: Callable[[], None], trigger: QueueEvictionTrigger | None = None) -> None:
+        """Do a change of memory while no queue runs; recorded as an eviction if there is a trigger."""
+        queues = [queue for queue in list(self.queues.values()) if not queue.device.evicted]
+        for queue in queues:
+            queue.engine.evict()
+        if trigger is not None:
+            self._record_eviction(trigger)
+        try:
+            change()
+        finally:
+            for queue in queues:
+                queue.engine.restore()
+            if trigger is not None:
+                for device in self.devices.values():
+                    device.gpu.smi.queue_restore(self.pid)
+
+    def evict_all(self, trigger: QueueEvictionTrigger) -> None:
+        """Stop all queues on all GPUs, for good."""
+        self._record_eviction(trigger)
+        for device in self.devices.values():
+            device.evict()
+
+    def _record_eviction(self, trigger: QueueEvictionTrigger) -> None:
+        for device in self.devices.values():
+            device.gpu.smi.queue_eviction(self.pid, trigger)
 
     def _invalidate(self, bo: BufferObject) -> None:
         # The kernel evicts the queues and cannot restore them, because the pages are gone.

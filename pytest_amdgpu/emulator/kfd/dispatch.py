@@ -14,7 +14,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_amdgpu.abi import ioctl
-from pytest_amdgpu.abi.kfd import KFD_IOCTLS
+from pytest_amdgpu.abi.kfd import KFD_IOCTLS, SvmArgs
 from pytest_amdgpu.emulator.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def _calls() -> dict[int, _Call]:
         queue_calls,
         queue_state_calls,
         smi_calls,
+        svm_calls,
     )
 
     locked: dict[Any, Handler] = {
@@ -55,6 +56,7 @@ def _calls() -> dict[int, _Call]:
         **queue_state_calls.HANDLERS,
         **smi_calls.HANDLERS,
         **debug_calls.HANDLERS,
+        **svm_calls.HANDLERS,
         **event_calls.HANDLERS,
     }
     handlers = {**locked, **event_calls.HANDLERS_WITHOUT_LOCK}
@@ -77,6 +79,15 @@ def _calls() -> dict[int, _Call]:
     return calls
 
 
+def _sized(struct: type[Any], size: int) -> type[Any]:
+    """Return the structure of an argument whose request says `size` bytes: SVM's has attributes behind it."""
+    if struct is not SvmArgs:
+        return struct
+    from pytest_amdgpu.emulator.kfd.svm_calls import sized_args
+
+    return sized_args(size)
+
+
 def require_owner(process: Process) -> None:
     """Refuse calls of a forked child with EBADF."""
     if os.getpid() != process.pid:
@@ -85,8 +96,8 @@ def require_owner(process: Process) -> None:
         )
 
 
-def kfd_ioctl(process: Process, request: int, argument: Argument) -> None:
-    """Do an ioctl of `/dev/kfd`; raises Refusal.
+def kfd_ioctl(process: Process, request: int, argument: Argument) -> int | None:
+    """Do an ioctl of `/dev/kfd` and return what ioctl(2) does, None for 0; raises Refusal.
 
     `argument` is what the request says it is, or larger: ValueError if it is smaller.
     """
@@ -103,8 +114,9 @@ def kfd_ioctl(process: Process, request: int, argument: Argument) -> None:
         raise ValueError(
             f"{call.name}: the request says {size} bytes, the argument has {ctypes.sizeof(argument)}"
         )
-    args = call.struct()
-    common = min(size, call.size)
+    struct = _sized(call.struct, size)
+    args = struct()
+    common = min(size, ctypes.sizeof(struct))
     if call.reads:
         ctypes.memmove(ctypes.byref(args), ctypes.byref(argument), common)
         for pad in call.pads:
@@ -113,9 +125,8 @@ def kfd_ioctl(process: Process, request: int, argument: Argument) -> None:
     try:
         if call.locked:
             with process.lock:
-                call.handler(process, args)
-        else:
-            call.handler(process, args)
+                return call.handler(process, args)
+        return call.handler(process, args)
     finally:
         if call.writes:
             ctypes.memmove(ctypes.byref(argument), ctypes.byref(args), common)

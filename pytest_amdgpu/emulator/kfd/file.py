@@ -26,13 +26,13 @@ class KfdFile(File):
     def __init__(self, process: Process) -> None:
         self.process = process
 
-    def ioctl(self, request: int, argument: Argument) -> None:
+    def ioctl(self, request: int, argument: Argument) -> int | None:
         """Do an ioctl; raises Refusal."""
         if request & 0xFF == _CREATE_PROCESS and self.process.machine.behaviour.secondary_processes:
             require_owner(self.process)
             self._create_process()
-        else:
-            kfd_ioctl(self.process, request, argument)
+            return None
+        return kfd_ioctl(self.process, request, argument)
 
     def mmap(self, length: int, offset: int) -> tuple[HostMemory, object]:
         """Return the memory to map and whose it is; raises Refusal."""

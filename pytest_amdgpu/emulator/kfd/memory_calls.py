@@ -49,6 +49,9 @@ def alloc_memory(process: Process, args: AllocMemoryOfGpuArgs) -> None:
         raise Refusal(errno.EINVAL, "size is 0")
     if flags & AllocFlag.USERPTR:
         process.require_primary("user memory")
+    process.svm.require_unregistered(args.va_addr, args.va_addr + size)
+    if flags & AllocFlag.USERPTR:
+        process.svm.require_unregistered(user_address, user_address + size)
     device = process.device(args.gpu_id)
     if flags & AllocFlag.PUBLIC and flags & AllocFlag.VRAM and not device.gpu.large_bar:
         raise Refusal(errno.EINVAL, f"public VRAM, but the BAR of {device.gpu!r} does not show all of it")

@@ -32,6 +32,8 @@ class Queue:
         self.ring_size = context.ring_size
         self.held: dict[str, Mapping] = {}
         """GPU mappings that cannot be removed while the queue lives, by what they are to it."""
+        self.shared_save_area: tuple[int, int] | None = None
+        """Start and end of the shared virtual memory that is the context save area, where no buffer is."""
         self.sdma_place: tuple[int, int] | None = None
         self.doorbell_slot = 0
         self.cu_mask: tuple[int, ...] = ()
@@ -55,6 +57,8 @@ class Queue:
             raise
         for what, mapping in held.items():
             self.hold(what, mapping)
+        if self.shared_save_area is not None:
+            device.process.svm.hold(*self.shared_save_area)
         device.gpu.queue_count += 1
         device.process.queues[self.id] = device.queues[self.id] = self
         # Looked at after the queue can be found, because a fault of another queue evicts those it finds.
@@ -89,6 +93,8 @@ class Queue:
         finally:
             for what in list(self.held):
                 self.release(what)
+            if self.shared_save_area is not None:
+                self.device.process.svm.release(*self.shared_save_area)
             self._give_slots()
             if self.device.gws_queue is self:
                 self.device.gws_queue = None

@@ -23,7 +23,7 @@ from pytest_amdgpu.emulator.engine.context import QueueContext
 from pytest_amdgpu.emulator.gpu import MAX_QUEUES_PER_DEVICE
 from pytest_amdgpu.emulator.kfd.queue import COMPUTE_TYPES, Queue, find_queue
 from pytest_amdgpu.emulator.kfd.reports import QueueReports
-from pytest_amdgpu.emulator.memory import PAGE_SIZE, Mapping
+from pytest_amdgpu.emulator.memory import PAGE_SIZE, Location, Mapping
 from pytest_amdgpu.emulator.process import MAX_QUEUE_IDS
 from pytest_amdgpu.emulator.refusal import ENOTSUPP, Refusal
 
@@ -70,6 +70,13 @@ def create_queue(process: Process, args: CreateQueueArgs) -> None:
         raise Refusal(errno.ENOMEM, f"no doorbells: {error}") from None
     ring_size = args.ring_size + (metadata_size if queue_type is QueueType.COMPUTE_AQL else 0)
     held = _find_mappings(device, args, queue_type, ring_size)
+    shared: tuple[int, int] | None = None
+    if queue_type in COMPUTE_TYPES:
+        area = _save_area(device, args)
+        if isinstance(area, Mapping):
+            held["context save area"] = area
+        else:
+            shared = area
     _check_limits(device, held["write pointer"])
     _warn(device, args, queue_type)
     context = QueueContext(
@@ -91,6 +98,7 @@ def create_queue(process: Process, args: CreateQueueArgs) -> None:
         context.ctx_save_address = args.ctx_save_restore_address
         context.ctx_save_size = args.ctx_save_restore_size
     queue = Queue(device, context)
+    queue.shared_save_area = shared
     if queue_type in COMPUTE_TYPES:
         queue.doorbell_slot = doorbells.take_cp_slot(queue)
     else:
@@ -139,13 +147,21 @@ def _find_mappings(
         raise Refusal(
             errno.EINVAL, f"context save area of {args.ctx_save_restore_size} bytes, not {sizes.cwsr_size}"
         )
-    held["context save area"] = _mapping_at(
-        device,
-        "context save area",
-        args.ctx_save_restore_address,
-        -(-(args.ctx_save_restore_size + sizes.debug_size) * device.gpu.num_xcc // PAGE_SIZE) * PAGE_SIZE,
-    )
     return held
+
+
+def _save_area(device: ProcessDevice, args: CreateQueueArgs) -> Mapping | tuple[int, int]:
+    """Return the context save area: a buffer of exactly the right size, else start and end of SVM."""
+    bytes_per_xcc = args.ctx_save_restore_size + device.gpu.queue_sizes.debug_size
+    size = -(-bytes_per_xcc * device.gpu.num_xcc // PAGE_SIZE) * PAGE_SIZE
+    address = args.ctx_save_restore_address
+    try:
+        return _mapping_at(device, "context save area", address, size)
+    except Refusal:
+        if not device.process.svm.overlapping(address, address + size):
+            raise
+        device.process.svm.require_always_mapped(device.gpu.gpu_id, address, address + size)
+        return address, address + size
 
 
 def _ring_mapping(device: ProcessDevice, address: int, size: int) -> Mapping:
@@ -157,8 +173,8 @@ def _ring_mapping(device: ProcessDevice, address: int, size: int) -> Mapping:
 
 def _mapping_at(device: ProcessDevice, what: str, address: int, size: int | None) -> Mapping:
     mapping = device.space.find(address)
-    if mapping is None:
-        raise Refusal(errno.EINVAL, f"{what}: nothing is mapped at {address:#x} on {device.gpu!r}")
+    if mapping is None or mapping.bo.location is Location.SVM:
+        raise Refusal(errno.EINVAL, f"{what}: no buffer is mapped at {address:#x} on {device.gpu!r}")
     if mapping.start != address & -PAGE_SIZE or size not in (None, mapping.bo.size):
         raise Refusal(
             errno.EINVAL,

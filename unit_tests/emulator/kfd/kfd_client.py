@@ -126,6 +126,10 @@ class Client:
             "slots": process.events.slot_limit,
             "event page": process.event_page_handle,
             "modes": (process.runtime_enabled, process.xnack_enabled),
+            "svm": [
+                (item.start, item.end, item.flags, sorted(item.access), sorted(item.in_place), item.prefetch)
+                for item in process.svm._ranges
+            ],
             "files": self.kernel._files.descriptors,
             "debugger": (process.debug.enabled, process.debug.subscribed, process.debug.exceptions),
             "exceptions": [device.exceptions for device in process.devices.values()]

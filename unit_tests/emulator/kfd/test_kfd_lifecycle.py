@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from kfd_client import GTT, MAP_ANONYMOUS, MAP_PRIVATE, PAGE, Client, StubEngine
+from kfd_client import GTT, MAP_ANONYMOUS, MAP_PRIVATE, PAGE, PROT_RW, Client, StubEngine
 
+from pytest_amdgpu.abi import ioctl
 from pytest_amdgpu.abi.kfd import (
     AcquireVmArgs,
     EventData,
@@ -23,9 +24,12 @@ from pytest_amdgpu.abi.kfd import (
     GetVersionArgs,
     KfdIoctl,
     QueueType,
+    SvmAttributeType,
+    SvmOp,
     WaitResult,
 )
 from pytest_amdgpu.emulator.kernel import EmulatedKernel
+from pytest_amdgpu.emulator.kfd.svm_calls import sized_args
 from pytest_amdgpu.emulator.refusal import KfdMisuse
 from pytest_amdgpu.families.models import model
 from pytest_amdgpu.kernel.protocol import KernelError
@@ -88,6 +92,26 @@ def test_copy_through_everything(make_client: Callable[..., Client], name: str) 
     )
     wait(client, event)
     assert ctypes.string_at(target.va_addr, 2 * PAGE) == data
+
+
+def test_copy_out_of_shared_virtual_memory(make_client: Callable[..., Client]) -> None:
+    client = make_client("rx7900xtx")
+    source = client.kernel.mmap(0, 3 * PAGE, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    args = sized_args(32)(start_addr=source, size=3 * PAGE, op=SvmOp.SET_ATTR, nattr=1)
+    args.room[0].type, args.room[0].value = SvmAttributeType.ACCESS, client.gpu_id
+    client.kernel.ioctl(client.fd, ioctl.with_size(KfdIoctl.SVM, 32), args)
+    data = np.random.default_rng(1).integers(0, 256, 3 * PAGE, dtype=np.uint8).tobytes()
+    ctypes.memmove(source, data, len(data))
+    target = client.buffer(3 * PAGE, GTT)
+    event, slot = signal_event(client)
+    fields = client.queue_fields()
+    queue = client.call(KfdIoctl.CREATE_QUEUE, **fields)
+    packets = sdma_packets(client.gpu.family.sdma)
+    words = [*packets.copy_linear(source, target.va_addr, 3 * PAGE - 1)]
+    submit_sdma(client, fields, queue, [*words, *packets.fence(slot, 1), *packets.trap(event)])
+    wait(client, event)
+    assert ctypes.string_at(target.va_addr, 3 * PAGE) == data
+    client.kernel.munmap(source, 3 * PAGE)
 
 
 def test_page_fault_of_a_copy_reaches_the_memory_event(make_client: Callable[..., Client]) -> None:
