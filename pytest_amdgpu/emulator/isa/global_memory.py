@@ -30,7 +30,6 @@ class GlobalMemory:
         self._last: Mapping | None = None
         self._starts = np.empty(0, np.uint64)
         self._ends = np.empty(0, np.uint64)
-        self._writable = np.empty(0, np.bool_)
         self._mappings: tuple[Mapping, ...] = ()
 
     # ---- translation --------------------------------------------------------------------------------------
@@ -41,7 +40,6 @@ class GlobalMemory:
         self._mappings = self.space.mappings
         self._starts = np.array([mapping.start for mapping in self._mappings], np.uint64)
         self._ends = np.array([mapping.end for mapping in self._mappings], np.uint64)
-        self._writable = np.array([mapping.writable for mapping in self._mappings], np.bool_)
         self._stores.clear()
         self._last = None
 
@@ -92,14 +90,16 @@ class GlobalMemory:
         ends = addresses + np.uint64(size)
         known = which >= 0
         inside = known & (ends <= self._ends[which] if len(self._ends) else False)
+        met = np.unique(which[inside]).tolist()
         refused = ~inside
-        if access is not Access.READ and len(self._writable):
-            refused |= ~self._writable[which]
+        if access is not Access.READ:
+            # Only mappings that are met are asked: caches copy a buffer for whoever asks to write it.
+            refused |= np.isin(which, [index for index in met if not self._mappings[index].writable])
         for position in np.flatnonzero(refused).tolist():
             # Rare: this reports a fault, or finds that the lane goes on in the next mapping.
             self.space.spans(int(addresses[position]), size, access)
         places = []
-        for index in np.unique(which[inside]).tolist():
+        for index in met:
             mapping = self._mappings[index]
             here = inside & (which == index)
             selected = np.zeros(active.size, np.bool_)
