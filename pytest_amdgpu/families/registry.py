@@ -178,6 +178,23 @@ _GFX1200 = replace(
     registers="gfx12",
     elf_mach=0x48,
 )
+# What is public of gfx1250: its features in LLVM (the unit of LDS since commit 5f38ae4a77d4), and that SDMA
+# 7.1 copies and fills with packets like those of 7.0, at most 1 << 30 bytes each (amdgpu's sdma_v7_1.c). That
+# its PM4 packets and registers are those of gfx12 is assumed.
+_GFX1250 = replace(
+    _GFX1200,
+    name="gfx1250",
+    gfx_version=(12, 5, 0),
+    architecture="CDNA5",
+    wave_sizes=(32,),
+    vgpr_granule=MappingProxyType({32: 16}),
+    elf_mach=0x49,
+    xnack=True,
+    sramecc=True,
+    kernarg_preload=True,
+    lds_bytes=327680,
+    lds_granule=2048,
+)
 
 
 def _stepping(row: Family, stepping: int, elf_mach: int) -> Family:
@@ -211,6 +228,7 @@ FAMILIES: tuple[Family, ...] = (
     _stepping(_GFX1150, 3, 0x58),
     _GFX1200,
     _stepping(_GFX1200, 1, 0x4E),
+    _GFX1250,
 )
 
 

@@ -1,4 +1,4 @@
-"""The driver on software GPUs: the real path down to an engine and back, for both generations."""
+"""The driver on software GPUs: the real path down to an engine and back, for every generation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from pytest_amdgpu.families.models import model
 OBJECTS = Path(__file__).parents[2] / "hw_tests" / "kernels" / "objects"
 NOWHERE = 0x7E00_0000_0000
 
-PATHS = [(name, kind) for name in ("mi300x", "rx7900xtx") for kind in ("aql", "pm4")]
+MODELS = ("mi210", "mi300x", "mi350x", "rx6900xt", "rx7900xtx", "strixhalo", "rx9060xt", "r9700")
+PATHS = [(name, kind) for name in MODELS for kind in ("aql", "pm4")]
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def device(kernel: EmulatedKernel) -> Iterator[Device]:
     opened.close()
 
 
-both = pytest.mark.parametrize("kernel", ["mi300x", "rx7900xtx"], indirect=True)
+every_model = pytest.mark.parametrize("kernel", ["mi100", *MODELS], indirect=True)
 all_paths = pytest.mark.parametrize(("kernel", "kind"), PATHS, indirect=["kernel"])
 
 
@@ -50,7 +51,7 @@ class Elsewhere:
         return "nothing"
 
 
-@both
+@every_model
 def test_copy_signal_wait(device: Device) -> None:
     source, through, back = device.gtt(100_001), device.vram(100_001), device.userptr(100_001)
     source.array[:] = np.random.default_rng(1).integers(0, 256, source.size, dtype=np.uint8)
@@ -61,7 +62,7 @@ def test_copy_signal_wait(device: Device) -> None:
     assert (back.array == source.array).all()
 
 
-@both
+@every_model
 def test_the_smallest_ring_wraps_often(device: Device) -> None:
     source, target = device.gtt(4096), device.gtt(4096)
     queue, done = device.sdma_queue(4096), device.timeline_semaphore()
@@ -154,7 +155,7 @@ def test_timestamps_grow(device: Device, kind: str) -> None:
     assert before <= read[0] <= read[1] <= read[4] <= after
 
 
-@both
+@every_model
 def test_a_host_wait_in_another_thread_is_woken(device: Device) -> None:
     line = device.timeline_semaphore()
     waiters = [threading.Thread(target=line.wait, args=(1, 20.0)) for _ in range(4)]
@@ -166,7 +167,7 @@ def test_a_host_wait_in_another_thread_is_woken(device: Device) -> None:
         assert not waiter.is_alive()
 
 
-@both
+@every_model
 def test_a_fault_of_sdma_reaches_the_wait_with_its_address(device: Device) -> None:
     queue, done = device.sdma_queue(), device.timeline_semaphore()
     queue.copy(device.gtt(4096), Elsewhere(64)).signal(done, 1).submit()  # type: ignore[arg-type]
@@ -185,7 +186,7 @@ def test_a_bad_packet_ends_the_wait(kernel: EmulatedKernel, device: Device, kind
     assert caught.value.kind in ("queue", "reset")
 
 
-@both
+@every_model
 def test_a_time_out_shows_the_waiting_packet(device: Device) -> None:
     queue, go, done = device.sdma_queue(), device.timeline_semaphore(), device.timeline_semaphore()
     queue.wait(go, 1).signal(done, 1).submit()

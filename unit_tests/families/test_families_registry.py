@@ -121,6 +121,8 @@ def test_lds_of_gfx950_is_larger():
     # AMDGPUUsage: 160 KiB, in RSRC2 in units of 320 dwords instead of 128.
     assert (family("gfx950").lds_bytes, family("gfx950").lds_granule) == (160 * 1024, 1280)
     assert (family("gfx942").lds_bytes, family("gfx942").lds_granule) == (64 * 1024, 512)
+    # AMDGPUUsage since commit 5f38ae4a77d4: units of 512 dwords.
+    assert (family("gfx1250").lds_bytes, family("gfx1250").lds_granule) == (320 * 1024, 2048)
     for row in FAMILIES:
         assert row.lds_bytes // row.lds_granule < 1 << 9
 
