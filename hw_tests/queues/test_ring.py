@@ -81,6 +81,11 @@ def test_queues_come_and_go(kind, amdgpu_device, make_queue, timeline_semaphore)
     assert amdgpu_device.available_vram() == before
 
 
+def test_the_default_compute_queue_uses_the_whole_gpu(compute_queue, amdgpu_device):
+    """A PM4 queue runs on one XCC, so where there are several the default is AQL."""
+    assert compute_queue.kind.value == ("aql" if amdgpu_device.node.num_xcc > 1 else "pm4")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_closed_queue_refuses_work(kind, make_queue, timeline_semaphore):
     queue = make_queue(kind)

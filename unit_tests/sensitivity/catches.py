@@ -139,6 +139,9 @@ CATCHES: dict[str, dict[str, str]] = {
         "test_a_compute_ring_wraps[sw-gfx1100-0-aql]": "an_aql_slot_keeps_its_first_packet",
         "test_queues_come_and_go[sw-gfx1100-0-sdma]": "a_destroyed_queue_keeps_its_engine_slot",
         "test_queues_come_and_go[sw-gfx942-0-aql]": "freed_vram_stays_taken",
+        "test_the_default_compute_queue_uses_the_whole_gpu[sw-gfx942-0]": (
+            "compute_queues_are_pm4_if_nothing_else_is_said"
+        ),
         "test_a_closed_queue_refuses_work[sw-gfx1100-0-sdma]": "a_closed_queue_takes_work",
         "test_two_queues_work_at_once[sw-gfx1100-0]": "only_one_queue_runs_at_a_time",
     },

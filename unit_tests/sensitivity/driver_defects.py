@@ -141,6 +141,13 @@ def a_copy_takes_the_size_of_its_source(patch: pytest.MonkeyPatch) -> None:
 
 
 @defect
+def compute_queues_are_pm4_if_nothing_else_is_said(patch: pytest.MonkeyPatch) -> None:
+    """Also where they leave most of the GPU idle."""
+    make = Device.compute_queue
+    patch.setattr(Device, "compute_queue", lambda self, kind=None, size=None: make(self, kind or "pm4", size))
+
+
+@defect
 def a_closed_queue_takes_work(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Queue, "check_open", lambda self: None)
     patch.setattr(Queue, "execute", lambda self, commands: None)
