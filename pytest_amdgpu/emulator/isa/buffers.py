@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _ELEMENT_BYTES = 4
 """Bytes that stay together in a swizzled buffer of gfx9 and gfx10."""
-_STRUCTURE, _BY_INDEX, _NONE_IF_EMPTY, _RAW, _RAW_GFX9 = range(5)
-"""Range checks: the first four as OOB_SELECT of gfx10 and later counts them."""
+_BY_INDEX, _RAW_GFX9 = 1, 4
+"""What gfx9 has of the range checks; those below 4 are numbered as in OOB_SELECT of gfx10 and later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +121,13 @@ class BufferMemory(ScratchMemory):
         scalar = np.asarray(place.scalar_offset, np.int64)
         records = np.asarray(place.records, np.int64)
         match descriptor.check:
-            case 0:
+            case 0:  # index and offset within the stride
                 good = (index < records) & (offset + size <= stride)
-            case 1:
+            case 1:  # index
                 good = index < records
-            case 2:
+            case 2:  # nothing, unless the buffer is empty
                 good = records != 0
-            case 3:
+            case 3:  # bytes
                 good = linear + size <= records
             case _:
                 good = offset + size <= records - scalar if element else linear + size <= records - scalar

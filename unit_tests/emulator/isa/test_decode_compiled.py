@@ -54,9 +54,9 @@ def compiled_code(target: str, level: str, flags: tuple[str, ...], output: Path)
 
 
 def cases() -> list[tuple[str, str]]:
-    """All levels for the targets that are executed, the two extremes for those that are only decoded."""
-    executed = ("gfx942", "gfx1100")
-    levels = {name: ("-O0", "-O1", "-O2", "-O3") if name in executed else ("-O0", "-O3") for name in TARGETS}
+    """All levels for a target of each kind, the two extremes for the others."""
+    thorough = ("gfx942", "gfx1100")
+    levels = {name: ("-O0", "-O1", "-O2", "-O3") if name in thorough else ("-O0", "-O3") for name in TARGETS}
     return [(name, level) for name in TARGETS for level in levels[name]]
 
 

@@ -104,6 +104,27 @@ def test_structured_buffers_count_by_index(target: Target) -> None:
     assert result.array.tolist() == expected.tolist()
 
 
+def test_swizzled_buffers_keep_an_element_of_neighbours_together(target: Target) -> None:
+    size, stride, index_stride = target.bench.wave_size, 16, 8
+    source = target.bench.runner.array(words(size * stride // 4))
+    result = target.bench.runner.array(np.ones(size, U32))
+    low, high, _, format_ = target.descriptor(source.address, 0, stride=stride, check=1)
+    high |= 1 << 31 if target.major < 11 else 1 << 30
+    target.run(
+        f"""
+        v_lshlrev_b32 v1, 2, v0
+        {target.load} v2, v0, s[0:3], {target.none} idxen offset:12
+        {target.wait}
+        {target.put} v1, v2, s[4:5]
+        s_endpgm
+        """,
+        [low, high, size - 1, format_, *pair(result.address)],
+    )
+    # Dword 3 of eight structures lies together, after the dwords 0 to 2 of the same eight.
+    places = [i // index_stride * 4 * index_stride + 3 * index_stride + i % index_stride for i in range(size)]
+    assert result.array.tolist() == [*source.array[places[:-1]].tolist(), 0]
+
+
 def test_wide_loads_are_cut_at_the_end(target: Target) -> None:
     source, result = target.bench.runner.array(words(4)), target.bench.runner.array(np.ones(4, U32))
     target.run(
