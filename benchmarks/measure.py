@@ -122,4 +122,4 @@ def write_packets() -> None:
 def row(what: str, figure: str, target: str, met: bool | None, ratio: str) -> None:
     """Print a figure, what it should be and whether it is, and its ratio to a baseline of the same run."""
     verdict = "" if met is None else "met" if met else "MISSED"
-    print(f"{what:36}{figure:>12}  {target:14}{verdict:8}{ratio}", flush=True)
+    print(f"{what:40}{figure:>12}  {target:14}{verdict:8}{ratio}", flush=True)

@@ -84,7 +84,7 @@ def run_once(target: str, yardstick: measure.Samples, times: Times) -> None:
 
 def main() -> None:
     """Print one row for each target, engine and kind of submission."""
-    rounds = 1 if measure.is_quick(__doc__) else 9
+    rounds = 1 if measure.is_quick(__doc__) else 25
     yardstick = measure.Samples()
     times: Times = defaultdict(measure.Samples)
     for _ in range(rounds):

@@ -11,6 +11,11 @@ from pathlib import Path
 import measure
 
 ROOT = Path(__file__).parent.parent
+OPTIONS = (
+    "--amdgpu-all-devices",
+    "--amdgpu-backend=software",
+    f"--amdgpu-software={','.join(measure.MODELS)}",
+)
 TARGET = 40.0
 """Seconds for both models."""
 
@@ -34,11 +39,11 @@ def main() -> None:
         report = Path(name) / "report.xml"
         times = measure.run_pytest(
             ROOT,
-            ["--amdgpu-all-devices", "--amdgpu-backend=software", tests, f"--junitxml={report}"],
+            [*OPTIONS, tests, f"--junitxml={report}"],
             Path(name) / "bytecode",
         )
         split = device_times(report)
-    print(f"pytest --amdgpu-all-devices {tests}")
+    print(f"pytest {' '.join(OPTIONS)} {tests}")
     for device, (count, seconds) in split.items():
         measure.row(
             f"{device}: {count} tests",
