@@ -53,9 +53,9 @@ ORACLES: dict[str, tuple[str, tuple[str, ...]]] = {
         "defects injected into software GPUs: each must be caught by a named test",
         ("sensitivity/*",),
     ),
-    "the plugin, documentation": (
+    "the plugin, commands, documentation": (
         "pytest in a subprocess, with crashes, faults, hangs and dead workers; what the docs show is run",
-        ("plugin/*", "test_*"),
+        ("plugin/*", "commands/*", "test_*"),
     ),
 }
 """What is checked: by what, and the tests (patterns below unit_tests; the first row that matches counts)."""

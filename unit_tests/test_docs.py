@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,19 @@ def test_the_example_tests_pass(page: str, pytester: pytest.Pytester, require_zi
     pytester.makepyfile(source)
     result = pytester.runpytest_subprocess("--amdgpu-all-devices", "--amdgpu-backend=software")
     result.assert_outcomes(passed=2)
+
+
+def test_every_unit_test_belongs_to_an_oracle_of_the_architecture() -> None:
+    specification = importlib.util.spec_from_file_location(
+        "count_oracles", ROOT / "tools" / "count_oracles.py"
+    )
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    files = (path.relative_to(ROOT / "unit_tests") for path in (ROOT / "unit_tests").rglob("test_*.py"))
+    per_row = module.count(Counter(path.as_posix() for path in files))
+    assert all(per_row.values())
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    for row, (oracle, _) in module.ORACLES.items():
+        assert f"| {row} | {oracle} | " in page
