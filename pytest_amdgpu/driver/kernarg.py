@@ -129,6 +129,8 @@ class KernargLayout:
         """Choose how a value of this type becomes the bytes of this argument."""
         size = argument.size
         if isinstance(value, np.generic):
+            if argument.kind != "by_value" and not isinstance(value, np.integer):
+                raise self._wrong(argument, f"{value.dtype} is not a pointer")
             if value.dtype.itemsize != size:
                 raise self._wrong(argument, f"{value.dtype} has {value.dtype.itemsize} bytes")
             return f"{size}s", lambda scalar: scalar.tobytes()
@@ -136,7 +138,7 @@ class KernargLayout:
             if argument.kind != "by_value":
                 raise self._wrong(argument, "bytes are not a pointer")
             return f"{size}s", self._exact_bytes(argument)
-        if isinstance(value, bool) or (isinstance(value, int) and size in _INT_CODES):
+        if isinstance(value, int) and size in _INT_CODES:
             return _INT_CODES[size], self._exact_int(argument)
         if isinstance(value, float) and argument.kind == "by_value" and size in _FLOAT_CODES:
             return _FLOAT_CODES[size], lambda number: number

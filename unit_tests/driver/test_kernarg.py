@@ -133,6 +133,7 @@ SIGNATURE = "k(p: global_buffer of 8 bytes at 0, a8: by_value of 4 bytes at 8)"
         ((Memory(0), "text"), ": argument a8: str does not fit"),
         ((Memory(0), Memory(0)), ": argument a8: Memory does not fit"),
         ((1.5, 1), ": argument p: float does not fit"),
+        ((np.float64(1), 1), ": argument p: float64 is not a pointer"),
         ((b"12345678", 1), ": argument p: bytes are not a pointer"),
         ((Memory(0), 1 << 32), ": argument a8: 4294967296 is out of range"),
         ((Memory(0), -(1 << 31) - 1), ": argument a8: -2147483649 is out of range"),
@@ -144,6 +145,12 @@ SIGNATURE = "k(p: global_buffer of 8 bytes at 0, a8: by_value of 4 bytes at 8)"
 def test_what_does_not_fit_is_refused_with_the_signature(args, reason):
     with pytest.raises(KernelArgumentError, match=re.escape(SIGNATURE + reason)):
         pack(PAIR, *args)
+
+
+@pytest.mark.parametrize("scalar", [True, 7])
+def test_a_number_does_not_fit_a_struct(scalar):
+    with pytest.raises(KernelArgumentError, match=f"argument a0: {type(scalar).__name__} does not fit"):
+        pack(kernel(value(0, 12), size=12), scalar)
 
 
 def test_an_unknown_hidden_argument_is_refused_by_name():
