@@ -34,6 +34,9 @@ EF_GENERIC_VERSION_SHIFT = 24
 NT_AMDGPU_METADATA = 32
 PT_LOAD = "PT_LOAD"
 
+MAX_IMAGE = 1 << 31
+"""Bytes; more than any code object needs, and little enough to lay out before anything is known of it."""
+
 MALFORMED = (ELFError, struct.error, KeyError, IndexError, AttributeError, AssertionError, ValueError)
 """What pyelftools raises for a file whose headers make no sense."""
 
@@ -120,7 +123,7 @@ def parse(data: bytes, name: str = "code object") -> CodeObject:
     image = _image(segments, image_size)
     try:
         kernels = parse_kernels(metadata, symbols, image)
-    except (KeyError, TypeError, ValueError, struct.error) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, struct.error) as error:
         raise CodeObjectError(f"{name}: bad kernel metadata: {error}") from error
     return CodeObject(
         name, family, version, xnack, sramecc, segments, relocations, symbols, kernels, image_size
@@ -162,10 +165,12 @@ def _segments(elf: ELFFile, data: bytes, name: str) -> tuple[tuple[Segment, ...]
             raise CodeObjectError(
                 f"{name}: truncated: a segment ends at byte {start + size} of a file of {len(data)}"
             )
-        if size > memory or memory > 1 << 31:
-            raise CodeObjectError(f"{name}: a segment of {size} bytes claims {memory} bytes of memory")
         flags = header["p_flags"]
         address = header["p_vaddr"]
+        if size > memory:
+            raise CodeObjectError(f"{name}: a segment of {size} bytes claims {memory} bytes of memory")
+        if address + memory > MAX_IMAGE:
+            raise CodeObjectError(f"{name}: a segment ends at {address + memory:#x}, beyond {MAX_IMAGE:#x}")
         if segments and address < segments[-1].address + segments[-1].size:
             raise CodeObjectError(f"{name}: segment at {address:#x} overlaps the one before it")
         segments.append(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_amdgpu.driver import code_object as code_object_module
 from pytest_amdgpu.driver.code_object import (
     CodeObjectError,
     Relocation,
@@ -201,6 +202,27 @@ def test_a_damaged_code_object_is_refused_for_its_damage(damage, message):
     with pytest.raises(CodeObjectError, match=message) as caught:
         parse(damage(SCRATCH.read_bytes()), "damaged.co")
     assert str(caught.value).startswith("damaged.co: ")
+
+
+def test_a_segment_at_an_absurd_address_is_refused():
+    """p_vaddr of the second segment that is loaded (the third program header), 16 bytes into its 56."""
+    data = bytearray(SCRATCH.read_bytes())
+    place = 64 + 2 * 56 + 16
+    assert int.from_bytes(data[place : place + 8], "little") == parse(bytes(data)).segments[1].address
+    data[place : place + 8] = (1 << 60).to_bytes(8, "little")
+    with pytest.raises(
+        CodeObjectError, match=r"damaged: a segment ends at 0x1000000000000.*, beyond 0x80000000"
+    ):
+        parse(bytes(data), "damaged")
+
+
+def test_metadata_of_the_wrong_shape_are_refused(monkeypatch):
+    metadata = {
+        "amdhsa.kernels": [{".name": "permute_private", ".symbol": "permute_private.kd", ".args": [7]}]
+    }
+    monkeypatch.setattr(code_object_module, "_metadata", lambda elf, name: metadata)
+    with pytest.raises(CodeObjectError, match="damaged: bad kernel metadata: "):
+        parse(SCRATCH.read_bytes(), "damaged")
 
 
 def test_any_damage_is_refused_or_harmless():
