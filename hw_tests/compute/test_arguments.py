@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pytest_amdgpu.asserts import assert_equal
 from pytest_amdgpu.driver.kernarg import KernelArgumentError
 
 
@@ -54,4 +55,4 @@ def test_a_kernel_compiled_on_the_fly_runs(compile_kernel, compute_queue, gtt_bu
         kernel = compile_kernel(source, options=[level])
         compute_queue.dispatch(kernel, 64, [out], block=64).signal(timeline_semaphore, value).submit()
         timeline_semaphore.wait(value, timeout=10)
-        assert out.view(np.int32).tolist() == [3 * index for index in range(64)]
+        assert_equal(out.view(np.int32), 3 * np.arange(64, dtype=np.int32))

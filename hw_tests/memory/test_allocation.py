@@ -7,6 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
+from pytest_amdgpu.asserts import assert_equal
+
 KIB, MIB = 1 << 10, 1 << 20
 SIZES = [1, 4095, 4096, 4097, 64 * KIB, 2 * MIB, 2 * MIB + 1, 64 * MIB]
 
@@ -53,7 +55,7 @@ def test_the_gpu_reaches_a_part_of_an_array(offset, userptr_buffer, sdma_queue, 
     part = userptr_buffer(whole[offset : offset + 5000])
     sdma_queue.fill(part, 0x5C).signal(timeline_semaphore, 1).submit()
     timeline_semaphore.wait(1, timeout=10)
-    assert np.flatnonzero(whole).tolist() == list(range(offset, offset + 5000))
+    assert_equal(np.flatnonzero(whole), np.arange(offset, offset + 5000))
     assert (whole[offset : offset + 5000] == 0x5C).all()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pytest_amdgpu.asserts import assert_equal
+
 KIB, MIB = 1 << 10, 1 << 20
 GUARD = 64
 
@@ -28,7 +30,7 @@ def test_a_byte_fills_at_any_alignment(offset, location, request, sdma_queue, ti
     target.array[:] = 0
     sdma_queue.fill(target[offset : offset + 1021], 0x3C).signal(timeline_semaphore, 1).submit()
     timeline_semaphore.wait(1, timeout=10)
-    assert np.flatnonzero(target.array).tolist() == list(range(offset, offset + 1021))
+    assert_equal(np.flatnonzero(target.array), np.arange(offset, offset + 1021))
 
 
 @pytest.mark.parametrize("words", [1, 3, 1024, 1 * MIB + 1, 5 * MIB])
