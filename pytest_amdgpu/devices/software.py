@@ -11,8 +11,8 @@ from pytest_amdgpu.families.models import Model, UnknownModelError, load_model, 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.kernel import EmulatedKernel
 
-DEFAULT_SOFTWARE = "gfx942,gfx1100"
-"""One GPU with 64 lanes per wave and several dies, one with 32 lanes and one die."""
+DEFAULT_SOFTWARE = "gfx90a,gfx942,gfx950,gfx1030,gfx1100,gfx1151,gfx1200,gfx1201"
+"""One GPU of each generation that ROCm supports."""
 
 MAX_GPUS = 64
 """Software GPUs of one machine; a mistyped count must not fill the memory."""
