@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-
 TWO_UNLIKE = "gfx942,gfx1100"
 """One GPU with 64 lanes per wave and several dies, one with 32 lanes and one die."""
 
