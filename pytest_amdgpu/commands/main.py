@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_amdgpu.commands import capture, decode
+from pytest_amdgpu.commands import capture, decode, devices
 from pytest_amdgpu.devices.selection import DeviceSelectionError
 from pytest_amdgpu.families.registry import UnknownFamilyError
 from pytest_amdgpu.kernel.linux import LinuxKernel
@@ -17,6 +17,7 @@ FAILED = 1
 _FAILURES = (
     capture.CaptureError,
     decode.DecodeError,
+    devices.NoDevicesError,
     DeviceSelectionError,
     UnknownFamilyError,
     KernelError,
@@ -30,6 +31,9 @@ def main(arguments: Sequence[str] | None = None, kernel: Kernel | None = None) -
     try:
         if options.command == "capture":
             _capture(options, kernel or LinuxKernel())
+        elif options.command == "devices":
+            for line in devices.lines(kernel or LinuxKernel(), options.lease_directory):
+                print(line)
         else:
             for line in decode.lines(options.file, options.target, options.engine):
                 print(line)
@@ -58,6 +62,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     captured.add_argument("--name", help="what to call the model (default: made from the product's name)")
     captured.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: print it")
+    listed = commands.add_parser(
+        "devices", help="list the GPUs of this machine, what else they are called, and who has leased them"
+    )
+    listed.add_argument(
+        "--lease-directory",
+        type=Path,
+        metavar="DIR",
+        help="as with --amdgpu-lease-directory (default: /run/lock/pytest-amdgpu)",
+    )
     decoded = commands.add_parser("decode", help="print the packets in a dump of a ring or indirect buffer")
     decoded.add_argument("--target", required=True, metavar="gfxNNN", help="the GPU that the packets are for")
     decoded.add_argument("--engine", required=True, choices=decode.ENGINES)

@@ -12,6 +12,7 @@ import fcntl
 import os
 import re
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -35,6 +36,12 @@ class LeaseError(RuntimeError):
 
 class LeaseTimeoutError(RuntimeError):
     """A device stayed in use for too long; the message says by whom and since when."""
+
+
+def default_directory() -> Path:
+    """Where leases are unless told otherwise: a place that all users of a machine share."""
+    lock = Path("/run/lock")
+    return (lock if os.access(lock, os.W_OK) else Path(tempfile.gettempdir())) / "pytest-amdgpu"
 
 
 class LeaseDirectory:

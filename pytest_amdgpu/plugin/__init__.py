@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 import pytest
 
-from pytest_amdgpu.plugin import options, parametrize, report
+from pytest_amdgpu.plugin import leasing, options, parametrize, report
 from pytest_amdgpu.plugin.fixtures import (
     _amdgpu_take_back,
     amdgpu_device,
@@ -70,6 +70,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         parametrize.parametrize_devices(metafunc, metafunc.config.stash[session_key].plan.selected)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Lease the GPUs of the tests; of a run with workers, the controller does it."""
+    if not (session.config.option.collectonly or hasattr(session.config, "workerinput")):
+        leasing.take_leases(session.config, (item.nodeid for item in session.items))
+
+
 # First, because set-up already talks to the kernel.
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -91,6 +97,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End the trace of system calls."""
+    """Give the leases back, and end the trace of system calls."""
+    leasing.release_leases(config)
     if session := config.stash.get(session_key, None):
         session.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import secrets
 
 import pytest
@@ -11,6 +12,9 @@ from pytest_amdgpu.devices.machine import BACKENDS
 from pytest_amdgpu.devices.software import DEFAULT_SOFTWARE
 
 MAX_SEED = (1 << 32) - 1
+LEASE_KINDS = ("exclusive", "shared", "none")
+INFRASTRUCTURE = 10
+"""Exit status of a run that the machine kept from testing anything."""
 
 TARGETS_MARKER = "amdgpu_targets"
 MARKERS = (
@@ -68,6 +72,27 @@ def add_options(parser: pytest.Parser) -> None:
         "Workers of pytest-xdist add their id to its name.",
     )
     group.addoption(
+        "--amdgpu-lease",
+        choices=LEASE_KINDS,
+        default=LEASE_KINDS[0],
+        help="How to lease the GPUs that tests use. exclusive (default): no other run has them meanwhile. "
+        "shared: runs that share them, too, may. none: do not ask who else is there.",
+    )
+    group.addoption(
+        "--amdgpu-lease-timeout",
+        type=_seconds,
+        default=600.0,
+        metavar="SECONDS",
+        help="Wait this long for GPUs that others have leased (default: 600). "
+        f"A run that waits longer tests nothing and exits with {INFRASTRUCTURE}.",
+    )
+    group.addoption(
+        "--amdgpu-lease-directory",
+        metavar="DIR",
+        help="Keep leases in this directory, which all that use the GPUs must share. "
+        "Default: /run/lock/pytest-amdgpu. Software GPUs are leased only if it is given.",
+    )
+    group.addoption(
         "--amdgpu-compiler",
         metavar="PATH",
         help="Compile kernels with this clang, or the one in this directory. "
@@ -79,6 +104,16 @@ def choose_seed(config: pytest.Config) -> int:
     """Return the run's seed: the option's, or a new one."""
     seed: int | None = config.getoption("--amdgpu-seed")
     return secrets.randbelow(MAX_SEED + 1) if seed is None else seed
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 on")
+    return value
 
 
 def _seed(text: str) -> int:
