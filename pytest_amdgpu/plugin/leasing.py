@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_amdgpu.devices.lease_holder import Holder
     from pytest_amdgpu.devices.leases import Lease
 
-_lease_key = pytest.StashKey["Lease"]()
+_lease_key: pytest.StashKey[Lease] = pytest.StashKey()
 
 
 def take_leases(config: pytest.Config, node_ids: Iterable[str]) -> None:
