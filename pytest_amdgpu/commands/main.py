@@ -7,17 +7,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_amdgpu.commands import capture, decode, devices
+from pytest_amdgpu.commands import capture, decode, devices, expectations
 from pytest_amdgpu.devices.selection import DeviceSelectionError
 from pytest_amdgpu.families.registry import UnknownFamilyError
 from pytest_amdgpu.kernel.linux import LinuxKernel
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
+from pytest_amdgpu.results.expectation_file import ExpectationError
 
 FAILED = 1
 _FAILURES = (
     capture.CaptureError,
     decode.DecodeError,
     devices.NoDevicesError,
+    ExpectationError,
     DeviceSelectionError,
     UnknownFamilyError,
     KernelError,
@@ -34,6 +36,10 @@ def main(arguments: Sequence[str] | None = None, kernel: Kernel | None = None) -
         elif options.command == "devices":
             for line in devices.lines(kernel or LinuxKernel(), options.lease_directory):
                 print(line)
+        elif options.command == "expectations":
+            wrong = list(expectations.lint_lines(options.directory, options.tests))
+            print(*wrong, sep="\n", end="\n" if wrong else "")
+            return FAILED if wrong else 0
         else:
             for line in decode.lines(options.file, options.target, options.engine):
                 print(line)
@@ -70,6 +76,16 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="DIR",
         help="as with --amdgpu-lease-directory (default: /run/lock/pytest-amdgpu)",
+    )
+    expected = commands.add_parser("expectations", help="work on the files of --amdgpu-expectations")
+    actions = expected.add_subparsers(dest="action", required=True, metavar="ACTION")
+    linted = actions.add_parser("lint", help="say which lines do nothing, hide too much, or are out of date")
+    linted.add_argument("directory", type=Path, metavar="DIR")
+    linted.add_argument(
+        "--tests",
+        type=Path,
+        metavar="FILE",
+        help="what `pytest --collect-only -q` printed: lines about other tests are wrong, too",
     )
     decoded = commands.add_parser("decode", help="print the packets in a dump of a ring or indirect buffer")
     decoded.add_argument("--target", required=True, metavar="gfxNNN", help="the GPU that the packets are for")

@@ -57,6 +57,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Find the GPUs and choose those that tests run on."""
     session.config.stash[session_key] = start_session(session.config)
+    if session.config.getoption("--amdgpu-expectations"):
+        from pytest_amdgpu.plugin import expected
+
+        expected.register(session.config)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -72,6 +72,12 @@ def add_options(parser: pytest.Parser) -> None:
         "Workers of pytest-xdist add their id to its name.",
     )
     group.addoption(
+        "--amdgpu-expectations",
+        metavar="DIR",
+        help="See results against the files of this directory: what is known to fail or to be flaky, and not "
+        "to be run at all, for all GPUs, a generation, a target or a product.",
+    )
+    group.addoption(
         "--amdgpu-lease",
         choices=LEASE_KINDS,
         default=LEASE_KINDS[0],
