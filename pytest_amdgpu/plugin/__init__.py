@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 import pytest
 
-from pytest_amdgpu.plugin import leasing, options, parametrize, report
+from pytest_amdgpu.plugin import blame, leasing, options, parametrize, report
 from pytest_amdgpu.plugin.fixtures import (
     _amdgpu_take_back,
     amdgpu_device,
@@ -43,7 +43,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register markers, and the hooks of pytest-xdist where it is in use."""
+    """Register markers, and what gathers results and talks to pytest-xdist where it is in use."""
+    if options.wants_verdict(config):
+        from pytest_amdgpu.plugin import gate
+
+        gate.register(config)
     for marker in options.MARKERS:
         config.addinivalue_line("markers", marker)
     if config.pluginmanager.hasplugin("xdist"):
@@ -88,9 +92,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add to a failure what is needed to repeat it."""
     test_report = yield
+    blame.blame_machine(test_report, call)
     report.explain_failure(item, test_report, item.config.stash[session_key])
     return test_report
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_amdgpu.devices.identity import DeviceInfo
+from pytest_amdgpu.plugin.blame import FLAKE_PROPERTY, TIMEOUT_TEXT
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.results.expectation_file import ExpectationError
@@ -21,11 +22,6 @@ from pytest_amdgpu.results.expectations import (
     load_expectations,
 )
 from pytest_amdgpu.results.status import Judgement, Status, judge
-
-FLAKE_PROPERTY = "amdgpu_flake"
-"""Name of the property of a report (and of a JUnit test case) that names the line of a known flake."""
-_TIMEOUT = "from pytest-timeout"
-"""In what pytest-timeout says of a test that took too long."""
 
 
 def register(config: pytest.Config) -> None:
@@ -149,4 +145,4 @@ def _accept(report: pytest.TestReport, reason: str) -> None:
 def _status(report: pytest.TestReport) -> Status:
     if report.passed:
         return Status.PASS
-    return Status.TIMEOUT if _TIMEOUT in report.longreprtext else Status.FAIL
+    return Status.TIMEOUT if TIMEOUT_TEXT in report.longreprtext else Status.FAIL

@@ -19,7 +19,7 @@ INFRASTRUCTURE = 10
 TARGETS_MARKER = "amdgpu_targets"
 MARKERS = (
     f"{TARGETS_MARKER}(*targets): run the test only on devices of these gfx targets, such as 'gfx942'; "
-    "it is skipped, with that reason, where none is selected.",
+    "it is skipped as not applicable where none is selected.",
 )
 
 
@@ -72,6 +72,24 @@ def add_options(parser: pytest.Parser) -> None:
         "Workers of pytest-xdist add their id to its name.",
     )
     group.addoption(
+        "--amdgpu-gate",
+        action="store_true",
+        help="Let the exit status be a verdict: 0 good, 1 regression, 4 usage, 10 infrastructure, 11 "
+        "something that must run did not. Without a GPU, or if every test was skipped, it is never 0; "
+        "software GPUs count only if they are asked for by name.",
+    )
+    group.addoption(
+        "--amdgpu-verdict",
+        metavar="FILE",
+        help="Write the verdict, with a record of each test, as JSON. The file is whole at every moment of "
+        "the run, and says whether the run has come to its end.",
+    )
+    group.addoption(
+        "--amdgpu-must-run",
+        metavar="FILE",
+        help="Be a gate that also demands what this TOML file names: devices, tests and numbers of tests.",
+    )
+    group.addoption(
         "--amdgpu-expectations",
         metavar="DIR",
         help="See results against the files of this directory: what is known to fail or to be flaky, and not "
@@ -104,6 +122,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="Compile kernels with this clang, or the one in this directory. "
         "Default: that of $ROCM_PATH, PATH or ziglang.",
     )
+
+
+def wants_verdict(config: pytest.Config) -> bool:
+    """Whether results are to be judged, and in this process."""
+    options = ("--amdgpu-gate", "--amdgpu-verdict", "--amdgpu-must-run")
+    return any(map(config.getoption, options)) and not hasattr(config, "workerinput")
 
 
 def choose_seed(config: pytest.Config) -> int:

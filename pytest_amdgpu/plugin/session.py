@@ -53,6 +53,10 @@ class DeviceLostError(RuntimeError):
     """An earlier test left the GPU in a state that this process cannot get it out of."""
 
 
+class DeviceGoneError(RuntimeError):
+    """A GPU that was there when the run began is no longer in the topology."""
+
+
 class GpuSession:
     """The plan of a run, and this process's kernel and open devices."""
 
@@ -78,7 +82,7 @@ class GpuSession:
                 device.name = info.id
                 self._open.append(device)
                 return device
-        raise LookupError(f"device {info.id} is gone from the topology")
+        raise DeviceGoneError(f"device {info.id} is gone from the topology")
 
     def close(self, device: Device) -> None:
         """Close a device; errors as from `Device.close`."""
