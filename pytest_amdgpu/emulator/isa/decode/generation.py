@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from pytest_amdgpu.emulator.isa.decode.layouts import Field, Layout
 from pytest_amdgpu.emulator.isa.decode.layouts_gfx9 import GFX90A_LAYOUTS, GFX940_LAYOUTS
 from pytest_amdgpu.emulator.isa.decode.layouts_rdna import GFX10_LAYOUTS, GFX11_LAYOUTS, GFX12_LAYOUTS
+from pytest_amdgpu.emulator.isa.decode.rows import Rows, table_rows
 
 
 @dataclass(frozen=True, eq=False)
 class Generation:
     """One row per generation. Operand codes are those of the 9-bit source field."""
 
-    rows: Callable[[], Mapping[str, str]]
-    """Gives the opcode table, rows of text by layout name; its module is imported when first needed."""
+    table: str
+    """The module of `tables/` with the opcodes."""
     layouts: tuple[Layout, ...]
     wave_sizes: tuple[int, ...]
     """The first is the default."""
@@ -38,27 +37,20 @@ class Generation:
     no_scratch_address: int | None = None
     """The code in SADDR of a scratch instruction that has neither a scalar nor a vector address."""
 
+    def rows(self) -> Rows:
+        """The opcode table; it is imported when first needed."""
+        return table_rows(self.table)
+
     def has_dpp_control(self, control: int) -> bool:
         """Whether dpp_ctrl may have this value."""
         return control < 0x100 or any(first <= control <= last for first, last in self.dpp_controls)
-
-
-def _rows(table: str) -> Callable[[], Mapping[str, str]]:
-    """Gives the rows of a module of `decode.tables`."""
-
-    def rows() -> Mapping[str, str]:
-        module = importlib.import_module(f"pytest_amdgpu.emulator.isa.decode.tables.{table}")
-        found: Mapping[str, str] = module.ROWS
-        return found
-
-    return rows
 
 
 _ROW_SHIFTS = ((0x101, 0x10F), (0x111, 0x11F), (0x121, 0x12F))
 _WAVE_SHIFTS = ((0x130, 0x130), (0x134, 0x134), (0x138, 0x138), (0x13C, 0x13C))
 
 _GFX942 = Generation(
-    rows=_rows("gfx940"),
+    table="gfx940",
     layouts=GFX940_LAYOUTS,
     wave_sizes=(64,),
     m0=124,
@@ -71,7 +63,7 @@ _GFX942 = Generation(
     dpp_controls=(*_ROW_SHIFTS, *_WAVE_SHIFTS, (0x140, 0x143), (0x150, 0x15F)),
 )
 _GFX1100 = Generation(
-    rows=_rows("gfx11"),
+    table="gfx11",
     layouts=GFX11_LAYOUTS,
     wave_sizes=(32, 64),
     m0=125,
@@ -84,12 +76,12 @@ _GFX1100 = Generation(
     dpp_controls=(*_ROW_SHIFTS, (0x140, 0x141), (0x150, 0x16F)),
 )
 GENERATIONS = {
-    "gfx90a": replace(_GFX942, rows=_rows("gfx90a"), layouts=GFX90A_LAYOUTS),
+    "gfx90a": replace(_GFX942, table="gfx90a", layouts=GFX90A_LAYOUTS),
     "gfx942": _GFX942,
-    "gfx950": replace(_GFX942, rows=_rows("gfx950"), vop3_literal=True),
+    "gfx950": replace(_GFX942, table="gfx950", vop3_literal=True),
     "gfx1030": replace(
         _GFX1100,
-        rows=_rows("gfx10"),
+        table="gfx10",
         layouts=GFX10_LAYOUTS,
         m0=124,
         null=125,
@@ -98,8 +90,8 @@ GENERATIONS = {
         wait_counters=(("vmcnt", ((0, 4), (14, 2))), ("expcnt", ((4, 3),)), ("lgkmcnt", ((8, 6),))),
     ),
     "gfx1100": _GFX1100,
-    "gfx1151": replace(_GFX1100, rows=_rows("gfx115"), dpp_scalar_src1=True),
-    "gfx1200": replace(_GFX1100, rows=_rows("gfx12"), layouts=GFX12_LAYOUTS, dpp_scalar_src1=True),
+    "gfx1151": replace(_GFX1100, table="gfx115", dpp_scalar_src1=True),
+    "gfx1200": replace(_GFX1100, table="gfx12", layouts=GFX12_LAYOUTS, dpp_scalar_src1=True),
 }
 SAME_ENCODINGS = {
     **{f"gfx103{stepping}": "gfx1030" for stepping in range(1, 7)},

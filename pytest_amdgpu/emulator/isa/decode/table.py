@@ -81,11 +81,6 @@ class Row:
     """Whether register numbers of this row carry the high-half bit in bit 7."""
 
 
-def parse_rows(text: str) -> dict[int, str]:
-    """Rows by opcode, unparsed."""
-    return {int(line[: line.index(" ")], 16): line for line in text.splitlines() if line}
-
-
 def parse_row(line: str, layout: Layout, generation: Generation, wave_size: int) -> Row:
     """Parse one row of `layout`."""
     _, name, *tokens = line.split()
