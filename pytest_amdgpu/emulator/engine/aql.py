@@ -38,7 +38,8 @@ class AqlQueue(QueueThread):
     def __init__(self, context: QueueContext) -> None:
         super().__init__(context, "AQL", PACKET_BYTES)
         self._shaders = Shaders(self)
-        self._commands = CommandProcessor(self, self._shaders, context.gpu.num_xcc)
+        self.seat = self._shaders.seat()
+        self._commands = CommandProcessor(self, self._shaders, tuple(range(context.gpu.num_xcc)))
         self._descriptor = QueueDescriptor(context)
         self._retired = 0
         self._open: set[int] = set()
@@ -61,6 +62,16 @@ class AqlQueue(QueueThread):
     def free_up_to(self) -> int:
         """Return the first packet that is not complete."""
         return self._retired
+
+    def set_aside(self) -> None:
+        """Save the waves and leave the hardware."""
+        self._shaders.save()
+        super().set_aside()
+
+    def abandon(self) -> None:
+        """Leave the hardware; the waves are lost."""
+        self._shaders.suspend()
+        super().abandon()
 
     def write_rptr(self) -> None:
         """Report packets, 64-bit and never wrapping."""

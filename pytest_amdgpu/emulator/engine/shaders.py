@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from pytest_amdgpu.emulator.engine.hardware_queues import Seat
 from pytest_amdgpu.emulator.engine.queue import EXECUTING, QueueThread
 from pytest_amdgpu.emulator.engine.shader_memory import shader_memory
 
@@ -32,6 +33,9 @@ class Runnable(Protocol):
 
     def run(self, budget: int) -> bool:
         """Run about `budget` basic blocks; True when all waves have ended."""
+
+    def suspend(self) -> None:
+        """Leave the compute units until `run` is called again."""
 
 
 def _start(state: DispatchState) -> Runnable:
@@ -86,6 +90,20 @@ class Shaders:
             self._queue.activity(EXECUTING)
             self.memory.idle()
         return bool(flights)
+
+    def seat(self) -> Seat:
+        """Make the queue's claim to one of the GPU's slots for compute queues."""
+        context = self._queue.context
+        return Seat(context.gpu.hardware_queues, lambda: context.priority)
+
+    def save(self) -> None:
+        """Take the waves off the compute units, because the queue is preempted."""
+        self.suspend()
+
+    def suspend(self) -> None:
+        """Take the waves off the compute units."""
+        for flight in self._flights:
+            flight.runnable.suspend()
 
     def drain(self) -> None:
         """Run until no dispatch is in flight."""

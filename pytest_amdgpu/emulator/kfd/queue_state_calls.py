@@ -17,6 +17,7 @@ from pytest_amdgpu.abi.kfd import (
     SetCuMaskArgs,
 )
 from pytest_amdgpu.emulator import client
+from pytest_amdgpu.emulator.kfd.cu_mask import engine_masks
 from pytest_amdgpu.emulator.kfd.queue import COMPUTE_TYPES, find_queue
 from pytest_amdgpu.emulator.refusal import Refusal
 
@@ -27,7 +28,7 @@ _MAX_CU_MASK_BITS = 1024
 
 
 def set_cu_mask(process: Process, args: SetCuMaskArgs) -> None:
-    """Restrict a queue to compute units. Recorded only: waves of a software GPU run on none in particular."""
+    """Restrict a queue to compute units. A mask that names none is accepted, and the queue's waves hang."""
     if not args.num_cu_mask or args.num_cu_mask % 32:
         raise Refusal(errno.EINVAL, f"{args.num_cu_mask} bits are not a multiple of 32")
     words = min(args.num_cu_mask, _MAX_CU_MASK_BITS) // 32
@@ -40,6 +41,7 @@ def set_cu_mask(process: Process, args: SetCuMaskArgs) -> None:
             if (word ^ word >> 1) & 0x55555555:
                 raise Refusal(errno.EINVAL, f"mask {word:#010x} splits a pair of compute units (WGP)")
     queue.cu_mask = mask
+    queue.engine.set_engine_masks(engine_masks(queue.device.gpu.model, mask))
 
 
 def get_queue_wave_state(process: Process, args: GetQueueWaveStateArgs) -> None:
