@@ -72,6 +72,7 @@ class ComputeUnits:
         self.vgpr_used = np.zeros(self.count, np.int64)
         self.changed = threading.Condition()
         """Guards what is used; notified when places become free."""
+        self._everything = np.ones(self.count, np.bool_)
         self._waiting: dict[Placement, int] = {}
         self._tickets = itertools.count()
         self._enabled: dict[EngineMasks, npt.NDArray[np.bool_]] = {}
@@ -92,7 +93,7 @@ class ComputeUnits:
     def enabled(self, masks: EngineMasks | None) -> npt.NDArray[np.bool_]:
         """Which units the masks let a queue use; all without masks."""
         if masks is None:
-            return np.ones(self.count, np.bool_)
+            return self._everything
         found = self._enabled.get(masks)
         if found is None:
             bit = self.array * _ARRAY_BITS + self.ordinal
@@ -112,7 +113,7 @@ class ComputeUnits:
         Those are waiting dispatches of a higher pipe priority until all their workgroups have been launched,
         and of the same one those that have nothing running, in the order in which they came.
         """
-        kept = np.zeros(self.count, np.bool_)
+        kept = ~self._everything
         own = self._waiting.get(placement)
         for other, ticket in self._waiting.items():
             if other is placement:

@@ -17,9 +17,21 @@ from pytest_amdgpu.emulator.compute_units import ComputeUnits, EngineMasks, Rows
 
 if TYPE_CHECKING:
     from pytest_amdgpu.families.hardware_ids import IdField
+    from pytest_amdgpu.families.registry import Family
 
+_FULL = 1 << 40
+"""A load that no unit has."""
 _COMPUTE_ENGINE = 1
 """ME_ID of the compute micro engine."""
+
+
+def vector_registers(family: Family, rsrc1: int, wave_size: int) -> int:
+    """Return how many vector registers a wave has, by COMPUTE_PGM_RSRC1, with accumulation registers.
+
+    gfx908 has as many of those again, in a file of their own (LLVM, "gfx908 AGPRs").
+    """
+    granule = family.vgpr_granule.get(wave_size, 4)
+    return ((rsrc1 & 63) + 1) * granule * (2 if family.gfx_version == (9, 0, 8) else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +87,12 @@ class Claim:
         """The (first) unit of each workgroup, as a row of `ComputeUnits`."""
         return self._rows * self._placement.step
 
+    @property
+    def xccs(self) -> Rows:
+        """The XCC of each workgroup."""
+        xccs: Rows = self._placement.units.xcc[self.units]
+        return xccs
+
     def register(self, fields: Mapping[str, IdField]) -> npt.NDArray[np.uint32]:
         """Return a hardware register [workgroups, waves] that has the given fields."""
         units, step = self._placement.units, self._placement.step
@@ -114,6 +132,7 @@ class Placement:
         self._vgprs = -(-min(needs.vgpr_bytes, units.vgpr_bytes * self.step) // self.step)
         self._limits = limits
         self._groups = np.zeros(units.count // self.step, np.int64)
+        self._reachable = np.isin(units.xcc, claimant.xccs)
         order = units.deal_order
         if self.step == 2:
             order = order[order % 2 == 0] // 2
@@ -133,7 +152,7 @@ class Placement:
         """Which units the queue may use, of the XCCs that it runs on."""
         units = self.units
         on = units.enabled(self._claimant.masks())
-        return on & np.isin(units.xcc, self._claimant.xccs)
+        return on & self._reachable
 
     def claim(self, first: int, count: int, *, remaining: int) -> Claim | None:
         """Take places for up to `count` workgroups from number `first` on; None if there is none.
@@ -229,6 +248,8 @@ class Placement:
             # Which of the workgroups come to this XCC: the first one, and every len(xccs)-th from there.
             start = (index - first) % len(xccs)
             wanted = -(-max(count - start, 0) // len(xccs))
+            if not wanted:
+                continue
             rows = self._sequence(self._order[xcc], room, load, wanted)
             if len(rows) < wanted:
                 granted = min(granted, start + len(xccs) * len(rows))
@@ -242,14 +263,17 @@ class Placement:
     def _sequence(self, order: Rows, room: Rows, load: Rows, wanted: int) -> Rows:
         """Rows of one XCC in the order in which they get workgroups, at most `wanted`."""
         room, load = room[order], load[order]
+        if wanted == 1 and not self._limits.waves_per_array:
+            best = int(np.argmin(np.where(room > 0, load, _FULL)))
+            return order[best : best + 1] if room[best] > 0 else order[:0]
         rounds = 1
         while rounds < wanted and np.minimum(room, rounds).sum() < wanted:
             rounds *= 2
         times = np.minimum(room, rounds)
         position = np.repeat(np.arange(len(order)), times)
         turn = np.arange(len(position)) - np.repeat(np.cumsum(times) - times, times)
-        best = np.argsort((load[position] + turn) * len(order) + position, kind="stable")
-        rows: Rows = order[position[best]]
+        sequence = np.argsort((load[position] + turn) * len(order) + position, kind="stable")
+        rows: Rows = order[position[sequence]]
         if self._limits.waves_per_array:
             rows = self._within_arrays(rows)
         return rows[:wanted]

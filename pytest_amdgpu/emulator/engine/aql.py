@@ -8,7 +8,7 @@ its own packet.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.abi.kfd_debug import ExceptionCode
@@ -26,6 +26,7 @@ from pytest_amdgpu.packets.layout import Packet, UnknownPacketError
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.engine.context import QueueContext
+    from pytest_amdgpu.emulator.engine.wave_save import SavedWaves
 
 _UNSUPPORTED = ExceptionCode.QUEUE_PACKET_UNSUPPORTED
 _VENDOR_UNSUPPORTED = ExceptionCode.QUEUE_PACKET_VENDOR_UNSUPPORTED
@@ -62,6 +63,10 @@ class AqlQueue(QueueThread):
     def free_up_to(self) -> int:
         """Return the first packet that is not complete."""
         return self._retired
+
+    def saved_waves(self) -> Sequence[SavedWaves]:
+        """Return what the last preemption saved, by XCC."""
+        return self._shaders.saved
 
     def set_aside(self) -> None:
         """Save the waves and leave the hardware."""

@@ -100,6 +100,8 @@ class QueueContext:
     eop_size: int = 0
     ctx_save_address: int = 0
     ctx_save_size: int = 0
+    """Bytes of each XCC's part of the context save area; `ctl_stack_size` of them are the control stack."""
+    ctl_stack_size: int = 0
     priority: int = 7
     active: bool = True
     """False while the percentage or the ring address is 0: doorbells are kept but nothing runs."""

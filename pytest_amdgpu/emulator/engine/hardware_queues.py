@@ -1,9 +1,9 @@
 """The slots that hardware has for compute queues (HQDs), and who has them.
 
-A queue with work needs a slot. Where more queues have work than there are slots, the firmware (HWS, MES) gives
-them the slots in turns: the waves of a queue that must leave are saved, and go on when it comes back. The order
-here: higher priority first, and every quantum of waiting counts like one step of priority, so that none waits
-for ever. How firmware weighs the two is not public.
+A queue with work needs a slot. Where more queues have work than there are slots, the firmware (HWS, MES)
+gives them the slots in turns: the waves of a queue that must leave are saved, and go on when it comes back.
+The order here: higher priority first, and every quantum of waiting counts like one step of priority, so that
+none waits for ever. How firmware weighs the two is not public.
 """
 
 from __future__ import annotations

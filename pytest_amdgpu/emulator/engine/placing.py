@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_amdgpu.emulator.placement import Claimant, Limits, Needs, Placement
+from pytest_amdgpu.emulator.placement import Claimant, Limits, Needs, Placement, vector_registers
 from pytest_amdgpu.packets.registers import compute_registers
 
 if TYPE_CHECKING:
@@ -16,20 +16,9 @@ if TYPE_CHECKING:
     from pytest_amdgpu.emulator.engine.context import QueueContext
     from pytest_amdgpu.emulator.isa.dispatch import Triple
 
-_ACCUMULATION_BESIDE = (9, 0, 8)
-"""gfx908 has as many accumulation registers again, in a file of their own (LLVM, "gfx908 AGPRs")."""
 _LOW, _MEDIUM, _HIGH = range(3)
 _PIPE_PRIORITIES = (_LOW,) * 7 + (_MEDIUM,) * 4 + (_HIGH,) * 5
 """By queue priority 0 to 15 (pipe_priority_map in kfd_mqd_manager.c)."""
-
-
-def vector_registers(context: QueueContext, rsrc1: int, wave_size: int) -> int:
-    """Return how many vector registers a wave has, by COMPUTE_PGM_RSRC1."""
-    family = context.gpu.family
-    units = compute_registers(family.registers).decode("COMPUTE_PGM_RSRC1", rsrc1)["vgprs"] + 1
-    granule = family.vgpr_granule[wave_size if wave_size in family.vgpr_granule else family.wave_size]
-    files = 2 if family.gfx_version == _ACCUMULATION_BESIDE else 1
-    return units * granule * files
 
 
 def placement(
@@ -51,7 +40,7 @@ def placement(
     needs = Needs(
         waves=waves,
         lds_bytes=lds_bytes,
-        vgpr_bytes=waves * wave_size * 4 * vector_registers(context, rsrc1, wave_size),
+        vgpr_bytes=waves * wave_size * 4 * vector_registers(family, rsrc1, wave_size),
         pair=pair,
     )
     claimant = Claimant(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.emulator.engine.command_processor import CommandProcessor
@@ -10,6 +11,7 @@ from pytest_amdgpu.emulator.engine.stream import DwordQueue
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.engine.context import QueueContext
+    from pytest_amdgpu.emulator.engine.wave_save import SavedWaves
 
 
 class Pm4Queue(DwordQueue):
@@ -27,6 +29,10 @@ class Pm4Queue(DwordQueue):
     def advance(self) -> bool:
         """Run shaders while packets wait or there are none."""
         return self._shaders.advance()
+
+    def saved_waves(self) -> Sequence[SavedWaves]:
+        """Return what the last preemption saved, by XCC."""
+        return self._shaders.saved
 
     def set_aside(self) -> None:
         """Save the waves and leave the hardware."""

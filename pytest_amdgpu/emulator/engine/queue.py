@@ -9,7 +9,7 @@ stopped, and `wait_until`, which polls memory as the hardware's polling packets 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.abi.kfd_debug import ExceptionCode
@@ -23,6 +23,7 @@ from pytest_amdgpu.packets.layout import PacketError
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.compute_units import EngineMasks
     from pytest_amdgpu.emulator.engine.context import QueueContext
+    from pytest_amdgpu.emulator.engine.wave_save import SavedWaves
 
 _POLL_FIRST = 50e-6
 _POLL_LONGEST = 2e-3
@@ -136,6 +137,10 @@ class QueueThread(Preemptible, ABC):
             return was_active
 
         self.change(change)
+
+    def saved_waves(self) -> Sequence[SavedWaves]:
+        """Return what the last preemption saved to the context save area, by XCC; nothing without waves."""
+        return ()
 
     # What subclasses use in the queue's thread.
 

@@ -57,7 +57,7 @@ class Chunk:
         self.full_exec = (1 << state.wave_size) - 1
         self.lds_bytes = state.lds_bytes
         # A guard keeps items that begin in one workgroup's LDS from reaching into the next one's.
-        stride = (state.lds_bytes + 15) // 8 * 8
+        stride = self._lds_stride = (state.lds_bytes + 15) // 8 * 8
         self.lds = Store(np.full(max(count * stride, 8) // 4, UNDEFINED, np.uint32).view(np.uint8))
         self.scratch_lane_bytes = state.scratch_wave_bytes // state.wave_size
         self._program = program
@@ -155,6 +155,22 @@ class Chunk:
         fields = hardware_ids(self.state.family)
         values = self.claim.register({name: f for name, f in fields.items() if f.register == number})
         return values[self._workgroup[g.waves], self._index[g.waves] % values.shape[1]][:, None]
+
+    def xccs(self) -> list[int]:
+        """The XCC of each workgroup."""
+        if self.claim is None:
+            return [0] * self.count
+        found: list[int] = self.claim.xccs.tolist()
+        return found
+
+    def position(self, wave: int) -> tuple[int, int]:
+        """Workgroup of a wave, from 0 in the chunk, and position in it."""
+        return int(self._workgroup[wave]), int(self._index[wave])
+
+    def lds_of(self, workgroup: int) -> bytes:
+        """The LDS of a workgroup."""
+        start = workgroup * self._lds_stride
+        return self.lds.data[start : start + self.lds_bytes].tobytes()
 
     def leave(self, *, ended_only: bool = False) -> None:
         """Give up the places of all workgroups, or of those that have ended."""

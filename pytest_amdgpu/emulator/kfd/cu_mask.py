@@ -1,8 +1,8 @@
 """From the mask of SET_CU_MASK to the masks of shader engines in a queue's descriptor.
 
-As mqd_symmetrically_map_cu_mask in kfd_mqd_manager.c does it: the bits are dealt over XCCs first, then engines,
-then arrays, then units (pairs of units from gfx10 on). Bits beyond the number of units count for nothing, and
-units that the mask is too short for are off.
+As mqd_symmetrically_map_cu_mask in kfd_mqd_manager.c does it: the bits are dealt over XCCs first, then
+engines, then arrays, then units (pairs of units from gfx10 on). Bits beyond the number of units count for
+nothing, and units that the mask is too short for are off.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ _UNITS_PER_ARRAY = 16
 def engine_masks(model: Model, mask: Sequence[int]) -> EngineMasks:
     """Map a mask of 32-bit words to masks by XCC and engine."""
     bits = sum(word << 32 * index for index, word in enumerate(mask))
-    count = min(
-        32 * len(mask), sum(unit.bit_count() for xcc in model.cu_bitmaps for se in xcc for unit in se)
-    )
+    arrays = [array for engines in model.cu_bitmaps for engine in engines for array in engine]
+    count = min(32 * len(mask), sum(array.bit_count() for array in arrays))
     return tuple(_masks_of_xcc(model, bits, count, xcc) for xcc in range(len(model.cu_bitmaps)))
 
 

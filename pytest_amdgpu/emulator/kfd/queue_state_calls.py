@@ -47,8 +47,8 @@ def set_cu_mask(process: Process, args: SetCuMaskArgs) -> None:
 def get_queue_wave_state(process: Process, args: GetQueueWaveStateArgs) -> None:
     """Tell how much of a preempted queue's waves was saved, and write that to the start of each XCC's area.
 
-    Software GPUs keep waves of a preempted queue to themselves and save none to the context save area, so
-    the stack is empty: it grows downwards from `ctl_stack_size`.
+    The sizes that are returned are those of the first XCC (get_wave_state_v9_4_3). On gfx9 the kernel has the
+    control stack and copies it, from gfx10 on it is in the area already.
     """
     queue = find_queue(process, args.queue_id, errno.EFAULT)
     context = queue.context
@@ -56,11 +56,21 @@ def get_queue_wave_state(process: Process, args: GetQueueWaveStateArgs) -> None:
         raise Refusal(errno.EINVAL, f"queue {queue.id} is of type {context.queue_type.name}, not compute")
     if queue.active:
         raise Refusal(errno.EINVAL, f"queue {queue.id} is active: deactivate it with UPDATE_QUEUE first")
-    top = queue.device.gpu.queue_sizes.ctl_stack_size
-    header = bytes(ContextSaveWaveState(control_stack_offset=top, wave_state_offset=top))
-    for xcc in range(queue.device.gpu.num_xcc):
-        client.write(args.ctl_stack_address + xcc * context.ctx_save_size, header)
-    args.ctl_stack_used_size = args.save_area_used_size = 0
+    top = context.ctl_stack_size
+    saved = queue.engine.saved_waves()
+    for xcc, waves in enumerate(saved):
+        area = args.ctl_stack_address + xcc * context.ctx_save_size
+        header = ContextSaveWaveState(
+            control_stack_offset=top - waves.control_stack,
+            control_stack_size=waves.control_stack,
+            wave_state_offset=top + waves.wave_state,
+            wave_state_size=waves.wave_state,
+        )
+        client.write(area, bytes(header))
+        if queue.device.gpu.family.gfx_version[0] < 10:
+            client.write(area + top - waves.control_stack, bytes(waves.control_stack))
+    args.ctl_stack_used_size = saved[0].control_stack
+    args.save_area_used_size = saved[0].wave_state
 
 
 def alloc_queue_gws(process: Process, args: AllocQueueGwsArgs) -> None:

@@ -233,6 +233,7 @@ class FakeShader:
     work: Callable[[object], None] = lambda state: None
     budgets: list[int] = field(default_factory=list)
     suspensions: int = 0
+    chunks: tuple[()] = ()
 
     def suspend(self) -> None:
         self.suspensions += 1

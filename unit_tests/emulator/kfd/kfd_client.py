@@ -13,6 +13,7 @@ from pytest_amdgpu.abi import kfd
 from pytest_amdgpu.abi.kfd import KFD_IOCTLS, AllocFlag, KfdIoctl, QueueType
 from pytest_amdgpu.emulator.compute_units import EngineMasks
 from pytest_amdgpu.emulator.engine.context import QueueContext
+from pytest_amdgpu.emulator.engine.wave_save import SavedWaves
 from pytest_amdgpu.emulator.gpu import SoftwareGpu
 from pytest_amdgpu.emulator.kernel import EmulatedKernel
 from pytest_amdgpu.emulator.process import Process
@@ -48,6 +49,9 @@ class StubEngine:
 
     def set_engine_masks(self, masks: EngineMasks) -> None:
         self.calls.append(("masks", masks))
+
+    def saved_waves(self) -> tuple[SavedWaves, ...]:
+        return (SavedWaves(),) * self.context.gpu.num_xcc
 
     def stop(self) -> None:
         self.calls.append("stop")
