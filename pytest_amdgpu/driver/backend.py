@@ -16,6 +16,8 @@ from pytest_amdgpu.driver.topology import GpuNode
 from pytest_amdgpu.kernel.protocol import Kernel
 
 PAGE = 4096
+NORMAL_PRIORITY = 7
+"""Of KFD's priorities 0 to 15, that of HSA's normal queues."""
 
 
 class Location(enum.Enum):
@@ -87,7 +89,7 @@ class QueueRequest:
     control_stack_size: int = 0
     engine: int | None = None
     xcc: int = 0
-    priority: int = 7
+    priority: int = NORMAL_PRIORITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,20 @@ class Backend(Protocol):
 
     def create_queue(self, request: QueueRequest) -> HardwareQueue:
         """Start a queue."""
+
+    def update_queue(
+        self, queue: HardwareQueue, request: QueueRequest, *, priority: int, percentage: int
+    ) -> None:
+        """Give a queue another priority (0 to 15), or take it off the hardware with a `percentage` of 0.
+
+        `request` is what the queue was made from.
+        """
+
+    def set_cu_mask(self, queue: HardwareQueue, words: Sequence[int]) -> None:
+        """Restrict a compute queue to the compute units of a mask, in words of 32 bits."""
+
+    def save_wave_state(self, queue: HardwareQueue, area: int) -> None:
+        """Have the header of each XCC at the context save area `area` say what a paused queue saved."""
 
     def destroy_queue(self, queue: HardwareQueue) -> None:
         """Stop a queue, whatever it was doing."""

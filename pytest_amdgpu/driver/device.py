@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from pytest_amdgpu.driver.backend import PAGE, Backend, Location, MemoryRequest
+from pytest_amdgpu.driver.backend import NORMAL_PRIORITY, PAGE, Backend, Location, MemoryRequest
 from pytest_amdgpu.driver.buffer import Buffer
 from pytest_amdgpu.driver.errors import AllocationError, DeviceClosedError
 from pytest_amdgpu.driver.queue import Queue
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.backend import QueueKind
     from pytest_amdgpu.driver.compute_queue import ComputeQueue
     from pytest_amdgpu.driver.program import Program
+    from pytest_amdgpu.driver.scheduling import CuMask
     from pytest_amdgpu.driver.sdma_queue import SdmaQueue
     from pytest_amdgpu.families.registry import Family
     from pytest_amdgpu.kernel.protocol import Kernel
@@ -118,25 +119,37 @@ class Device:
             undo.pop_all()
         return Buffer(self.backend, allocation, size, self.tracker)
 
-    def sdma_queue(self, ring_size: int | None = None, *, engine: int | None = None) -> SdmaQueue:
+    def sdma_queue(
+        self,
+        ring_size: int | None = None,
+        *,
+        engine: int | None = None,
+        priority: int | str = NORMAL_PRIORITY,
+    ) -> SdmaQueue:
         """Create a queue of an SDMA engine (by default one that the kernel chooses)."""
         from pytest_amdgpu.driver.sdma_queue import DEFAULT_RING_SIZE, SdmaQueue
 
         self._check_open()
-        return SdmaQueue(self, ring_size or DEFAULT_RING_SIZE, engine=engine)
+        return SdmaQueue(self, ring_size or DEFAULT_RING_SIZE, engine=engine, priority=priority)
 
     def compute_queue(
-        self, kind: QueueKind | str | None = None, ring_size: int | None = None
+        self,
+        kind: QueueKind | str | None = None,
+        ring_size: int | None = None,
+        *,
+        priority: int | str = NORMAL_PRIORITY,
+        cu_mask: CuMask | None = None,
     ) -> ComputeQueue:
         """Create a compute queue of kind `aql` or `pm4`.
 
         The default is AQL on a GPU with several XCCs, all of which it uses, and PM4 elsewhere. A PM4 queue
-        on a GPU with several XCCs uses the first of them.
+        on a GPU with several XCCs uses the first of them. `priority` is 0 to 15, or `low`, `normal` or
+        `high`; `cu_mask` names the compute units that waves may run on (`ComputeQueue.set_cu_mask`).
         """
         from pytest_amdgpu.driver.compute_queue import compute_queue
 
         self._check_open()
-        return compute_queue(self, kind, ring_size)
+        return compute_queue(self, kind, ring_size, priority=priority, cu_mask=cu_mask)
 
     def load(self, code_object: bytes | str | Path) -> Program:
         """Load a code object, given as its bytes or its file; raises `CodeObjectError`."""

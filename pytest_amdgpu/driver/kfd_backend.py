@@ -17,11 +17,14 @@ from pytest_amdgpu.abi.kfd import (
     FreeMemoryOfGpuArgs,
     GetAvailableMemoryArgs,
     GetClockCountersArgs,
+    GetQueueWaveStateArgs,
     KfdIoctl,
     MmioRemap,
     QueueType,
+    SetCuMaskArgs,
     SetEventArgs,
     SetXnackModeArgs,
+    UpdateQueueArgs,
 )
 from pytest_amdgpu.driver.backend import (
     PAGE,
@@ -125,6 +128,32 @@ class KfdBackend:
             self._process.ioctl(KfdIoctl.DESTROY_QUEUE, DestroyQueueArgs(queue_id=queue_id))
             raise
         return HardwareQueue(queue_id, self._doorbells + (offset & (DOORBELL_SLICE - 1)))
+
+    def update_queue(
+        self, queue: HardwareQueue, request: QueueRequest, *, priority: int, percentage: int
+    ) -> None:
+        """Give a queue another priority, or take it off the hardware with a `percentage` of 0."""
+        arguments = UpdateQueueArgs(
+            ring_base_address=request.ring.address,
+            queue_id=queue.queue_id,
+            ring_size=request.ring.size,
+            queue_percentage=percentage | request.xcc << 8,
+            queue_priority=priority,
+        )
+        self._process.ioctl(KfdIoctl.UPDATE_QUEUE, arguments)
+
+    def set_cu_mask(self, queue: HardwareQueue, words: Sequence[int]) -> None:
+        """Restrict a compute queue to the compute units of a mask, in words of 32 bits."""
+        mask = (ctypes.c_uint32 * len(words))(*words)
+        arguments = SetCuMaskArgs(
+            queue_id=queue.queue_id, num_cu_mask=32 * len(words), cu_mask_ptr=ctypes.addressof(mask)
+        )
+        self._process.ioctl(KfdIoctl.SET_CU_MASK, arguments)
+
+    def save_wave_state(self, queue: HardwareQueue, area: int) -> None:
+        """Have the header of each XCC at the context save area say what a paused queue saved."""
+        arguments = GetQueueWaveStateArgs(queue_id=queue.queue_id, ctl_stack_address=area)
+        self._process.ioctl(KfdIoctl.GET_QUEUE_WAVE_STATE, arguments)
 
     def destroy_queue(self, queue: HardwareQueue) -> None:
         """Stop a queue, whatever it was doing.

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from pytest_amdgpu.driver import queue_memory
 from pytest_amdgpu.driver.arena import Arena
-from pytest_amdgpu.driver.backend import PAGE, Location, MemoryRequest, QueueKind
+from pytest_amdgpu.driver.backend import NORMAL_PRIORITY, PAGE, Location, MemoryRequest, QueueKind
 from pytest_amdgpu.driver.buffer import Buffer
 from pytest_amdgpu.driver.commands import Commands, resolve
 from pytest_amdgpu.driver.errors import CommandError, QueueClosedError
 from pytest_amdgpu.driver.recording import Recording
 from pytest_amdgpu.driver.resources import creation_site
 from pytest_amdgpu.driver.ring import Ring, SpaceWait
+from pytest_amdgpu.driver.scheduling import Schedulable, priority_number
 from pytest_amdgpu.packets.layout import Packet, PacketError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ C = TypeVar("C", bound=Commands)
 """The chain of commands that a kind of queue takes."""
 
 
-class Queue(Generic[C]):
+class Queue(Generic[C], Schedulable):
     """A user-mode queue of one engine. One thread at a time may submit to it.
 
     Commands given to a queue gather in one open chain until `submit`, whether they are written as one
@@ -40,8 +41,16 @@ class Queue(Generic[C]):
     """Bytes that the read and write pointer count by one."""
     DOORBELL_BIAS = 0
 
-    def __init__(self, device: Device, ring_size: int, *, engine: int | None = None) -> None:
+    def __init__(
+        self,
+        device: Device,
+        ring_size: int,
+        *,
+        engine: int | None = None,
+        priority: int | str = NORMAL_PRIORITY,
+    ) -> None:
         """Create the hardware queue; whatever fails, nothing is left behind."""
+        self._priority, self._paused = priority_number(priority), False
         self.device = device
         self.site = creation_site()
         self.name = f"{self.kind.value} queue {device.next_queue_number()}"
@@ -59,7 +68,9 @@ class Queue(Generic[C]):
             self._progress = device.semaphores.create(0, None)
             self._progress.label = f"end of work of {self.name}"
             undo.callback(self._progress.free)
-            memory = queue_memory.create(device.backend, self.kind, ring_size, self.name, engine=engine)
+            memory = queue_memory.create(
+                device.backend, self.kind, ring_size, self.name, engine=engine, priority=self._priority
+            )
             undo.callback(memory.close)
             self.queue_id = memory.hardware.queue_id
             self.address = memory.pointers.address
@@ -144,6 +155,8 @@ class Queue(Generic[C]):
         self.device.raise_fault()
         if self._submissions == self._idle_submissions:
             return
+        if self._paused:
+            raise CommandError(f"{self.describe()} is paused and has work: resume() it before wait_idle()")
         mark = self.mark()
         done = self._submissions
         self._progress.wait(mark, timeout)

@@ -67,6 +67,31 @@ class GpuNode:
         return self.properties.get("num_xcc", 0) or 1
 
     @property
+    def compute_units(self) -> int:
+        """Compute units of all XCCs."""
+        return self.properties["simd_count"] // self.properties["simd_per_cu"]
+
+    @property
+    def shader_engines(self) -> int:
+        """Shader engines of each XCC (the kernel prints the arrays of all XCCs)."""
+        return self.properties["array_count"] // self.num_xcc // self.arrays_per_engine
+
+    @property
+    def arrays_per_engine(self) -> int:
+        """Shader arrays of each engine."""
+        return self.properties["simd_arrays_per_engine"]
+
+    @property
+    def waves_per_unit(self) -> int:
+        """Waves that a compute unit holds at most."""
+        return self.properties["simd_per_cu"] * self.properties["max_waves_per_simd"]
+
+    @property
+    def hardware_queues(self) -> int:
+        """Compute queues that the hardware serves at once; the scheduler gives more of them turns."""
+        return self.properties["num_cp_queues"]
+
+    @property
     def vram_bytes(self) -> int:
         """Size of all VRAM banks."""
         return sum(

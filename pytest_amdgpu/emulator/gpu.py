@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.abi.kfd import QueueType
+from pytest_amdgpu.emulator.compute_units import ComputeUnits
+from pytest_amdgpu.emulator.engine.hardware_queues import HardwareQueues
 from pytest_amdgpu.emulator.links import NodeLinks, has_large_bar, hive_ids, machine_links
 from pytest_amdgpu.emulator.refusal import Refusal
 from pytest_amdgpu.emulator.smi import SmiEvents
@@ -81,6 +83,8 @@ class SoftwareGpu:
         self.queue_sizes: QueueSizes = queue_sizes(self.properties)
         self.vram_size = sum(bank["size_in_bytes"] for bank in model.mem_banks)
         self.large_bar = has_large_bar(model)
+        self.units = ComputeUnits.of(model)
+        self.hardware_queues = HardwareQueues(self.properties["num_cp_queues"])
         self.vram_used = 0
         self.queue_count = 0
         self.vram_losses = 0

@@ -67,6 +67,8 @@ class FakeKernel:
         self.objects: dict[int, FakeObject] = {}
         self.events: dict[int, FakeEvent] = {}
         self.queues: dict[int, kfd.CreateQueueArgs] = {}
+        self.cu_masks: dict[int, list[int]] = {}
+        self.saved_waves: list[tuple[int, int]] = []
         self.events_page = 0
         self.doorbells: list[tuple[int, int]] = []
         self.lie_about_mapping = False
@@ -303,6 +305,24 @@ class FakeKernel:
         argument.doorbell_offset = 3 << 62 | argument.gpu_id << 46 | 8 * queue_id
         self.on_create_queue()
         self.queues[queue_id] = type(argument).from_buffer_copy(argument)
+
+    def _update_queue(self, argument: kfd.UpdateQueueArgs) -> None:
+        queue = self.queues[argument.queue_id]
+        for name in ("ring_base_address", "ring_size", "queue_percentage", "queue_priority"):
+            setattr(queue, name, getattr(argument, name))
+
+    def _set_cu_mask(self, argument: kfd.SetCuMaskArgs) -> None:
+        words = (ctypes.c_uint32 * (argument.num_cu_mask // 32)).from_address(argument.cu_mask_ptr)
+        self.cu_masks[argument.queue_id] = list(words)
+
+    def _get_queue_wave_state(self, argument: kfd.GetQueueWaveStateArgs) -> None:
+        queue = self.queues[argument.queue_id]
+        assert queue.queue_percentage & 0xFF == 0
+        for xcc, (stack, state) in enumerate(self.saved_waves):
+            header = kfd.ContextSaveWaveState.from_address(
+                argument.ctl_stack_address + xcc * queue.ctx_save_restore_size
+            )
+            header.control_stack_size, header.wave_state_size = stack, state
 
     def _destroy_queue(self, argument: kfd.DestroyQueueArgs) -> None:
         del self.queues[argument.queue_id]

@@ -39,15 +39,15 @@ _RANGE = 1 << 64
 
 
 class CommandProcessor(Interpreter):
-    """Executes PM4. `num_xcc` command processors read the same packets."""
+    """Executes PM4. The command processors of `xccs` read the same packets."""
 
-    def __init__(self, queue: QueueThread, shaders: Shaders, num_xcc: int) -> None:
+    def __init__(self, queue: QueueThread, shaders: Shaders, xccs: tuple[int, ...]) -> None:
         family = queue.context.gpu.family
         super().__init__(queue, pm4_packets(family.pm4))
         self.command_memory = CommandMemory(queue.memory, shaders.memory)
         self._shaders = shaders
-        self._num_xcc = num_xcc
-        self._everyone = (1 << num_xcc) - 1
+        self._xccs = xccs
+        self._everyone = (1 << len(xccs)) - 1
         self._mask = self._everyone
         self._masked = 0
         self._atomic_return = 0
@@ -103,7 +103,7 @@ class CommandProcessor(Interpreter):
     def _dispatch(self, dims: tuple[int, int, int], initiator: int) -> None:
         if self._mask != self._everyone:
             raise BadPacketError("a dispatch on some of the XCCs is not emulated")
-        state = pm4_state(self.context, self._registers, dims, initiator, self._num_xcc)
+        state = pm4_state(self.context, self._registers, dims, initiator, self._xccs)
         if 0 not in state.workgroups:
             self._shaders.launch(state, f"kernel {state.entry:#x} of {dims}")
 

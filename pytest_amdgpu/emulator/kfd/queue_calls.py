@@ -97,6 +97,7 @@ def create_queue(process: Process, args: CreateQueueArgs) -> None:
         context.eop_address, context.eop_size = args.eop_buffer_address, args.eop_buffer_size
         context.ctx_save_address = args.ctx_save_restore_address
         context.ctx_save_size = args.ctx_save_restore_size
+        context.ctl_stack_size = args.ctl_stack_size
     queue = Queue(device, context)
     queue.shared_save_area = shared
     if queue_type in COMPUTE_TYPES:

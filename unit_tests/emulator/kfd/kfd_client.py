@@ -11,7 +11,9 @@ import pytest
 
 from pytest_amdgpu.abi import kfd
 from pytest_amdgpu.abi.kfd import KFD_IOCTLS, AllocFlag, KfdIoctl, QueueType
+from pytest_amdgpu.emulator.compute_units import EngineMasks
 from pytest_amdgpu.emulator.engine.context import QueueContext
+from pytest_amdgpu.emulator.engine.wave_save import SavedWaves
 from pytest_amdgpu.emulator.gpu import SoftwareGpu
 from pytest_amdgpu.emulator.kernel import EmulatedKernel
 from pytest_amdgpu.emulator.process import Process
@@ -44,6 +46,12 @@ class StubEngine:
 
     def update(self, ring_address: int, ring_size: int, *, priority: int = 7, active: bool = True) -> None:
         self.calls.append(("update", ring_address, ring_size, priority, active))
+
+    def set_engine_masks(self, masks: EngineMasks) -> None:
+        self.calls.append(("masks", masks))
+
+    def saved_waves(self) -> tuple[SavedWaves, ...]:
+        return (SavedWaves(),) * self.context.gpu.num_xcc
 
     def stop(self) -> None:
         self.calls.append("stop")
