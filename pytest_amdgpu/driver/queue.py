@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from pytest_amdgpu.driver import queue_memory
@@ -114,6 +115,7 @@ class Queue(Generic[C]):
         Blocks while the ring is full, at most `full_timeout` seconds (`WaitTimeoutError`).
         """
         self.check_open()
+        self.device.refuse_lost(self.name)
         if commands.payload:
             self._place_payload(commands)
         ring = self.ring
@@ -127,6 +129,7 @@ class Queue(Generic[C]):
     def execute_recording(self, recording: Recording) -> None:
         """Put a recording's invocation into the ring; `Recording.submit` calls this."""
         self.check_open()
+        self.device.refuse_lost(self.name)
         self._put(recording.invocation)
         self._note(recording.signals)
 
@@ -141,7 +144,7 @@ class Queue(Generic[C]):
         """
         self.check_open()
         self._refuse_forgotten_commands()
-        self.device.raise_fault()
+        self.device.raise_fault([self.name])
         if self._submissions == self._idle_submissions:
             return
         mark = self.mark()
@@ -262,7 +265,7 @@ class Queue(Generic[C]):
         self._submissions += 1
 
     def _wait_for_space(self) -> SpaceWait:
-        return SpaceWait(self.full_timeout, self.device.raise_fault, self.state)
+        return SpaceWait(self.full_timeout, partial(self.device.raise_fault, [self.name]), self.state)
 
     def _note(self, signals: list[tuple[TimelineSemaphore, int]]) -> None:
         for semaphore, value in signals:
