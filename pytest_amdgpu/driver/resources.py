@@ -90,7 +90,10 @@ class Tracker:
             self._given_back.append(extent)
 
     def describe_address(self, address: int) -> str:
-        """Say what lies at or nearest to an address of the GPU, also of what was given back; "" if nothing."""
+        """Say what is at, or nearest to, an address of the GPU; what was given back counts, too.
+
+        "" if there is nothing within 16 MiB.
+        """
         here = [extent for resource in self._out.values() if (extent := _extent(resource)) is not None]
         near = [
             _Near(extent.distance(address), freed, extent)

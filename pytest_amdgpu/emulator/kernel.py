@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pytest_amdgpu.emulator import host
 from pytest_amdgpu.emulator.arena import Arena
+from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.emulator.behaviour import behaviour as known_behaviour
 from pytest_amdgpu.emulator.client_maps import ClientMap, ClientMaps
 from pytest_amdgpu.emulator.doorbells import Doorbells
@@ -54,7 +55,11 @@ class EmulatedKernel:
     name = "software"
 
     def __init__(
-        self, models: Sequence[Model], *, host_memory: int | None = None, behaviour: str = "6.12"
+        self,
+        models: Sequence[Model],
+        *,
+        host_memory: int | None = None,
+        behaviour: str = DEFAULT_BEHAVIOUR,
     ) -> None:
         self.log: list[str] = []
         self.gpus = make_gpus(models)
