@@ -81,10 +81,12 @@ class SoftwareGpu:
         self.queue_sizes: QueueSizes = queue_sizes(self.properties)
         self.vram_size = sum(bank["size_in_bytes"] for bank in model.mem_banks)
         self.large_bar = has_large_bar(model)
-        self.vram_used = 0
+        self.vram_used: int = 0
         self.queue_count = 0
-        self.vram_losses = 0
+        self.vram_losses: int = 0
         """Resets that cleared VRAM."""
+        self.scheduler_hangs = False
+        """Whether HWS or MES answers no more, until a reset."""
         self.smi = SmiEvents(self)
         self.last_fault: AmdgpuInfoGpuvmFault | None = None
         self.mmap_objects: dict[int, BufferObject] = {}

@@ -186,9 +186,7 @@ def test_an_error_of_a_queue_leaves_the_process_as_it_is(run: Run, pytester: pyt
 def test_an_unknown_kernel_is_refused_with_the_known_ones(run: Run, pytester: pytest.Pytester) -> None:
     result = run("--amdgpu-software-kernel=5.4")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(
-        ["*--amdgpu-software-kernel: invalid choice: '5.4' (choose from *6.12*newest*"]
-    )
+    result.stderr.fnmatch_lines(["*--amdgpu-software-kernel: invalid choice: '5.4'*6.12*newest*"])
 
 
 def test_a_failure_on_another_kernel_is_repeated_on_it(run: Run, pytester: pytest.Pytester) -> None:
