@@ -11,6 +11,7 @@ from pytest_amdgpu.devices.identity import DeviceInfo, hardware_devices, softwar
 from pytest_amdgpu.devices.renewal import continue_in_child
 from pytest_amdgpu.devices.software import parse_software, software_kernel, software_model
 from pytest_amdgpu.driver.topology import discover
+from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.kernel.linux import LinuxKernel
 from pytest_amdgpu.kernel.protocol import Kernel
 
@@ -26,6 +27,7 @@ class Machine:
     """The GPUs of a run.
 
     `software` names the model of each software GPU or the file that it is from; it is empty on hardware.
+    `software_kernel` is the kernel that software GPUs have, as in `EmulatedKernel`.
     """
 
     backend: str
@@ -33,6 +35,7 @@ class Machine:
     devices: tuple[DeviceInfo, ...]
     software: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    software_kernel: str = DEFAULT_BEHAVIOUR
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for another process."""
@@ -47,13 +50,14 @@ class Machine:
             devices=tuple(DeviceInfo.from_json(device) for device in values["devices"]),
             software=tuple(values["software"]),
             notes=tuple(values["notes"]),
+            software_kernel=values["software_kernel"],
         )
 
     def connect(self) -> Connection:
         """Return this process's way to the GPUs; each process needs its own."""
         if not self.software:
             return Connection(LinuxKernel(), [], continue_in_child, needs_fork=True)
-        kernel = software_kernel(self.software)
+        kernel = software_kernel(self.software, self.software_kernel)
         return Connection(kernel, kernel.log, kernel.shutdown, needs_fork=False)
 
 
@@ -76,6 +80,7 @@ def find_machine(
     software: str | None,
     examine: Callable[[], HardwareReport] = lambda: examine_hardware(LinuxKernel()),
     model_files: Sequence[str] = (),
+    behaviour: str = DEFAULT_BEHAVIOUR,
 ) -> Machine:
     """Decide for hardware or software GPUs, and list them.
 
@@ -87,7 +92,7 @@ def find_machine(
     # Parsed in any case: a wrong option is an error also where it is not needed.
     models = parse_software(software, model_files)
     if backend == "software":
-        return _software_machine(models, "asked for")
+        return _software_machine(models, "asked for", behaviour)
     report = examine()
     notes = tuple(str(obstacle) for obstacle in report.obstacles)
     if report.nodes:
@@ -96,12 +101,12 @@ def find_machine(
         return Machine("hardware", reason, devices, notes=notes)
     if backend == "hardware":
         raise NoUsableGpuError("; ".join(notes))
-    return _software_machine(models, f"no usable hardware, {'; '.join(notes)}")
+    return _software_machine(models, f"no usable hardware, {'; '.join(notes)}", behaviour)
 
 
-def _software_machine(models: list[str], reason: str) -> Machine:
-    kernel = software_kernel(models)
+def _software_machine(models: list[str], reason: str, behaviour: str) -> Machine:
+    kernel = software_kernel(models, behaviour)
     products = [software_model(reference).marketing_name for reference in models]
     devices = tuple(software_devices(discover(kernel), products))
     kernel.shutdown()
-    return Machine("software", reason, devices, software=tuple(models))
+    return Machine("software", reason, devices, software=tuple(models), software_kernel=behaviour)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.families.models import Model, UnknownModelError, load_model, model
 
 if TYPE_CHECKING:
@@ -59,9 +60,9 @@ def software_model(reference: str) -> Model:
     return load_model(Path(reference)) if Path(reference).is_absolute() else model(reference)
 
 
-def software_kernel(references: Sequence[str]) -> EmulatedKernel:
-    """Return a kernel with one software GPU per model."""
+def software_kernel(references: Sequence[str], behaviour: str = DEFAULT_BEHAVIOUR) -> EmulatedKernel:
+    """Return a kernel with one software GPU per model; `behaviour` as in `EmulatedKernel`."""
     from pytest_amdgpu.emulator.kernel import EmulatedKernel
 
     models = {reference: software_model(reference) for reference in references}
-    return EmulatedKernel([models[reference] for reference in references])
+    return EmulatedKernel([models[reference] for reference in references], behaviour=behaviour)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pytest_amdgpu.driver.errors import GpuFaultError
+from pytest_amdgpu.driver.errors import FAULT_ERRORS, GpuFaultError
 from pytest_amdgpu.driver.topology import GpuNode
 from pytest_amdgpu.kernel.protocol import Kernel
 
@@ -110,15 +110,23 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that the GPU or the kernel reported; `kind` as in `GpuFaultError`."""
+    """Something that the GPU or the kernel reported; the members are those of `GpuFaultError`."""
 
     kind: str
     text: str
     address: int | None = None
+    memory_lost: bool = False
+    queue: str | None = None
 
-    def error(self) -> GpuFaultError:
-        """The exception that tells a test."""
-        return GpuFaultError(self.text, self.kind, self.address)
+    def stops(self, queue: str) -> bool:
+        """Whether it has stopped a queue for good."""
+        return self.queue in (None, queue)
+
+    def error(self, more: str = "") -> GpuFaultError:
+        """The exception that tells a test; `more` is what the driver knows besides."""
+        return FAULT_ERRORS[self.kind](
+            self.text + more, self.kind, self.address, memory_lost=self.memory_lost, queue=self.queue
+        )
 
 
 class Backend(Protocol):

@@ -60,6 +60,11 @@ class Buffer:
         return self._address
 
     @property
+    def extent(self) -> tuple[int, int]:
+        """First address and the one behind the last, also after `free`."""
+        return self._address, self._address + self.size
+
+    @property
     def allocation(self) -> Allocation:
         """What the backend gave."""
         if self._allocation is None:

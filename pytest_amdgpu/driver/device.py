@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from pytest_amdgpu.driver.backend import NORMAL_PRIORITY, PAGE, Backend, Location, MemoryRequest
+from pytest_amdgpu.driver.backend import NORMAL_PRIORITY, PAGE, Backend, Fault, Location, MemoryRequest
 from pytest_amdgpu.driver.buffer import Buffer
-from pytest_amdgpu.driver.errors import AllocationError, DeviceClosedError
+from pytest_amdgpu.driver.errors import AllocationError, DeviceClosedError, QueueLostError
 from pytest_amdgpu.driver.queue import Queue
 from pytest_amdgpu.driver.resources import Leak, Resource, Tracker, attempt
 from pytest_amdgpu.driver.semaphore import SemaphorePool, TimelineSemaphore
@@ -21,7 +21,7 @@ from pytest_amdgpu.driver.topology import GpuNode
 from pytest_amdgpu.kernel.protocol import KernelError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from pytest_amdgpu.driver.backend import QueueKind
     from pytest_amdgpu.driver.compute_queue import ComputeQueue
@@ -53,6 +53,7 @@ class Device:
         self.semaphores = SemaphorePool(self)
         self.host_writes_vram = False
         """Whether the CPU may have written VRAM, so that each submission must flush its writes."""
+        self._told: set[Fault] = set()
         self._queues_made = 0
         self._closed = False
 
@@ -167,11 +168,32 @@ class Device:
         self._check_open()
         return self.semaphores.create(initial, self.tracker.add)
 
-    def raise_fault(self) -> None:
-        """Raise `GpuFaultError` if the GPU has reported a fault that was seen by any wait."""
-        faults = self.backend.faults
-        if faults:
-            raise faults[0].error()
+    def raise_fault(self, queues: Collection[str] = ()) -> None:
+        """Raise `GpuFaultError` if the GPU has reported a fault that was seen by any wait.
+
+        One that has stopped a single queue is raised once, and again to whom waits for that queue: the
+        others go on. `queues` names those that are waited for.
+        """
+        for fault in self.backend.faults:
+            if fault.queue is not None and fault.queue not in queues and fault in self._told:
+                continue
+            self._told.add(fault)
+            raise fault.error(self._circumstances(fault))
+
+    def refuse_lost(self, queue: str) -> None:
+        """Raise `QueueLostError` if a fault has stopped a queue for good."""
+        for fault in self.backend.faults:
+            if fault.stops(queue):
+                raise QueueLostError(
+                    f"{queue} on {self.name} runs nothing more, because of an earlier fault: {fault.text}; "
+                    "open the device anew with reopen()"
+                )
+
+    def _circumstances(self, fault: Fault) -> str:
+        """Tell of a fault what the kernel does not know: what lies at the address, and what was going on."""
+        place = "" if fault.address is None else self.tracker.describe_address(fault.address)
+        busy = [queue.state() for queue in reversed(self.queues()) if not queue.ring.drained]
+        return f"; the page is {place}" * bool(place) + "".join(f"\n{state}" for state in busy)
 
     def check_health(self) -> None:
         """Ask the kernel for faults, and raise `GpuFaultError` if there was one."""

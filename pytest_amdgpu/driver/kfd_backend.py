@@ -33,10 +33,12 @@ from pytest_amdgpu.driver.backend import (
     Event,
     Fault,
     HardwareQueue,
+    Location,
     MemoryRequest,
     QueueKind,
     QueueRequest,
 )
+from pytest_amdgpu.driver.errors import AllocationError
 from pytest_amdgpu.driver.kfd_faults import FaultListener
 from pytest_amdgpu.driver.kfd_memory import KfdMemory
 from pytest_amdgpu.driver.kfd_process import connect
@@ -56,18 +58,21 @@ class KfdBackend:
         self.kernel = kernel
         self.node = node
         self._process = connect(kernel)
-        render_fd = self._process.acquire_vm(node)
-        self._memory = KfdMemory(self._process, node.gpu_id, render_fd)
-        apertures = self._process.apertures(node.gpu_id)
-        self.shared_aperture = int(apertures.lds_base)
-        self.private_aperture = int(apertures.scratch_base)
-        self._process.enable_exceptions()
-        self._process.share_events_page(self._memory, node)
-        self._listener = FaultListener(self._process, node)
         self._doorbells = 0
         self._hdp_flush: memoryview | None = None
-        self._undo = ExitStack()
-        self._undo.callback(self._listener.close)
+        with ExitStack() as undo:
+            self._process.enter()
+            undo.callback(self._process.leave)
+            render_fd = self._process.acquire_vm(node)
+            self._memory = KfdMemory(self._process, node.gpu_id, render_fd)
+            apertures = self._process.apertures(node.gpu_id)
+            self.shared_aperture = int(apertures.lds_base)
+            self.private_aperture = int(apertures.scratch_base)
+            self._process.enable_exceptions()
+            self._process.share_events_page(self._memory, node)
+            self._listener = FaultListener(self._process, node)
+            undo.callback(self._listener.close)
+            self._undo = undo.pop_all()
 
     @property
     def faults(self) -> Sequence[Fault]:
@@ -76,6 +81,12 @@ class KfdBackend:
 
     def allocate(self, request: MemoryRequest) -> Allocation:
         """Allocate memory and map it on this GPU; raises `AllocationError`."""
+        if request.location is Location.USERPTR and self._process.secondary:
+            raise AllocationError(
+                f"GPU {self.node.identity} cannot reach memory of the process: after an earlier fault this "
+                "process goes on in a secondary process of the kernel's, which may not register user memory "
+                "(EOPNOTSUPP); a new process may"
+            )
         return self._memory.allocate(request)
 
     def reserve(self, size: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from pytest_amdgpu.driver import queue_memory
@@ -125,6 +126,7 @@ class Queue(Generic[C], Schedulable):
         Blocks while the ring is full, at most `full_timeout` seconds (`WaitTimeoutError`).
         """
         self.check_open()
+        self.device.refuse_lost(self.name)
         if commands.payload:
             self._place_payload(commands)
         ring = self.ring
@@ -138,6 +140,7 @@ class Queue(Generic[C], Schedulable):
     def execute_recording(self, recording: Recording) -> None:
         """Put a recording's invocation into the ring; `Recording.submit` calls this."""
         self.check_open()
+        self.device.refuse_lost(self.name)
         self._put(recording.invocation)
         self._note(recording.signals)
 
@@ -152,7 +155,7 @@ class Queue(Generic[C], Schedulable):
         """
         self.check_open()
         self._refuse_forgotten_commands()
-        self.device.raise_fault()
+        self.device.raise_fault([self.name])
         if self._submissions == self._idle_submissions:
             return
         if self._paused:
@@ -275,7 +278,7 @@ class Queue(Generic[C], Schedulable):
         self._submissions += 1
 
     def _wait_for_space(self) -> SpaceWait:
-        return SpaceWait(self.full_timeout, self.device.raise_fault, self.state)
+        return SpaceWait(self.full_timeout, partial(self.device.raise_fault, [self.name]), self.state)
 
     def _note(self, signals: list[tuple[TimelineSemaphore, int]]) -> None:
         for semaphore, value in signals:

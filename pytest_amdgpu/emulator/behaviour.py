@@ -50,6 +50,10 @@ _BEHAVIOURS = (
 )
 
 
+DEFAULT_BEHAVIOUR = _BEHAVIOURS[0].name
+BEHAVIOUR_NAMES = tuple(known.name for known in _BEHAVIOURS)
+
+
 def behaviour(name: str) -> Behaviour:
     """Return a kernel by its name; ValueError for an unknown one says which are known."""
     for known in _BEHAVIOURS:

@@ -85,10 +85,12 @@ class SoftwareGpu:
         self.large_bar = has_large_bar(model)
         self.units = ComputeUnits.of(model)
         self.hardware_queues = HardwareQueues(self.properties["num_cp_queues"])
-        self.vram_used = 0
+        self.vram_used: int = 0
         self.queue_count = 0
-        self.vram_losses = 0
+        self.vram_losses: int = 0
         """Resets that cleared VRAM."""
+        self.scheduler_hangs = False
+        """Whether HWS or MES answers no more, until a reset."""
         self.smi = SmiEvents(self)
         self.last_fault: AmdgpuInfoGpuvmFault | None = None
         self.mmap_objects: dict[int, BufferObject] = {}

@@ -10,6 +10,7 @@ import pytest
 
 from pytest_amdgpu.devices.machine import BACKENDS
 from pytest_amdgpu.devices.software import DEFAULT_SOFTWARE
+from pytest_amdgpu.emulator.behaviour import BEHAVIOUR_NAMES, DEFAULT_BEHAVIOUR
 
 MAX_SEED = (1 << 32) - 1
 LEASE_KINDS = ("exclusive", "shared", "none")
@@ -50,6 +51,12 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="MODEL[:N],...",
         help="Choose the software GPUs, with a number of each. "
         f"Default: the models of --amdgpu-model, or {DEFAULT_SOFTWARE}",
+    )
+    group.addoption(
+        "--amdgpu-software-kernel",
+        choices=BEHAVIOUR_NAMES,
+        default=DEFAULT_BEHAVIOUR,
+        help=f"Choose the kernel driver that software GPUs behave as. Default: {DEFAULT_BEHAVIOUR}",
     )
     group.addoption(
         "--amdgpu-model",

@@ -78,7 +78,25 @@ CATCHES: dict[str, dict[str, str]] = {
         "test_every_interrupt_ends_a_wait[sw-gfx1100-0-sdma]": "every_tenth_sdma_trap_is_lost",
         "test_every_interrupt_ends_a_wait[sw-gfx942-0-sdma]": "event_slots_are_not_fenced",
     },
+    "faults/test_queue_errors.py": {
+        "test_an_unknown_packet_is_told_with_its_code[sw-gfx1100-0]": (
+            "every_bad_packet_has_the_code_of_another"
+        ),
+        "test_an_unknown_packet_leaves_other_queues[sw-gfx1100-0-sdma]": "a_bad_packet_stops_all_queues",
+        "test_an_unknown_packet_leaves_other_queues[sw-gfx942-0-pm4]": "a_bad_packet_stops_all_queues",
+        "test_after_an_unknown_packet_a_new_queue_works[sw-gfx1100-0]": (
+            "queues_made_after_a_bad_packet_do_not_run"
+        ),
+        "test_an_illegal_instruction_ends_the_wave_and_leaves_other_queues[sw-gfx1100-0-pm4]": (
+            "an_illegal_instruction_stops_all_queues"
+        ),
+    },
     "faults/test_vm_fault.py": {
+        "test_a_kernel_cannot_write_code[sw-gfx1100-0-pm4]": "everything_may_be_written",
+        "test_data_cannot_be_executed[sw-gfx1100-0-pm4]": "everything_may_be_executed",
+        "test_use_after_free_names_the_buffer[sw-gfx1100-0]": "what_was_freed_is_forgotten",
+        "test_a_memory_fault_stops_all_queues[sw-gfx1100-0]": "a_memory_fault_stops_its_queue_only",
+        "test_a_memory_fault_stops_all_queues[sw-gfx942-0]": "a_lost_queue_takes_work",
         "test_a_kernel_out_of_bounds_faults_with_its_address[sw-gfx1100-0-read_at-pm4]": (
             "reads_of_what_is_not_mapped_give_zero"
         ),

@@ -48,8 +48,8 @@ class EngineGpu(Protocol):
 class QueueHost(Protocol):
     """What a queue tells the kernel side. Called from the queue's own thread, without engine locks held.
 
-    After `vm_fault`, `illegal_instruction` or `bad_packet` the queue has halted: it runs nothing more,
-    `restore` does not revive it, and only `stop` is left to call.
+    After `vm_fault`, `poison_consumed`, `illegal_instruction`, `not_emulated` or `bad_packet` the queue has
+    halted: it runs nothing more, `restore` does not revive it, and only `stop` is left to call.
     """
 
     def interrupt(self, event_id: int, source: InterruptSource) -> None:
@@ -57,6 +57,12 @@ class QueueHost(Protocol):
 
     def vm_fault(self, fault: VmFault) -> None:
         """Report an access that no page table entry allowed."""
+
+    def poison_consumed(self, address: int) -> None:
+        """Report a read of memory whose contents an uncorrectable error has destroyed."""
+
+    def not_emulated(self, text: str) -> None:
+        """Report an instruction that hardware would execute and the emulator cannot; `text` names it."""
 
     def illegal_instruction(self, text: str) -> None:
         """Report a wave that met an instruction which does not exist; `text` names it and its address."""

@@ -16,8 +16,8 @@ from pytest_amdgpu.abi.kfd_debug import ExceptionCode
 from pytest_amdgpu.emulator.engine.errors import BadPacketError, QueueStoppedError
 from pytest_amdgpu.emulator.engine.hardware_queues import Seat
 from pytest_amdgpu.emulator.engine.preemption import Preemptible
-from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
-from pytest_amdgpu.emulator.memory import VmFault
+from pytest_amdgpu.emulator.isa.errors import IllegalInstruction, NotEmulatedError
+from pytest_amdgpu.emulator.memory import PoisonConsumed, VmFault
 from pytest_amdgpu.packets.layout import PacketError
 
 if TYPE_CHECKING:
@@ -235,6 +235,13 @@ class QueueThread(Preemptible, ABC):
             self._halt(f"{fault}, while {self._activity}")
             host.log(f"{self.halted}{self.describe_position()}")
             host.vm_fault(fault)
+        except PoisonConsumed as error:
+            self._halt(f"{error}, while {self._activity}")
+            host.log(f"{self.name}: {self.halted}")
+            host.poison_consumed(error.address)
+        except NotEmulatedError as error:
+            self._halt(f"{error}, while {self._activity}")
+            host.not_emulated(f"{self.name}: {self.halted}")
         except IllegalInstruction as error:
             self._halt(f"{error}, while {self._activity}")
             host.illegal_instruction(f"{self.name}: {self.halted}")

@@ -14,7 +14,7 @@ import numpy as np
 
 from pytest_amdgpu.emulator.isa import hwreg
 from pytest_amdgpu.emulator.isa.decode.instruction import FLAT_SCRATCH
-from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
+from pytest_amdgpu.emulator.isa.errors import IllegalInstruction, NotEmulatedError
 from pytest_amdgpu.emulator.isa.gather import Store
 from pytest_amdgpu.emulator.isa.lane_constants import LaneConstants
 from pytest_amdgpu.emulator.isa.launch import UNDEFINED, Launch
@@ -24,7 +24,7 @@ from pytest_amdgpu.emulator.isa.numpy_emit import VARIANTS
 from pytest_amdgpu.emulator.isa.program import Program
 from pytest_amdgpu.emulator.isa.translate import Block
 from pytest_amdgpu.emulator.isa.waves import QUANTUM, Group
-from pytest_amdgpu.emulator.memory import VmFault
+from pytest_amdgpu.emulator.memory import PoisonConsumed, VmFault
 from pytest_amdgpu.families.hardware_ids import hardware_ids
 
 if TYPE_CHECKING:
@@ -294,7 +294,7 @@ class Chunk:
         g.code_base = g.pc
         try:
             return code.function(g, g.v, s)
-        except (VmFault, IllegalInstruction) as error:
+        except (VmFault, PoisonConsumed, IllegalInstruction) as error:
             error.add_note(self._where(g, block, code, error))
             raise
         except Exception as error:
@@ -398,7 +398,7 @@ class Chunk:
 
     def _illegal(self, g: Group, block: Block) -> None:
         inst = block.instructions[-1]
-        raise IllegalInstruction(g.pc + inst.offset, inst.words, f"{inst.name}: {block.text}")
+        raise NotEmulatedError(g.pc + inst.offset, inst.words, f"{inst.name}: {block.text}")
 
     def describe(self) -> str:
         """Say where the waves are, for diagnosis."""

@@ -75,6 +75,9 @@ class GlobalMemory:
             address = np.broadcast_to(np.asarray(address, np.uint64), shape)
         chosen = address if active is None else address[active]
         low, high = int(chosen.min()), int(chosen.max())
+        if self.space.poisoned and access is not Access.WRITE:
+            for first in chosen.reshape(-1).tolist():
+                self.space.check_poison(first, size)
         mapping = self._one_mapping(low, high + size, access)
         if mapping is not None:
             return [(self._store(mapping), active, (chosen - np.uint64(mapping.start)).view(np.int64))], False
@@ -216,6 +219,8 @@ class GlobalMemory:
             item = int.from_bytes(self.space.read(address, width), "little", signed=signed)
             return [item & 0xFFFFFFFF]
         address &= ~3
+        if self.space.poisoned:
+            self.space.check_poison(address, 4 * count)
         mapping = self._one_mapping(address, address + 4 * count, Access.READ)
         if mapping is not None:
             first = (address - mapping.start) >> 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
+from pytest_amdgpu.emulator.isa.errors import NotEmulatedError
 from pytest_amdgpu.emulator.isa.numpy_ops import uniform
 from pytest_amdgpu.families.hardware_ids import place_registers
 
@@ -55,7 +55,7 @@ def _whole(g: Group, number: int) -> Any:
         return uniform(half.astype(np.uint32))
     if number == SHADER_CYCLES and generation >= (10, 3, 0):
         return g.chunk.clock("cycles") & 0xFFFFF
-    raise IllegalInstruction(g.pc, (), f"hardware register {number} is not emulated")
+    raise NotEmulatedError(g.pc, (), f"hardware register {number} is not emulated")
 
 
 def write(g: Group, simm16: int, value: Any) -> None:
@@ -65,10 +65,10 @@ def write(g: Group, simm16: int, value: Any) -> None:
         g.chunk.set_flat_scratch(g, value, high=number == FLAT_SCR_HI)
         return
     if number != MODE:
-        raise IllegalInstruction(g.pc, (), f"write to hardware register {number} is not emulated")
+        raise NotEmulatedError(g.pc, (), f"write to hardware register {number} is not emulated")
     if type(value) is not int:
         value = uniform(value[g.living])
     if type(value) is not int:
-        raise IllegalInstruction(g.pc, (), "waves of one group write different values to MODE")
+        raise NotEmulatedError(g.pc, (), "waves of one group write different values to MODE")
     mask = (1 << width) - 1
     g.mode = g.mode & ~(mask << first) | (value & mask) << first

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
+from pytest_amdgpu.emulator.isa.errors import IllegalInstruction, NotEmulatedError
 from pytest_amdgpu.emulator.isa.global_memory import GlobalMemory
 from pytest_amdgpu.emulator.isa.lanes import Lanes, active_lanes
 from pytest_amdgpu.emulator.isa.numpy_ops import lane_mask, select
@@ -132,7 +132,7 @@ class ScratchMemory(GlobalMemory):
     ) -> Any:
         """Read-modify-write per lane of a dword in private memory."""
         if np.dtype(dtype).itemsize != 4:
-            raise IllegalInstruction(g.pc, (), "64-bit atomics on private memory are not emulated")
+            raise NotEmulatedError(g.pc, (), "64-bit atomics on private memory are not emulated")
         active = self._check(g, address, where, 4, Access.ATOMIC)
         lane = np.broadcast_to(np.asarray(address, np.uint32), g.shape).astype(np.uint64)
         dword = (lane >> np.uint64(2)) * np.uint64(g.shape[1]) + g.lane_id

@@ -53,6 +53,8 @@ class RecordingHost:
     interrupts: list[tuple[int, str]] = field(default_factory=list)
     faults: list[VmFault] = field(default_factory=list)
     illegal: list[str] = field(default_factory=list)
+    unable: list[str] = field(default_factory=list)
+    poison: list[int] = field(default_factory=list)
     bad: list[str] = field(default_factory=list)
     codes: list[ExceptionCode] = field(default_factory=list)
     misuses: list[str] = field(default_factory=list)
@@ -69,6 +71,12 @@ class RecordingHost:
     def illegal_instruction(self, text: str) -> None:
         self.illegal.append(text)
 
+    def not_emulated(self, text: str) -> None:
+        self.unable.append(text)
+
+    def poison_consumed(self, address: int) -> None:
+        self.poison.append(address)
+
     def bad_packet(self, text: str, code: ExceptionCode) -> None:
         self.bad.append(text)
         self.codes.append(code)
@@ -81,7 +89,7 @@ class RecordingHost:
 
     @property
     def stopped(self) -> bool:
-        return bool(self.faults or self.illegal or self.bad)
+        return bool(self.faults or self.illegal or self.unable or self.poison or self.bad)
 
 
 @dataclass
