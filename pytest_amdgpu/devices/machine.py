@@ -25,7 +25,7 @@ class NoUsableGpuError(RuntimeError):
 class Machine:
     """The GPUs of a run.
 
-    `software` names the model of each software GPU or the file that it is from; it is empty on hardware.
+    `software` refers to the model of each software GPU (`software_model`); it is empty on hardware.
     """
 
     backend: str
@@ -101,7 +101,6 @@ def find_machine(
 
 def _software_machine(models: list[str], reason: str) -> Machine:
     kernel = software_kernel(models)
-    products = [software_model(reference).marketing_name for reference in models]
-    devices = tuple(software_devices(discover(kernel), products))
+    devices = tuple(software_devices(discover(kernel), [software_model(name) for name in models]))
     kernel.shutdown()
     return Machine("software", reason, devices, software=tuple(models))

@@ -57,6 +57,16 @@ class GpuNode:
         return f"{domain:04x}:{location >> 8 & 0xFF:02x}:{location >> 3 & 0x1F:02x}.{location & 7}"
 
     @property
+    def path(self) -> str:
+        """Its directory in sysfs."""
+        return f"{TOPOLOGY}/nodes/{self.index}"
+
+    @property
+    def description(self) -> str:
+        """What messages call it."""
+        return f"the GPU at {self.identity} ({self.target})"
+
+    @property
     def unique_id(self) -> int:
         """Serial number of the GPU; 0 where the product has none."""
         return self.properties.get("unique_id", 0)
@@ -79,6 +89,12 @@ class GpuNode:
     def large_bar(self) -> bool:
         """Whether the CPU can see all of the VRAM."""
         return all(bank["heap_type"] != HEAP_PRIVATE for bank in self.memory_banks)
+
+    @property
+    def sdma_engines(self) -> int:
+        """SDMA engines of all kinds that queues can be made on; 0 where a virtual function got none."""
+        names = ("num_sdma_engines", "num_sdma_xgmi_engines")
+        return sum(self.properties.get(name, 0) for name in names)
 
     @property
     def sramecc(self) -> bool:

@@ -28,6 +28,8 @@ _PAGE_TABLE_SHARE = 14
 _MIN_PAGE_TABLE_RESERVE = 8 << 20
 _FIRST_DRM_OFFSET = 1 << 32
 _FIRST_BUS = 3
+_SMALL_BAR = 256 << 20
+"""Size of the BAR for VRAM that GPUs have by default."""
 _FIRST_SIMD_ID = 0x80001000
 
 
@@ -114,6 +116,11 @@ class SoftwareGpu:
     def vram_free(self) -> int:
         """Bytes of VRAM that can still be allocated."""
         return self.vram_size - self.vram_reserve - self.vram_used
+
+    @property
+    def visible_vram_size(self) -> int:
+        """Bytes of VRAM that lie in the PCI BAR."""
+        return self.vram_size if self.large_bar else min(self.vram_size, _SMALL_BAR)
 
     @property
     def sdma_engines(self) -> tuple[int, int]:

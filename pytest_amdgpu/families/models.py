@@ -134,7 +134,8 @@ class Model:
     `properties` are in the kernel's order, mem_banks and links hold the keys of their sysfs files that are
     not the machine's. `cu_bitmaps` are masks of active compute units by XCC, shader engine and shader
     array. `drm` holds fields of `drm_amdgpu_info_device` (those absent are 0; `cu_bitmap` and `device_id`
-    follow from the rest). `evidence` says of each value `measured` or `derived`, by key path.
+    follow from the rest). `evidence` says of each value `measured` or `derived`, by key path. `options` are
+    those of a variant (see variants.py), which its name shows, too.
     """
 
     name: str
@@ -151,6 +152,7 @@ class Model:
     ip_versions: Mapping[str, tuple[int, int, int]]
     evidence: Mapping[str, str] = field(repr=False)
     devices: int = 1
+    options: tuple[str, ...] = ()
 
     @property
     def family(self) -> Family:

@@ -71,10 +71,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 # First, because set-up already talks to the kernel.
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Remember where the kernel's log was."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Remember where the kernel's log was; skip a test whose fixtures need what its GPU has not."""
     report.mark_log(item, item.config.stash[session_key])
+    with report.skipped_where_impossible(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip a test that comes to need what its GPU has not."""
+    with report.skipped_where_impossible(item):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shlex
 from collections.abc import Iterator
@@ -58,6 +59,25 @@ def explain_failure(item: pytest.Item, report: pytest.TestReport, session: GpuSe
     log = session.kernel_log[start:]
     if log:
         report.sections.append(("amdgpu kernel log", "\n".join(log[-LOG_LINES:])))
+
+
+@contextlib.contextmanager
+def skipped_where_impossible(item: pytest.Item) -> Iterator[None]:
+    """Skip a test, with the reason, that asks for what its GPU has not: an SDMA queue, say, or a large BAR.
+
+    What the driver cannot do for another reason stays a failure.
+    """
+    from pytest_amdgpu.driver.errors import MissingCapabilityError
+
+    try:
+        yield
+    except MissingCapabilityError as error:
+        # It may have ended in the middle, as a failed one does.
+        item.stash[failed_key] = True
+        device = getattr(getattr(item, "callspec", None), "params", {}).get(DEVICE_FIXTURE)
+        if device is None:
+            raise
+        raise pytest.skip.Exception(f"{device.id}: {error}") from error
 
 
 def _reproduction(item: pytest.Item, plan: Plan) -> Iterator[str]:
