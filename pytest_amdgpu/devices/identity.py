@@ -27,6 +27,8 @@ class DeviceInfo:
     unique_id: int
     vram_bytes: int
     num_xcc: int
+    stand_in: str = ""
+    """The target that it is taken for because its own is unknown."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for another process."""
@@ -77,4 +79,5 @@ def _info(node: GpuNode, device_id: str, product: str) -> DeviceInfo:
         unique_id=node.unique_id,
         vram_bytes=node.vram_bytes,
         num_xcc=node.num_xcc,
+        stand_in=node.stand_in if node.nearest_target else "",
     )

@@ -27,11 +27,12 @@ class SoftwareSpecError(ValueError):
     """The text does not name software GPUs; the message names the wrong part."""
 
 
-def parse_software(text: str | None, files: Sequence[str] = ()) -> list[str]:
+def parse_software(text: str | None, files: Sequence[str] = (), *, nearest_target: bool = False) -> list[str]:
     """Return one reference per software GPU from text such as `gfx942,gfx1100+small-bar:2`.
 
-    `files` are model files, whose models can be named, too. Without a text the GPUs are those of the files,
-    or `DEFAULT_SOFTWARE`. `software_model` returns the model that a reference stands for.
+    `files` are model files, whose models can be named, too; with `nearest_target` also of unknown steppings.
+    Without a text the GPUs are those of the files, or `DEFAULT_SOFTWARE`. `software_model` returns the model
+    that a reference stands for.
 
     A model is named by its own name (`mi300x`) or by its target, with the options of a variant behind it
     (`families/variants.py`). A product of several devices, such as `mi250x` with its two dies, makes all of
@@ -39,7 +40,7 @@ def parse_software(text: str | None, files: Sequence[str] = ()) -> list[str]:
     """
     own: dict[str, str] = {}
     for file in files:
-        loaded = load_model(Path(file))
+        loaded = load_model(Path(file), nearest_target=nearest_target)
         path = str(Path(file).resolve())
         if own.setdefault(loaded.name, path) != path:
             raise ModelFileError(
@@ -76,7 +77,8 @@ def software_model(reference: str) -> Model:
     """
     path, end, behind = reference.partition(_FILE_END)
     if end:
-        base, options = load_model(Path(path)), behind.split(SEPARATOR)[1:]
+        # Whether it may be of an unknown stepping was decided when the reference was made.
+        base, options = load_model(Path(path), nearest_target=True), behind.split(SEPARATOR)[1:]
     else:
         name, *options = reference.split(SEPARATOR)
         base = model(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import warnings
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,12 @@ import numpy.typing as npt
 
 from pytest_amdgpu.driver.backend import PAGE, Backend, Location, MemoryRequest
 from pytest_amdgpu.driver.buffer import Buffer
-from pytest_amdgpu.driver.errors import AllocationError, DeviceClosedError, NoSdmaQueueError
+from pytest_amdgpu.driver.errors import (
+    AllocationError,
+    DeviceClosedError,
+    NearestTargetWarning,
+    NoSdmaQueueError,
+)
 from pytest_amdgpu.driver.queue import Queue
 from pytest_amdgpu.driver.resources import Leak, Resource, Tracker, attempt
 from pytest_amdgpu.driver.semaphore import SemaphorePool, TimelineSemaphore
@@ -59,14 +65,23 @@ class Device:
     def open(cls, kernel: Kernel, node: GpuNode, backend: Backend | None = None) -> Self:
         """Open a GPU that `topology.discover` found, through amdkfd unless another backend is given.
 
-        Raises `DeviceOpenError`, `UnknownFamilyError`, or `KernelError` for an ioctl that fails.
+        Raises `DeviceOpenError`, `UnknownFamilyError`, or `KernelError` for an ioctl that fails. Warns with
+        `NearestTargetWarning` of a GPU that is taken for another one (see `discover`).
         """
         backend = backend or _kfd_backend(kernel, node)
         try:
-            return cls(backend)
+            device = cls(backend)
+            if device.node.stand_in:
+                warnings.warn(
+                    f"{device.node.description} has an unknown stepping and runs as {device.family.name}:"
+                    f" whether it executes code for {device.family.name} is not known",
+                    NearestTargetWarning,
+                    stacklevel=2,
+                )
         except BaseException:
             backend.close()
             raise
+        return device
 
     def vram(
         self,

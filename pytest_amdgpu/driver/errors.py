@@ -15,6 +15,10 @@ class DeviceOpenError(DriverError):
     """A GPU cannot be used: no driver, too old an interface, no permission, or no such render node."""
 
 
+class NearestTargetWarning(UserWarning):
+    """A GPU with an unknown stepping was opened as its nearest relative."""
+
+
 class DeviceClosedError(DriverError):
     """A device was used after `close()`."""
 

@@ -80,7 +80,7 @@ class SoftwareGpu:
             "unique_id": self.unique_id,
         }
         self.num_xcc = self.properties["num_xcc"]
-        self.queue_sizes: QueueSizes = queue_sizes(self.properties)
+        self.queue_sizes: QueueSizes = queue_sizes(self.properties, self.family.gfx_target_version)
         self.vram_size = sum(bank["size_in_bytes"] for bank in model.mem_banks)
         self.large_bar = has_large_bar(model)
         self.vram_used = 0

@@ -56,6 +56,12 @@ def add_options(parser: pytest.Parser) -> None:
         "`python -m pytest_amdgpu capture` makes such a file of a real GPU.",
     )
     group.addoption(
+        "--amdgpu-nearest-target",
+        action="store_true",
+        help="Let a GPU whose stepping is unknown run as its nearest relative. "
+        "Without it: such a GPU is refused.",
+    )
+    group.addoption(
         "--amdgpu-seed",
         type=_seed,
         metavar="N",

@@ -39,6 +39,12 @@ def header(plan: Plan) -> list[str]:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         lines.append(("  " + "  ".join(cells)).rstrip())
+    lines += [
+        f"amdgpu: warning: {device.id} has an unknown stepping and runs as {device.stand_in}, its nearest"
+        " relative (--amdgpu-nearest-target)"
+        for device in machine.devices
+        if device.stand_in
+    ]
     return lines
 
 
@@ -84,11 +90,14 @@ def _reproduction(item: pytest.Item, plan: Plan) -> Iterator[str]:
     device = getattr(getattr(item, "callspec", None), "params", {}).get(DEVICE_FIXTURE)
     options = [f"--amdgpu-seed={plan.seed}"]
     if device is not None:
-        yield f"device: {device.id} ({device.name}, {plan.machine.backend} GPU)"
+        relative = f", runs as {device.stand_in}" if device.stand_in else ""
+        yield f"device: {device.id} ({device.name}, {plan.machine.backend} GPU{relative})"
         options.append(f"--amdgpu-device={device.id}")
     for name, default in (("--amdgpu-backend", "auto"), ("--amdgpu-software", None)):
         if (value := item.config.getoption(name)) != default:
             options.append(f"{name}={value}")
+    if plan.machine.nearest_target:
+        options.append("--amdgpu-nearest-target")
     options += [f"--amdgpu-model={file}" for file in item.config.getoption("--amdgpu-model")]
     yield f"seed: {plan.seed}"
     yield f"to repeat: pytest {shlex.join([*options, item.nodeid])}"

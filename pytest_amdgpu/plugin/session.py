@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -70,11 +71,15 @@ class GpuSession:
     def open(self, info: DeviceInfo) -> Device:
         """Open a device that the plan selected; `close` is the caller's to call."""
         from pytest_amdgpu.driver.device import Device
+        from pytest_amdgpu.driver.errors import NearestTargetWarning
         from pytest_amdgpu.driver.topology import discover
 
-        for node in discover(self.kernel):
+        for node in discover(self.kernel, nearest_target=self.plan.machine.nearest_target):
             if info.matches(node):
-                device = Device.open(self.kernel, node)
+                with warnings.catch_warnings():
+                    # The header has said so.
+                    warnings.simplefilter("ignore", NearestTargetWarning)
+                    device = Device.open(self.kernel, node)
                 device.name = info.id
                 self._open.append(device)
                 return device
@@ -137,6 +142,7 @@ def _make_plan(config: pytest.Config) -> Plan:
             config.getoption("--amdgpu-backend"),
             config.getoption("--amdgpu-software"),
             model_files=config.getoption("--amdgpu-model"),
+            nearest_target=config.getoption("--amdgpu-nearest-target"),
         )
     except NoUsableGpuError as error:
         raise pytest.UsageError(f"--amdgpu-backend=hardware: {error}") from error

@@ -61,6 +61,41 @@ def test_a_variant_of_the_model_of_a_file(run: Run, pytester: pytest.Pytester) -
     result.stdout.fnmatch_lines(["*sw-gfx1100+small-bar-0 *"])
 
 
+UNKNOWN_STEPPING = """
+SOURCE = "__attribute__((amdgpu_kernel)) void nothing(void) {}"
+
+def test_it(amdgpu_device, compile_kernel, compute_queue, timeline_semaphore):
+    assert (amdgpu_device.node.target, amdgpu_device.family.name) == ("gfx1202", "gfx1201")
+    compute_queue.dispatch(compile_kernel(SOURCE), 1, []).signal(timeline_semaphore, 1).submit()
+    timeline_semaphore.wait(1, timeout=5)
+
+def test_failing(amdgpu_device): assert False
+"""
+
+
+def test_an_unknown_stepping_runs_as_its_relative_only_where_that_is_wished(
+    run: Run, pytester: pytest.Pytester, require_ziglang: None
+) -> None:
+    text = (DATA / "r9700.toml").read_text()
+    text = text.replace('target = "gfx1201"', 'target = "gfx1202"').replace("[120001,", "[120002,")
+    pytester.makefile(".toml", mine=text.replace('name = "r9700"', 'name = "mine"', 1))
+    pytester.makepyfile(UNKNOWN_STEPPING)
+    refused = run("--amdgpu-model=mine.toml")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    refused.stderr.fnmatch_lines(
+        ["*--amdgpu-model: mine.toml: target: unknown gfx target 'gfx1202'*nearest relative is gfx1201*"]
+    )
+    result = run("--amdgpu-model=mine.toml", "--amdgpu-nearest-target", "-Werror")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "amdgpu: warning: sw-gfx1202-0 has an unknown stepping and runs as gfx1201, its nearest*",
+            "device: sw-gfx1202-0 (*, software GPU, runs as gfx1201)",
+            "to repeat: pytest * --amdgpu-nearest-target --amdgpu-model=mine.toml *",
+        ]
+    )
+
+
 SKIPPING = """
 import pytest
 from pytest_amdgpu.driver.errors import NoSdmaQueueError, SmallBarError
