@@ -46,6 +46,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register markers, and the hooks of pytest-xdist where it is in use."""
     for marker in options.MARKERS:
         config.addinivalue_line("markers", marker)
+    if config.getoption("--amdgpu-nearest-target"):
+        # It is what was asked for, and the header says so.
+        config.addinivalue_line("filterwarnings", f"ignore::{options.NEAREST_TARGET_WARNING}")
     if config.pluginmanager.hasplugin("xdist"):
         from pytest_amdgpu.plugin.xdist_hooks import XdistHooks
 

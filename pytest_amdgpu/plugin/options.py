@@ -12,6 +12,8 @@ from pytest_amdgpu.devices.software import DEFAULT_SOFTWARE
 
 MAX_SEED = (1 << 32) - 1
 
+NEAREST_TARGET_WARNING = "pytest_amdgpu.driver.errors.NearestTargetWarning"
+
 TARGETS_MARKER = "amdgpu_targets"
 MARKERS = (
     f"{TARGETS_MARKER}(*targets): run the test only on devices of these gfx targets, such as 'gfx942'; "

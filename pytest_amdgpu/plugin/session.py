@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -71,15 +70,11 @@ class GpuSession:
     def open(self, info: DeviceInfo) -> Device:
         """Open a device that the plan selected; `close` is the caller's to call."""
         from pytest_amdgpu.driver.device import Device
-        from pytest_amdgpu.driver.errors import NearestTargetWarning
         from pytest_amdgpu.driver.topology import discover
 
         for node in discover(self.kernel, nearest_target=self.plan.machine.nearest_target):
             if info.matches(node):
-                with warnings.catch_warnings():
-                    # The header has said so.
-                    warnings.simplefilter("ignore", NearestTargetWarning)
-                    device = Device.open(self.kernel, node)
+                device = Device.open(self.kernel, node)
                 device.name = info.id
                 self._open.append(device)
                 return device

@@ -62,12 +62,17 @@ def test_a_variant_of_the_model_of_a_file(run: Run, pytester: pytest.Pytester) -
 
 
 UNKNOWN_STEPPING = """
+from pytest_amdgpu.driver.device import Device
+
 SOURCE = "__attribute__((amdgpu_kernel)) void nothing(void) {}"
 
 def test_it(amdgpu_device, compile_kernel, compute_queue, timeline_semaphore):
     assert (amdgpu_device.node.target, amdgpu_device.family.name) == ("gfx1202", "gfx1201")
     compute_queue.dispatch(compile_kernel(SOURCE), 1, []).signal(timeline_semaphore, 1).submit()
     timeline_semaphore.wait(1, timeout=5)
+
+def test_own(amdgpu_device):
+    Device.open(amdgpu_device.kernel, amdgpu_device.node).close()
 
 def test_failing(amdgpu_device): assert False
 """
@@ -85,8 +90,8 @@ def test_an_unknown_stepping_runs_as_its_relative_only_where_that_is_wished(
     refused.stderr.fnmatch_lines(
         ["*--amdgpu-model: mine.toml: target: unknown gfx target 'gfx1202'*nearest relative is gfx1201*"]
     )
-    result = run("--amdgpu-model=mine.toml", "--amdgpu-nearest-target", "-Werror")
-    result.assert_outcomes(passed=1, failed=1)
+    result = run("--amdgpu-model=mine.toml", "--amdgpu-nearest-target", "-o", "filterwarnings=error")
+    result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(
         [
             "amdgpu: warning: sw-gfx1202-0 has an unknown stepping and runs as gfx1201, its nearest*",
