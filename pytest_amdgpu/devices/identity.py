@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_amdgpu.driver.topology import GpuNode
-from pytest_amdgpu.families.models import models_of_target
+from pytest_amdgpu.families.models import Model, models_of_target
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -15,7 +15,8 @@ class DeviceInfo:
     """One GPU of a machine.
 
     `id` is what tests are parametrized with: `gfx942-0000:03:00.0` by PCI address on hardware, and
-    `sw-gfx942-0`, counted by target, for software GPUs. It does not depend on the order of discovery.
+    `sw-gfx942-0` or `sw-gfx942+no-sdma-0`, counted by target and options, for software GPUs. It does not
+    depend on the order of discovery.
     """
 
     id: str
@@ -26,6 +27,8 @@ class DeviceInfo:
     unique_id: int
     vram_bytes: int
     num_xcc: int
+    stand_in: str = ""
+    """The target that it is taken for because its own is unknown."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for another process."""
@@ -46,14 +49,15 @@ def hardware_devices(nodes: Sequence[GpuNode]) -> list[DeviceInfo]:
     return [_info(node, f"{node.target}-{node.identity}", product_name(node)) for node in nodes]
 
 
-def software_devices(nodes: Sequence[GpuNode], products: Sequence[str]) -> list[DeviceInfo]:
-    """Describe software GPUs, numbered by target; `products` says what each is called."""
+def software_devices(nodes: Sequence[GpuNode], models: Sequence[Model]) -> list[DeviceInfo]:
+    """Describe software GPUs of the given models, numbered by target and options."""
     seen: dict[str, int] = {}
     devices = []
-    for node, product in zip(nodes, products, strict=True):
-        number = seen.setdefault(node.target, 0)
-        seen[node.target] += 1
-        devices.append(_info(node, f"sw-{node.target}-{number}", product))
+    for node, made_of in zip(nodes, models, strict=True):
+        kind = "+".join((f"sw-{node.target}", *made_of.options))
+        number = seen.setdefault(kind, 0)
+        seen[kind] += 1
+        devices.append(_info(node, f"{kind}-{number}", made_of.marketing_name))
     return devices
 
 
@@ -75,4 +79,5 @@ def _info(node: GpuNode, device_id: str, product: str) -> DeviceInfo:
         unique_id=node.unique_id,
         vram_bytes=node.vram_bytes,
         num_xcc=node.num_xcc,
+        stand_in=node.stand_in if node.nearest_target else "",
     )

@@ -11,7 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_amdgpu.driver.backend import Allocation, Backend
-from pytest_amdgpu.driver.errors import BufferBoundsError, NotCpuVisibleError, UseAfterFreeError
+from pytest_amdgpu.driver.errors import (
+    BufferBoundsError,
+    NotCpuVisibleError,
+    SmallBarError,
+    UseAfterFreeError,
+)
 from pytest_amdgpu.driver.resources import Tracker, creation_site
 
 if TYPE_CHECKING:
@@ -22,7 +27,8 @@ class Buffer:
     """A piece of memory that one or more GPUs can reach, at the same address on all of them and the CPU.
 
     Sizes and offsets are in bytes. Every access is checked: `BufferBoundsError` outside the buffer,
-    `UseAfterFreeError` after `free`, `NotCpuVisibleError` where the CPU has no mapping.
+    `UseAfterFreeError` after `free`, `NotCpuVisibleError` where the CPU has no mapping (`SmallBarError` where
+    that is the machine's doing).
     """
 
     def __init__(
@@ -45,6 +51,8 @@ class Buffer:
         self.location = allocation.request.location.value
         """`vram`, `gtt` or `userptr`."""
         self.cpu_visible = allocation.request.cpu_visible
+        self.behind_small_bar = False
+        """Whether the CPU would see it but for the size of the PCI BAR."""
         self.site = creation_site()
         self._memory: ctypes.Array[ctypes.c_ubyte] | None = None
         if self.cpu_visible:
@@ -178,6 +186,8 @@ class Buffer:
         if self._memory is None:
             if self._allocation is None:
                 self._refuse_freed()
+            if self.behind_small_bar:
+                raise SmallBarError(self._backend.node.description)
             raise NotCpuVisibleError(f"{self.describe()} was made with cpu_visible=False")
         return self._memory
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import warnings
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,13 @@ import numpy.typing as npt
 
 from pytest_amdgpu.driver.backend import NORMAL_PRIORITY, PAGE, Backend, Fault, Location, MemoryRequest
 from pytest_amdgpu.driver.buffer import Buffer
-from pytest_amdgpu.driver.errors import AllocationError, DeviceClosedError, QueueLostError
+from pytest_amdgpu.driver.errors import (
+    AllocationError,
+    DeviceClosedError,
+    NearestTargetWarning,
+    NoSdmaQueueError,
+    QueueLostError,
+)
 from pytest_amdgpu.driver.queue import Queue
 from pytest_amdgpu.driver.resources import Leak, Resource, Tracker, attempt
 from pytest_amdgpu.driver.semaphore import SemaphorePool, TimelineSemaphore
@@ -61,31 +68,42 @@ class Device:
     def open(cls, kernel: Kernel, node: GpuNode, backend: Backend | None = None) -> Self:
         """Open a GPU that `topology.discover` found, through amdkfd unless another backend is given.
 
-        Raises `DeviceOpenError`, `UnknownFamilyError`, or `KernelError` for an ioctl that fails.
+        Raises `DeviceOpenError`, `UnknownFamilyError`, or `KernelError` for an ioctl that fails. Warns with
+        `NearestTargetWarning` of a GPU that is taken for another one (see `discover`).
         """
         backend = backend or _kfd_backend(kernel, node)
         try:
-            return cls(backend)
+            device = cls(backend)
+            if device.node.stand_in:
+                warnings.warn(
+                    f"{device.node.description} has an unknown stepping and runs as {device.family.name}:"
+                    f" whether it executes code for {device.family.name} is not known",
+                    NearestTargetWarning,
+                    stacklevel=2,
+                )
         except BaseException:
             backend.close()
             raise
+        return device
 
     def vram(
         self,
         size: int,
         *,
-        cpu_visible: bool = True,
+        cpu_visible: bool | None = None,
         executable: bool = False,
         uncached: bool = False,
         peers: Sequence[Device] = (),
     ) -> Buffer:
         """Allocate `size` bytes of the GPU's memory, reachable by `peers`, too.
 
-        Raises `SmallBarError` if it should be CPU visible but the PCI BAR does not allow it, and
-        `AllocationError` otherwise.
+        By default it is CPU visible if the PCI BAR allows that; where it does not, access by the CPU raises
+        `SmallBarError`, and with `cpu_visible=True` this method does. Raises `AllocationError` otherwise.
         """
-        buffer = self._buffer(Location.VRAM, size, cpu_visible, executable, uncached, peers)
-        self.host_writes_vram = self.host_writes_vram or cpu_visible
+        visible = self.node.large_bar if cpu_visible is None else cpu_visible
+        buffer = self._buffer(Location.VRAM, size, visible, executable, uncached, peers)
+        buffer.behind_small_bar = cpu_visible is None and not visible
+        self.host_writes_vram = self.host_writes_vram or visible
         return buffer
 
     def gtt(
@@ -127,10 +145,19 @@ class Device:
         engine: int | None = None,
         priority: int | str = NORMAL_PRIORITY,
     ) -> SdmaQueue:
-        """Create a queue of an SDMA engine (by default one that the kernel chooses)."""
+        """Create a queue of an SDMA engine (by default one that the kernel chooses).
+
+        Raises `NoSdmaQueueError` where the GPU has none.
+        """
         from pytest_amdgpu.driver.sdma_queue import DEFAULT_RING_SIZE, SdmaQueue
 
         self._check_open()
+        if not self.node.sdma_engines:
+            raise NoSdmaQueueError(
+                f"{self.node.description} has no SDMA queue: num_sdma_engines and num_sdma_xgmi_engines are 0"
+                f" in {self.node.path}/properties, as for a virtual function or a partition that no engine is"
+                " left for; give it some, or copy with a kernel"
+            )
         return SdmaQueue(self, ring_size or DEFAULT_RING_SIZE, engine=engine, priority=priority)
 
     def compute_queue(

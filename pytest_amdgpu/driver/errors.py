@@ -15,6 +15,10 @@ class DeviceOpenError(DriverError):
     """A GPU cannot be used: no driver, too old an interface, no permission, or no such render node."""
 
 
+class NearestTargetWarning(UserWarning):
+    """A GPU with an unknown stepping was opened as its nearest relative."""
+
+
 class DeviceClosedError(DriverError):
     """A device was used after `close()`."""
 
@@ -23,8 +27,8 @@ class AllocationError(DriverError):
     """Memory could not be had: a bad size, not enough of it, or a refusal of the kernel."""
 
 
-class SmallBarError(AllocationError):
-    """The CPU cannot see this GPU's VRAM, because its PCI BAR is smaller than its memory."""
+class MissingCapabilityError(DriverError):
+    """The GPU, as this machine presents it, has not what was asked for; another one may have it."""
 
 
 class BufferBoundsError(DriverError, IndexError):
@@ -33,6 +37,21 @@ class BufferBoundsError(DriverError, IndexError):
 
 class NotCpuVisibleError(DriverError):
     """The CPU has no mapping of this buffer."""
+
+
+class SmallBarError(AllocationError, NotCpuVisibleError, MissingCapabilityError):
+    """The CPU cannot see this GPU's VRAM, because its PCI BAR is smaller than its memory."""
+
+    def __init__(self, gpu: str) -> None:
+        super().__init__(
+            f"the CPU cannot see the VRAM of {gpu}: its PCI BAR is smaller than the memory (heap_type 2 of"
+            " its memory bank in the topology). Enable Resizable BAR (Above 4G Decoding) in the firmware, or"
+            " use VRAM through the GPU only (cpu_visible=False)"
+        )
+
+
+class NoSdmaQueueError(MissingCapabilityError):
+    """The kernel has no SDMA queues for this GPU."""
 
 
 class UseAfterFreeError(DriverError):

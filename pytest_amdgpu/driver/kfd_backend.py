@@ -64,7 +64,7 @@ class KfdBackend:
             self._process.enter()
             undo.callback(self._process.leave)
             render_fd = self._process.acquire_vm(node)
-            self._memory = KfdMemory(self._process, node.gpu_id, render_fd)
+            self._memory = KfdMemory(self._process, node, render_fd)
             apertures = self._process.apertures(node.gpu_id)
             self.shared_aperture = int(apertures.lds_base)
             self.private_aperture = int(apertures.scratch_base)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pytest_amdgpu.driver.errors import DeviceOpenError
-from pytest_amdgpu.families.registry import Family, family_by_version
+from pytest_amdgpu.families.registry import Family, family_by_version, nearest_family, target_name
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
 
 TOPOLOGY = "/sys/devices/virtual/kfd/kfd/topology"
@@ -37,17 +37,19 @@ class GpuNode:
     name: str
     properties: Mapping[str, int]
     memory_banks: tuple[Mapping[str, int], ...]
+    nearest_target: bool = False
+    """Whether an unknown stepping is taken for its nearest relative."""
 
     @property
     def family(self) -> Family:
-        """The row of this GPU's gfx target; raises `UnknownFamilyError`."""
-        return family_by_version(self.properties["gfx_target_version"])
+        """The row of this GPU's gfx target, or of its nearest relative; raises `UnknownFamilyError`."""
+        version = self.properties["gfx_target_version"]
+        return nearest_family(version) if self.nearest_target else family_by_version(version)
 
     @property
     def target(self) -> str:
         """The gfx target, such as `gfx942` (the stepping is a hexadecimal digit: gfx90a)."""
-        version = self.properties["gfx_target_version"]
-        return f"gfx{version // 10000}{version // 100 % 100:x}{version % 100:x}"
+        return target_name(self.properties["gfx_target_version"])
 
     @property
     def identity(self) -> str:
@@ -55,6 +57,21 @@ class GpuNode:
         location = self.properties["location_id"]
         domain = self.properties.get("domain", 0)
         return f"{domain:04x}:{location >> 8 & 0xFF:02x}:{location >> 3 & 0x1F:02x}.{location & 7}"
+
+    @property
+    def stand_in(self) -> str:
+        """The target that this GPU is taken for because its own is unknown; empty if it is known."""
+        return self.family.name if self.family.name != self.target else ""
+
+    @property
+    def path(self) -> str:
+        """Its directory in sysfs."""
+        return f"{TOPOLOGY}/nodes/{self.index}"
+
+    @property
+    def description(self) -> str:
+        """What messages call it."""
+        return f"the GPU at {self.identity} ({self.target})"
 
     @property
     def unique_id(self) -> int:
@@ -106,6 +123,12 @@ class GpuNode:
         return all(bank["heap_type"] != HEAP_PRIVATE for bank in self.memory_banks)
 
     @property
+    def sdma_engines(self) -> int:
+        """SDMA engines of all kinds that queues can be made on; 0 where a virtual function got none."""
+        names = ("num_sdma_engines", "num_sdma_xgmi_engines")
+        return sum(self.properties.get(name, 0) for name in names)
+
+    @property
     def sramecc(self) -> bool:
         """Whether the GPU's SRAMs have ECC on, which code objects may depend on."""
         return bool(self.properties.get("capability", 0) & CAPABILITY_SRAM_ECC)
@@ -116,8 +139,10 @@ class GpuNode:
         return f"/dev/dri/renderD{self.properties['drm_render_minor']}"
 
 
-def discover(kernel: Kernel) -> list[GpuNode]:
+def discover(kernel: Kernel, *, nearest_target: bool = False) -> list[GpuNode]:
     """Return all GPUs that this process may use, in the numeric order of their nodes.
+
+    With `nearest_target` a GPU with an unknown stepping can be opened as its nearest relative.
 
     Nodes that a container's device cgroup hides (their files answer EPERM) are left out, and so are
     CPUs (gpu_id 0). Raises `DeviceOpenError` if the topology keeps changing while it is read, and
@@ -127,7 +152,9 @@ def discover(kernel: Kernel) -> list[GpuNode]:
         generation = kernel.read_text(f"{TOPOLOGY}/generation_id")
         names = kernel.listdir(f"{TOPOLOGY}/nodes")
         try:
-            nodes = [_read_node(kernel, index) for index in sorted(int(name) for name in names)]
+            nodes = [
+                _read_node(kernel, index, nearest_target) for index in sorted(int(name) for name in names)
+            ]
         except KernelError as error:
             # A node that vanished between the listing and the reading is a change, too.
             if error.errno != errno.ENOENT:
@@ -138,7 +165,7 @@ def discover(kernel: Kernel) -> list[GpuNode]:
     raise DeviceOpenError(f"the topology in {TOPOLOGY} changed during each of {_READ_ATTEMPTS} readings")
 
 
-def _read_node(kernel: Kernel, index: int) -> GpuNode | None:
+def _read_node(kernel: Kernel, index: int, nearest_target: bool) -> GpuNode | None:
     """Read one node; None if it is a CPU or hidden."""
     path = f"{TOPOLOGY}/nodes/{index}"
     try:
@@ -159,6 +186,7 @@ def _read_node(kernel: Kernel, index: int) -> GpuNode | None:
         memory_banks=tuple(
             parse_properties(kernel.read_text(f"{path}/mem_banks/{bank}/properties")) for bank in banks
         ),
+        nearest_target=nearest_target,
     )
 
 

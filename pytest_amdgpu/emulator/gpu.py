@@ -30,6 +30,8 @@ _PAGE_TABLE_SHARE = 14
 _MIN_PAGE_TABLE_RESERVE = 8 << 20
 _FIRST_DRM_OFFSET = 1 << 32
 _FIRST_BUS = 3
+_SMALL_BAR = 256 << 20
+"""Size of the BAR for VRAM that GPUs have by default."""
 _FIRST_SIMD_ID = 0x80001000
 
 
@@ -80,7 +82,7 @@ class SoftwareGpu:
             "unique_id": self.unique_id,
         }
         self.num_xcc = self.properties["num_xcc"]
-        self.queue_sizes: QueueSizes = queue_sizes(self.properties)
+        self.queue_sizes: QueueSizes = queue_sizes(self.properties, self.family.gfx_target_version)
         self.vram_size = sum(bank["size_in_bytes"] for bank in model.mem_banks)
         self.large_bar = has_large_bar(model)
         self.units = ComputeUnits.of(model)
@@ -120,6 +122,11 @@ class SoftwareGpu:
     def vram_free(self) -> int:
         """Bytes of VRAM that can still be allocated."""
         return self.vram_size - self.vram_reserve - self.vram_used
+
+    @property
+    def visible_vram_size(self) -> int:
+        """Bytes of VRAM that lie in the PCI BAR."""
+        return self.vram_size if self.large_bar else min(self.vram_size, _SMALL_BAR)
 
     @property
     def sdma_engines(self) -> tuple[int, int]:

@@ -58,8 +58,8 @@ def _align(value: int, alignment: int) -> int:
     return -(-value // alignment) * alignment
 
 
-def queue_sizes(properties: Mapping[str, int]) -> QueueSizes:
-    """Compute the sizes from a node's sysfs properties.
+def queue_sizes(properties: Mapping[str, int], target_version: int | None = None) -> QueueSizes:
+    """Compute the sizes from a node's sysfs properties, as for another target if a version is given.
 
     `cwsr_size` and `ctl_stack_size` are taken from the properties where the kernel prints them.
     Raises `ValueError` where a property that the formula needs is missing or zero.
@@ -77,7 +77,7 @@ def queue_sizes(properties: Mapping[str, int]) -> QueueSizes:
             raise ValueError(
                 f"queue sizes need the node property {key}, which is {properties.get(key, 'missing')}"
             )
-    version = properties["gfx_target_version"]
+    version = properties["gfx_target_version"] if target_version is None else target_version
     xcc_count = properties.get("num_xcc", 0) or 1
     cu_count = properties["simd_count"] // properties["simd_per_cu"] // xcc_count
     rdna = version >= 100100

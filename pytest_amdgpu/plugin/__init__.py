@@ -50,6 +50,9 @@ def pytest_configure(config: pytest.Config) -> None:
         gate.register(config)
     for marker in options.MARKERS:
         config.addinivalue_line("markers", marker)
+    if config.getoption("--amdgpu-nearest-target"):
+        # It is what was asked for, and the header says so.
+        config.addinivalue_line("filterwarnings", f"ignore::{options.NEAREST_TARGET_WARNING}")
     if config.pluginmanager.hasplugin("xdist"):
         from pytest_amdgpu.plugin.xdist_hooks import XdistHooks
 
@@ -85,10 +88,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 # First, because set-up already talks to the kernel.
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Remember where the kernel's log was."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Remember where the kernel's log was; skip a test whose fixtures need what its GPU has not."""
     report.mark_log(item, item.config.stash[session_key])
+    with report.skipped_where_impossible(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip a test that comes to need what its GPU has not."""
+    with report.skipped_where_impossible(item):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,6 +17,8 @@ LEASE_KINDS = ("exclusive", "shared", "none")
 INFRASTRUCTURE = 10
 """Exit status of a run that the machine kept from testing anything."""
 
+NEAREST_TARGET_WARNING = "pytest_amdgpu.driver.errors.NearestTargetWarning"
+
 TARGETS_MARKER = "amdgpu_targets"
 MARKERS = (
     f"{TARGETS_MARKER}(*targets): run the test only on devices of these gfx targets, such as 'gfx942'; "
@@ -65,6 +67,12 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="Add the software GPU that this file describes. Can be repeated; "
         "`python -m pytest_amdgpu capture` makes such a file of a real GPU.",
+    )
+    group.addoption(
+        "--amdgpu-nearest-target",
+        action="store_true",
+        help="Let a GPU whose stepping is unknown run as its nearest relative. "
+        "Without it: such a GPU is refused.",
     )
     group.addoption(
         "--amdgpu-seed",

@@ -76,7 +76,7 @@ class GpuSession:
         from pytest_amdgpu.driver.device import Device
         from pytest_amdgpu.driver.topology import discover
 
-        for node in discover(self.kernel):
+        for node in discover(self.kernel, nearest_target=self.plan.machine.nearest_target):
             if info.matches(node):
                 device = Device.open(self.kernel, node)
                 device.name = info.id
@@ -175,6 +175,7 @@ def _make_plan(config: pytest.Config) -> Plan:
             config.getoption("--amdgpu-software"),
             model_files=config.getoption("--amdgpu-model"),
             behaviour=config.getoption("--amdgpu-software-kernel"),
+            nearest_target=config.getoption("--amdgpu-nearest-target"),
         )
     except NoUsableGpuError as error:
         raise pytest.UsageError(f"--amdgpu-backend=hardware: {error}") from error

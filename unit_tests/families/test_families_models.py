@@ -227,7 +227,12 @@ def good_text():
 # What is changed in a good file, and what the error must say.
 CHANGES = [
     ("", "[broken", r"file: .*TOML|file: Expected"),
-    (r'^target = "gfx1100"', 'target = "gfx1106"', r"target: unknown gfx target 'gfx1106'; known: "),
+    (
+        r'^target = "gfx1100"',
+        'target = "gfx1106"',
+        r"target: unknown gfx target 'gfx1106' .*; known: .*; its nearest relative is gfx1103",
+    ),
+    (r'^target = "gfx1100"', 'target = "gfx"', "target: 'gfx' is not a gfx target; known: gfx908, gfx90a, "),
     (r"^name = .*$", "", "name: must be a text, it is None"),
     (r"^marketing_name = .*$", "marketing_name = 7", "marketing_name: must be a text, it is 7"),
     (r'^kind = "measured"$', 'kind = "guessed"', "sources.dump.kind: must be measured or derived"),

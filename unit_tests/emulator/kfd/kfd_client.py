@@ -11,13 +11,13 @@ import pytest
 
 from pytest_amdgpu.abi import kfd
 from pytest_amdgpu.abi.kfd import KFD_IOCTLS, AllocFlag, KfdIoctl, QueueType
+from pytest_amdgpu.devices.software import software_model
 from pytest_amdgpu.emulator.compute_units import EngineMasks
 from pytest_amdgpu.emulator.engine.context import QueueContext
 from pytest_amdgpu.emulator.engine.wave_save import SavedWaves
 from pytest_amdgpu.emulator.gpu import SoftwareGpu
 from pytest_amdgpu.emulator.kernel import EmulatedKernel
 from pytest_amdgpu.emulator.process import Process
-from pytest_amdgpu.families.models import model
 from pytest_amdgpu.kernel.protocol import KernelError
 
 PAGE = 4096
@@ -68,7 +68,7 @@ class Client:
     def __init__(
         self, models: Sequence[str] = ("rx7900xtx",), *, acquire: bool = True, **options: Any
     ) -> None:
-        self.kernel = EmulatedKernel([model(name) for name in models], **options)
+        self.kernel = EmulatedKernel([software_model(name) for name in models], **options)
         self.fd = self.kernel.open("/dev/kfd", os.O_RDWR | os.O_CLOEXEC)
         self.renders = [
             self.kernel.open(f"/dev/dri/renderD{gpu.render_minor}", os.O_RDWR) for gpu in self.kernel.gpus
