@@ -226,7 +226,14 @@ GOLDEN = [
         {"addr": TARGET, "value": 9, "mask": 0xFF, "func": 3, "interval": 10, "retry_count": 1},
         "b0000008 cba98760 00007fed 9 ff 0001000a",
     ),
-    # _HDP_FLUSH 26: what ROCr sends to flush the host data path
+    # ROCr, hdp_flush_cmd of sdma_registers.h: what it sends to flush the host data path
+    (
+        ALL,
+        "poll_reg",
+        {"addr": 1 << 63, "value": 0, "mask": 0, "interval": 0, "retry_count": 0},
+        "00000008 0 80000000 0 0 0",
+    ),
+    # _HDP_FLUSH 26: what the kernel sends, with registers behind it
     (
         ALL,
         "poll_reg",
