@@ -156,8 +156,8 @@ class SdmaInterpreter(Interpreter):
             raise BadPacketError(f"gave up {what} after {packet['retry_count']} retries")
 
     def _poll_register(self, packet: Packet) -> None:
-        # What waits for nothing is ROCr's flush of the host data path: nothing to do, for memory and the host's
-        # view of it are the same bytes.
+        # What waits for nothing is ROCr's flush of the host data path; there is nothing to flush, for memory
+        # and the host's view of it are the same bytes.
         if packet["func"]:
             raise BadPacketError(f"{packet}: it polls a register, {_PRIVILEGED}")
 
