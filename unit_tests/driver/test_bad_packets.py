@@ -40,7 +40,9 @@ def test_undecodable_packet_stops_its_queue_only_and_is_shown(kernel: EmulatedKe
         broken.signal(line, 1).submit()
         line.wait(1, timeout=10)
         sound.wait(line, 2).signal(other, 1).submit()
-        offset = broken.ring.write_pointer * broken.UNIT
+        # Sound packets in front of it, in the same submission.
+        offset = broken.ring.write_pointer * broken.UNIT + 64
+        broken.ring.place(broken.padding(64), broken._wait_for_space)
         broken._put(bytes.fromhex("eebeadde") * max(broken.UNIT // 4, 4))
         broken.signal(never, 1).submit()
         with pytest.raises(GpuFaultError):
