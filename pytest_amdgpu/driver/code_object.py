@@ -14,6 +14,7 @@ from typing import Any
 
 import msgpack
 from elftools.common.exceptions import ELFError
+from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import NoteSection, SymbolTableSection
@@ -37,7 +38,10 @@ PT_LOAD = "PT_LOAD"
 MAX_IMAGE = 1 << 31
 """Bytes; more than any code object needs, and little enough to lay out before anything is known of it."""
 
-MALFORMED = (ELFError, struct.error, KeyError, IndexError, AttributeError, AssertionError, ValueError)
+MALFORMED = (
+    *(ELFError, ConstructError, struct.error),
+    *(KeyError, IndexError, AttributeError, AssertionError, ValueError, OverflowError),
+)
 """What pyelftools raises for a file whose headers make no sense."""
 
 

@@ -15,6 +15,10 @@ class DeviceOpenError(DriverError):
     """A GPU cannot be used: no driver, too old an interface, no permission, or no such render node."""
 
 
+class TopologyError(DeviceOpenError):
+    """A file of sysfs does not hold what it should; the message says file, content and what was expected."""
+
+
 class DeviceClosedError(DriverError):
     """A device was used after `close()`."""
 

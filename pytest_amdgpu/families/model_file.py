@@ -24,7 +24,8 @@ class ModelFile:
         self.evidence: dict[str, str] = {}
         try:
             self.content = tomllib.loads(path.read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
+            # ValueError: no UTF-8, no TOML, or a number that Python finds too long to read.
             raise ModelFileError(path, "file", str(error)) from error
         self.sources: dict[str, str] = {}
         for name, source in self.table("sources", self.content).items():

@@ -314,6 +314,14 @@ def test_missing_file_is_refused(tmp_path):
         load_model(tmp_path / "none.toml")
 
 
+@pytest.mark.parametrize("value", ["1" * 5000, "[" * 5000], ids=["digits", "depth"])
+def test_what_python_cannot_read_is_refused(value, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(f"devices = {value}")
+    with pytest.raises(ModelFileError, match=r"mine\.toml: file: .*([Ll]imit|recursion)"):
+        load_model(path)
+
+
 def test_units_beyond_the_slots_are_refused(good_text, tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(good_text.replace("[[0xff, 0xff], [0xff", "[[0x17f, 0xff], [0xff", 1))
