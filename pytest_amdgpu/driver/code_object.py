@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgpack
+import numpy as np
 from elftools.common.exceptions import ELFError
 from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
@@ -238,9 +239,9 @@ def _unpack(note: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return metadata
 
 
-def _image(segments: tuple[Segment, ...], size: int) -> bytearray:
-    """Lay the segments out as they lie in memory."""
-    image = bytearray(size)
+def _image(segments: tuple[Segment, ...], size: int) -> memoryview:
+    """Lay the segments out as they lie in memory; pages that none fills cost nothing."""
+    image = memoryview(np.zeros(size, np.uint8))  # type: ignore[arg-type]
     for segment in segments:
         image[segment.address : segment.address + len(segment.data)] = segment.data
     return image

@@ -109,6 +109,7 @@ class Bench:
         if self.kind is QueueType.COMPUTE_AQL:
             self.ring[::16] = 1
         self.put = 0
+        self.announced = 0
         context = QueueContext(
             gpu=Gpu(self.family, rng.choice((1, 1, 8))),
             memory=self._memory,
@@ -159,28 +160,28 @@ class Bench:
         if self._rng.random() < 0.02:
             pointer = self._rng.choice((0, self.put + 1, self.put * 2, 1 << 40, (1 << 64) - 1))
         self.pointers[0] = pointer
+        self.announced = max(self.announced, pointer)
         self.queue.ring_doorbell(max(pointer - (self.unit == 64), 0))
 
     def settled(self) -> bool:
-        return bool(self.host.halts) or any(
-            word in self.queue.state() for word in (", idle", "waiting", "polling")
+        """Whether the queue has halted, or has taken its last doorbell and has nothing to do or waits."""
+        state = self.queue.state()
+        taken = f"wptr {self.announced:#x}," in state
+        return bool(self.host.halts) or (
+            taken and any(word in state for word in (", idle", "waiting", "polling"))
         )
 
+    def address(self) -> int:
+        """Return an address in one of the blocks, aligned more often than not."""
+        offset = self._rng.choice((0, 0, 64, 8 * self._rng.randrange(512), self._rng.randrange(4096)))
+        return self._rng.choice(self.blocks)[0] + offset
+
     def packet(self, layout: Layout) -> list[int]:
-        """Return a packet with small fields, addresses that often exist, and sometimes reserved bits."""
+        """Return a packet: of plausible fields, or of random dwords between what identifies it."""
         rng = self._rng
-        words = [rng.getrandbits(32) if rng.random() < 0.2 else rng.randrange(8) for _ in range(layout.words)]
-        for index in range(1, layout.words - 1):
-            if rng.random() < 0.4:
-                address = rng.choice(self.blocks)[0] + rng.choice(
-                    (0, 0, 4 * rng.randrange(1024), rng.randrange(4096))
-                )
-                words[index], words[index + 1] = address & 0xFFFFFFFF, address >> 32
+        words = self._plausible(layout) if rng.random() < 0.7 else self._wild(layout)
         for dword, mask, value in layout.fixed:
             words[dword] = words[dword] & ~mask | value
-        for dword in range(layout.words):
-            if rng.random() < 0.97:
-                words[dword] &= layout.defined_bits(dword)
         if layout.tail is not None:
             for piece in layout.tail.counter.pieces:
                 words[piece.dword] &= ~(((1 << piece.width) - 1) << piece.low)
@@ -188,8 +189,33 @@ class Bench:
             words += [rng.getrandbits(32) for _ in range(6 + layout.tail.bias)]
         return words
 
+    def _plausible(self, layout: Layout) -> list[int]:
+        rng, words = self._rng, [0] * layout.words
+        for owner in layout.fields:
+            value = owner.default
+            if owner.width >= 40 and "signal" not in owner.name:
+                value = self.address()
+            elif value is None or rng.random() < 0.1:
+                value = rng.choice((0, 1, 2, 3, 4, 5, 7, 15, 16, 47, 64, self.address()))
+            value &= (1 << owner.width) - 1
+            for dword, bits in owner.scatter(value - value % owner.alignment):
+                words[dword] |= bits
+        return words
+
+    def _wild(self, layout: Layout) -> list[int]:
+        rng = self._rng
+        words = [rng.getrandbits(32) if rng.random() < 0.2 else rng.randrange(8) for _ in range(layout.words)]
+        for index in range(1, layout.words - 1):
+            if rng.random() < 0.4:
+                address = self.address()
+                words[index], words[index + 1] = address & 0xFFFFFFFF, address >> 32
+        for dword in range(layout.words):
+            if rng.random() < 0.97:
+                words[dword] &= layout.defined_bits(dword)
+        return words
+
     def dispatch(self) -> list[int]:
-        """Return SET_SH_REG packets of a plain dispatch, with registers that are often wrong, and the dispatch."""
+        """Return SET_SH_REG packets of a plain dispatch, some of them wrong, and the dispatch."""
         rng, packets = self._rng, pm4_packets(self.family.pm4)
         registers = compute_registers(self.family.registers)
         entry = self.blocks[0][0] + 256
