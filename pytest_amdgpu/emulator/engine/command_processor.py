@@ -170,6 +170,8 @@ class CommandProcessor(Interpreter):
     def _write_data(self, packet: Packet) -> None:
         if packet["dst_sel"] not in _MEMORY_TARGETS:
             raise BadPacketError(f"{packet}: dst_sel is neither memory nor L2")
+        if not packet.data:
+            raise BadPacketError(f"{packet}: there is no data in it")
         if packet["no_increment"]:
             self.command_memory.write_u32(packet["addr"], packet.data[-1])
         else:
