@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pytest_amdgpu.commands import capture, decode, devices, expectations
 from pytest_amdgpu.devices.selection import DeviceSelectionError
+from pytest_amdgpu.driver.errors import DeviceOpenError
 from pytest_amdgpu.families.registry import UnknownFamilyError
 from pytest_amdgpu.kernel.linux import LinuxKernel
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
@@ -22,6 +23,7 @@ _FAILURES = (
     ExpectationError,
     DeviceSelectionError,
     UnknownFamilyError,
+    DeviceOpenError,
     KernelError,
     OSError,
 )

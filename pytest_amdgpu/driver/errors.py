@@ -19,6 +19,10 @@ class NearestTargetWarning(UserWarning):
     """A GPU with an unknown stepping was opened as its nearest relative."""
 
 
+class TopologyError(DeviceOpenError):
+    """A file of sysfs does not hold what it should; the message says file, content and what was expected."""
+
+
 class DeviceClosedError(DriverError):
     """A device was used after `close()`."""
 

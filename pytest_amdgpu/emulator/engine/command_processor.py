@@ -36,6 +36,11 @@ _HDP_FLUSH = (0xE26, 0xE27)
 _MEMORY_TARGETS = (2, 5)
 """`dst_sel` L2 and memory; the same to us."""
 _RANGE = 1 << 64
+_REFUSED = {
+    "EVENT_WRITE_ADDR": "its events count what only graphics does",
+    "SET_UCONFIG_REG": "those registers are not the queue's own and not emulated",
+}
+"""Packets that are known and not executed, and why."""
 
 
 class CommandProcessor(Interpreter):
@@ -70,6 +75,7 @@ class CommandProcessor(Interpreter):
             "COND_EXEC": self._cond_exec,
             "PRED_EXEC": self._pred_exec,
         }
+        self.refused = _REFUSED
 
     def ignored_bits(self, packet: Packet, dword: int) -> int:
         """Allow the size that drivers write to mean everything, wider than the field."""
@@ -164,6 +170,8 @@ class CommandProcessor(Interpreter):
     def _write_data(self, packet: Packet) -> None:
         if packet["dst_sel"] not in _MEMORY_TARGETS:
             raise BadPacketError(f"{packet}: dst_sel is neither memory nor L2")
+        if not packet.data:
+            raise BadPacketError(f"{packet}: there is no data in it")
         if packet["no_increment"]:
             self.command_memory.write_u32(packet["addr"], packet.data[-1])
         else:

@@ -246,6 +246,7 @@ class QueueThread(Preemptible, ABC):
             self._halt(f"{error}, while {self._activity}")
             host.illegal_instruction(f"{self.name}: {self.halted}")
         except (BadPacketError, PacketError) as error:
+            self._point_at_packet()
             self._halt(str(error))
             code = error.code if isinstance(error, BadPacketError) else ExceptionCode.QUEUE_PACKET_UNSUPPORTED
             host.bad_packet(f"{self.name}: {error}{self.describe_position()}", code)
@@ -254,6 +255,13 @@ class QueueThread(Preemptible, ABC):
             self._halt(f"the emulator failed: {error!r}, while {self._activity}")
             host.bad_packet(f"{self.name}: {self.halted}", ExceptionCode.QUEUE_PACKET_UNSUPPORTED)
             raise
+
+    def _point_at_packet(self) -> None:
+        """Report how far the queue came, for whoever asks what stopped it."""
+        try:
+            self.publish_rptr()
+        except VmFault as fault:
+            self.context.host.log(f"{self.name}: the read pointer cannot be reported: {fault}")
 
     def _halt(self, text: str) -> None:
         with self.condition:

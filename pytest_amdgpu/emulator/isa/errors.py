@@ -21,3 +21,7 @@ class IllegalInstruction(Exception):
 
 class NotEmulatedError(IllegalInstruction):
     """Hardware executes the instruction, the emulator does not."""
+
+
+class NotExecutable(Exception):
+    """The emulator has no semantics for an instruction that decodes; waves that reach it are stopped."""

@@ -91,7 +91,8 @@ class GlobalMemory:
         lanes = np.flatnonzero(active)
         which = np.searchsorted(self._starts, addresses, "right") - 1
         ends = addresses + np.uint64(size)
-        known = which >= 0
+        # An end that is not above the beginning has gone past 64 bits.
+        known = (which >= 0) & (ends > addresses)
         inside = known & (ends <= self._ends[which] if len(self._ends) else False)
         met = np.unique(which[inside]).tolist()
         refused = ~inside
