@@ -33,8 +33,11 @@ def offset_of(client: Client, kind: MmapType, low: int = 0) -> int:
 def errno_of_mmap(
     client: Client, length: int, offset: int, *, fd: int | None = None, flags: int = MAP_SHARED
 ) -> int:
+    """Expect a refusal that changes nothing and return its errno."""
+    before = client.state(), client.client_maps()
     with pytest.raises(KernelError) as caught:
         client.kernel.mmap(0, length, PROT_RW, flags, client.fd if fd is None else fd, offset)
+    assert (client.state(), client.client_maps()) == before
     assert caught.value.call == "mmap"
     assert caught.value.errno is not None
     return caught.value.errno

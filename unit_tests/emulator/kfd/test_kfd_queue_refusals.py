@@ -87,7 +87,8 @@ def test_create_queue_checks_in_order(client: Client, first: str, second: str, e
 
 def test_create_queue_vm_not_acquired_esrch(make_client: Callable[..., Client]) -> None:
     client = make_client("rx7900xtx", acquire=False)
-    client.refused(errno.ESRCH, KfdIoctl.CREATE_QUEUE, gpu_id=client.gpu_id, queue_type=QueueType.SDMA)
+    fields = {"gpu_id": client.gpu_id, "queue_type": QueueType.SDMA, "ring_size": PAGE}
+    client.refused(errno.ESRCH, KfdIoctl.CREATE_QUEUE, **fields)
 
 
 @pytest.mark.parametrize("engine", [2, 0xFFFFFFFF])
