@@ -185,9 +185,7 @@ def test_event_not_a_signal_einval(client: Client, request_number: KfdIoctl, eve
 
 
 def test_wait_bad_pointer_efault_with_result_fail(client: Client) -> None:
-    client.refused(
-        errno.EFAULT, KfdIoctl.WAIT_EVENTS, out=WAIT_FAILED, events_ptr=UNMAPPED, num_events=1
-    )
+    client.refused(errno.EFAULT, KfdIoctl.WAIT_EVENTS, out=WAIT_FAILED, events_ptr=UNMAPPED, num_events=1)
 
 
 def test_wait_for_more_events_than_the_kernel_makes_room_for_enomem(client: Client) -> None:
@@ -197,9 +195,7 @@ def test_wait_for_more_events_than_the_kernel_makes_room_for_enomem(client: Clie
 def test_wait_event_unknown_einval_with_result_fail(client: Client) -> None:
     array = elements(create(client), 99)
     pointer = ctypes.addressof(array)
-    client.refused(
-        errno.EINVAL, KfdIoctl.WAIT_EVENTS, out=WAIT_FAILED, events_ptr=pointer, num_events=2
-    )
+    client.refused(errno.EINVAL, KfdIoctl.WAIT_EVENTS, out=WAIT_FAILED, events_ptr=pointer, num_events=2)
 
 
 @pytest.mark.parametrize("wait_all", [False, True])

@@ -60,6 +60,17 @@ def test_kfd_gpu_unknown_enodev(client: Client, kind: MmapType, size: int) -> No
     assert errno_of_mmap(client, size, kind << 62) == errno.ENODEV
 
 
+@pytest.mark.parametrize(("kind", "size"), KINDS)
+def test_kfd_no_memory_enomem(
+    client: Client, kind: MmapType, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(size: int) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(client.kernel._machine.arena, "allocate", refuse)
+    assert errno_of_mmap(client, size, offset_of(client, kind)) == errno.ENOMEM
+
+
 def test_events_without_a_page_einval(client: Client) -> None:
     assert errno_of_mmap(client, EVENT_PAGE_SIZE, offset_of(client, MmapType.EVENTS)) == errno.EINVAL
 

@@ -70,6 +70,19 @@ def test_create_compute_queue(client: Client, error: int, override: dict[str, An
     client.refused(error, KfdIoctl.CREATE_QUEUE, **client.queue_fields(QueueType.COMPUTE) | override)
 
 
+def test_create_compute_queue_eop_in_a_larger_buffer_einval(client: Client) -> None:
+    fields = client.queue_fields(QueueType.COMPUTE)
+    fields["eop_buffer_address"] = client.buffer(2 * PAGE).va_addr
+    client.refused(errno.EINVAL, KfdIoctl.CREATE_QUEUE, **fields)
+
+
+@pytest.mark.parametrize("pages", [-1, 1])
+def test_create_compute_queue_ctx_mapping_of_another_size_einval(client: Client, pages: int) -> None:
+    fields, size = client.queue_fields(QueueType.COMPUTE), client.gpu.queue_sizes.cwsr_mapping_size
+    fields["ctx_save_restore_address"] = client.buffer(size + pages * PAGE, GTT).va_addr
+    client.refused(errno.EINVAL, KfdIoctl.CREATE_QUEUE, **fields)
+
+
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
