@@ -28,16 +28,21 @@ class Rule(NamedTuple):
 def _rows(section: str, file: str, *rows: tuple[str, str, str]) -> list[Rule]:
     """Make rules whose tests are in one file, written as `test` or `test other_test`.
 
-    A test of another file is written with the file's name. `!` begins the reason why there is none.
+    A test of another file is written with the file's name, and of another directory with both. `!` begins
+    the reason why there is none.
     """
     made = []
     for rule, answer, tests in rows:
         if tests.startswith("!"):
             made.append(Rule(section, rule, answer, impossible=tests[1:].strip()))
         else:
-            nodes = (name if ".py::" in name else f"{file}::{name}" for name in tests.split(", "))
-            made.append(Rule(section, rule, answer, tuple(f"kfd/{node}" for node in nodes)))
+            made.append(Rule(section, rule, answer, tuple(_node(file, name) for name in tests.split(", "))))
     return made
+
+
+def _node(file: str, name: str) -> str:
+    node = name if ".py::" in name else f"{file}::{name}"
+    return node if "/" in node.split("::")[0] else f"kfd/{node}"
 
 
 _NO_COPY = "! the argument is a ctypes object, so the kernel's copy of it cannot fail"
@@ -195,7 +200,7 @@ CREATE_QUEUE = _rows(
     (
         "13 ring below a page: mapping's size not checked (6.12)",
         "ok",
-        "test_create_queue_accepts_but_warns[override0-ring of 2048 bytes]",
+        "test_create_queue_accepts_but_warns[small_ring]",
     ),
     (
         "13 ring below a page: rounded up and checked (newest)",
@@ -657,4 +662,167 @@ DEBUGGER += _rows(
     ("SUSPEND_QUEUES marks what fails", "bits 31, 30", "! no debugger can suspend queues here"),
 )
 
-RULES = DISPATCH + NUMBERS + MMAP + CREATE_QUEUE + QUEUES + MEMORY + EVENTS + SMI_XNACK + SVM + DEBUGGER
+_WARNS = "KfdMisuse"
+_STOPS = "the queue stops"
+_FAULTS = "page fault with its cause"
+MISUSES = _rows(
+    "7",
+    "test_kfd_queue_refusals.py",
+    (
+        "events page below 32 KiB",
+        _WARNS,
+        "test_kfd_events.py::test_page_smaller_than_32_kib_is_a_driver_bug",
+    ),
+    (
+        "SVM: more attributes than the request has room for",
+        _WARNS,
+        "test_kfd_svm.py::TestAddresses::test_more_attributes_than_the_request_holds",
+    ),
+    (
+        "address below 64 KiB, outside the aperture, not canonical",
+        _WARNS,
+        "test_kfd_memory_refusals.py::test_map_outside_the_aperture_is_a_driver_bug",
+    ),
+    (
+        "user memory unmapped by the CPU while a GPU has it",
+        _WARNS,
+        "test_kfd_memory.py::test_userptr_that_the_cpu_unmaps_is_a_driver_bug_and_stops_the_queues",
+    ),
+    (
+        "compute queue without EOP buffer",
+        _WARNS,
+        "test_create_queue_accepts_but_warns[no_eop]",
+    ),
+    (
+        "what the GPU writes of a queue is not writable",
+        _WARNS,
+        "test_create_queue_read_pointer_not_writable_warns",
+    ),
+    (
+        "code that is not executable, targets that are not writable",
+        _FAULTS,
+        "test_kfd_queues.py::test_vm_fault_evicts_all_queues_there_and_signals_memory_events",
+    ),
+    (
+        "doorbell before the write pointer is stored",
+        _WARNS,
+        "engine/test_engine_queue.py::test_doorbell_before_the_write_pointer_is_misuse",
+    ),
+    (
+        "doorbell in a wrong unit",
+        _WARNS,
+        "engine/test_engine_queue.py::test_doorbell_in_the_unit_of_the_other_engine_is_misuse",
+    ),
+    (
+        "doorbell that cannot be, or goes back",
+        _STOPS,
+        "engine/test_engine_queue.py::test_impossible_doorbells, "
+        "engine/test_engine_queue.py::test_doorbell_that_goes_back",
+    ),
+    (
+        "ring of 0 bytes or less than a page",
+        _WARNS,
+        "test_create_queue_accepts_but_warns[ring_of_0], test_create_queue_accepts_but_warns[small_ring]",
+    ),
+    (
+        "UPDATE_QUEUE to a size that the mapping has not",
+        _WARNS,
+        "test_kfd_queues.py::test_update_to_a_size_that_the_mapping_does_not_have_is_a_driver_bug",
+    ),
+    (
+        "PM4 queue of a die that the GPU has not",
+        _WARNS,
+        "test_create_queue_accepts_but_warns[xcc]",
+    ),
+    (
+        "CPU mapping of VRAM that is not PUBLIC",
+        _WARNS,
+        "test_kfd_mmap.py::test_cpu_access_to_vram_that_is_not_public_is_a_driver_bug",
+    ),
+    (
+        "CPU access to evicted or freed memory",
+        _WARNS,
+        "! loads and stores of the client do not pass the emulator; an evicted buffer stays where it is",
+    ),
+    (
+        "copy above the family's limit",
+        _STOPS,
+        "engine/test_engine_sdma.py::test_copy_count_above_the_limit",
+    ),
+    (
+        "copy of SDMA 7 with 7 dwords",
+        _STOPS,
+        "engine/test_engine_sdma.py::test_copy_of_version_7_in_seven_dwords",
+    ),
+    (
+        "interrupt whose slot still holds -1, or that names no slot",
+        _WARNS,
+        "test_kfd_queues.py::test_interrupt_that_finds_no_event_is_a_driver_bug_seen_at_the_next_call",
+    ),
+    (
+        "interrupt with an id that finds other events",
+        _WARNS,
+        "test_kfd_queues.py::test_interrupt_with_a_wrong_id_finds_written_slots_but_is_a_driver_bug",
+    ),
+    (
+        "doorbell slot that no queue of the process on this GPU has",
+        _WARNS,
+        "test_kfd_mmap.py::test_store_to_a_doorbell_that_no_queue_has_is_a_driver_bug",
+    ),
+    (
+        "unaligned doorbell",
+        _WARNS,
+        "test_kfd_mmap.py::test_store_to_an_unaligned_doorbell_is_a_driver_bug",
+    ),
+    (
+        "doorbell of another process",
+        "SIGSEGV as EFAULT",
+        "test_kfd_mmap.py::test_store_where_no_doorbell_is_mapped_efault",
+    ),
+    ("pad that is not zero", _WARNS, "test_kfd_dispatch.py::test_pad_that_is_not_zero_is_a_driver_bug"),
+    (
+        "several kinds of memory",
+        _WARNS,
+        "test_kfd_memory_refusals.py::test_alloc_several_kinds_is_a_driver_bug_and_vram_wins",
+    ),
+    (
+        "unknown allocation flags",
+        _WARNS,
+        "test_kfd_memory_refusals.py::test_alloc_unknown_flags_are_a_driver_bug",
+    ),
+    (
+        "AQL_QUEUE_MEM since gfx9",
+        _WARNS,
+        "test_kfd_memory_refusals.py::test_alloc_aql_queue_memory_is_a_driver_bug",
+    ),
+    (
+        "another GPU's render node in ACQUIRE_VM",
+        _WARNS,
+        "test_kfd_memory_refusals.py::test_acquire_vm_of_another_gpus_node",
+    ),
+    (
+        "SVM before any ACQUIRE_VM",
+        _WARNS,
+        "test_kfd_svm.py::test_set_before_acquire_vm_is_a_driver_bug",
+    ),
+    (
+        "context save area in SVM unmapped under its queue",
+        _WARNS,
+        "test_kfd_svm.py::test_context_save_area_in_shared_memory",
+    ),
+    (
+        "too small LDS or scratch for a kernel",
+        _WARNS,
+        "engine/test_engine_aql.py::test_too_little_for_the_kernel_is_misuse",
+    ),
+    (
+        "HDP not flushed after writes over the BAR",
+        _WARNS,
+        "! stores of the client do not pass the emulator, and software GPUs have no HDP cache",
+    ),
+)
+"""What the kernel accepts although it is a bug of the driver: a warning, or what the GPU does about it."""
+
+RULES = (
+    DISPATCH + NUMBERS + MMAP + CREATE_QUEUE + QUEUES + MEMORY + EVENTS + SMI_XNACK + SVM + DEBUGGER + MISUSES
+)

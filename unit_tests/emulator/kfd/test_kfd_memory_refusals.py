@@ -201,6 +201,13 @@ def test_alloc_userptr_of_a_buffer_einval_or_efault(make_client: Callable[..., C
         client.refused(expected, KfdIoctl.ALLOC_MEMORY_OF_GPU, **fields)
 
 
+def test_alloc_userptr_of_a_buffer_as_large_as_doorbells_is_a_driver_bug(client: Client) -> None:
+    address = client.buffer(8192).va_addr
+    fields = alloc_fields(client, flags=AllocFlag.USERPTR, mmap_offset=address, size=8192)
+    with pytest.warns(KfdMisuse, match="user pointer to device memory that is no doorbells"):
+        client.refused(errno.EINVAL, KfdIoctl.ALLOC_MEMORY_OF_GPU, **fields)
+
+
 def test_alloc_unknown_flags_are_a_driver_bug(client: Client) -> None:
     with pytest.warns(KfdMisuse, match="unknown flags 0x400"):
         client.call(KfdIoctl.ALLOC_MEMORY_OF_GPU, **alloc_fields(client, flags=AllocFlag.VRAM | 1 << 10))

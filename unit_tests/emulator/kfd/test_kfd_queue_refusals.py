@@ -228,9 +228,12 @@ def test_pointers_may_share_a_page_and_lie_anywhere_in_it(client: Client, pointe
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ({"ring_size": 2048}, "ring of 2048 bytes"),
-        ({"queue_percentage": 100 | 1 << 8}, "target XCC 1, the GPU has 1"),
-        ({"queue_type": QueueType.COMPUTE, "eop_buffer_address": 0}, "without an EOP buffer"),
+        pytest.param({"ring_size": 2048}, "ring of 2048 bytes", id="small_ring"),
+        pytest.param({"ring_size": 0}, "ring of 1024 bytes", id="ring_of_0"),
+        pytest.param({"queue_percentage": 100 | 1 << 8}, "target XCC 1, the GPU has 1", id="xcc"),
+        pytest.param(
+            {"queue_type": QueueType.COMPUTE, "eop_buffer_address": 0}, "without an EOP buffer", id="no_eop"
+        ),
     ],
 )
 def test_create_queue_accepts_but_warns(client: Client, override: dict[str, Any], message: str) -> None:

@@ -12,19 +12,21 @@ import pytest
 from refusals import RULES
 
 EMULATOR = Path(__file__).parents[1]
+PLACES = ("kfd", "engine/test_engine_queue.py", "engine/test_engine_sdma.py", "engine/test_engine_aql.py")
+"""Where tests of the list are, below `EMULATOR`."""
 
 
 @pytest.fixture(scope="module")
 def collected() -> set[str]:
-    """Every test below `unit_tests/emulator/kfd`, as instances and as functions."""
+    """Every test of `PLACES`, as instances and as functions."""
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "kfd"],
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *PLACES],
         cwd=EMULATOR,
         capture_output=True,
         text=True,
         check=True,
     )
-    lines = re.findall(r"^(?:unit_tests/emulator/)?(kfd/\S.*::.+)$", run.stdout, re.M)
+    lines = re.findall(r"^(?:unit_tests/emulator/)?((?:kfd|engine)/\S.*::.+)$", run.stdout, re.M)
     return {*lines, *(line.split("[")[0] for line in lines)}
 
 
