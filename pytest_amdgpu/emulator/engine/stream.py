@@ -186,6 +186,21 @@ class DwordQueue(QueueThread):
     def __init__(self, context: QueueContext, kind: str, unit: int) -> None:
         super().__init__(context, kind, unit)
 
+    def ring_doorbell(self, value: int) -> None:
+        """Take a store to the doorbell, whose value should be what the write pointer in memory is.
+
+        A value of four times or a quarter of that is in the other engine's unit: PM4 counts dwords, SDMA
+        bytes. It is looked at here, in the client's thread, because the write pointer may move on later.
+        """
+        written = self.memory.read_u64(self.context.wptr_address)
+        unit, other = ("dwords", 4 * written) if self.unit == 4 else ("bytes", written / 4)
+        if written and value == other:
+            self.warn_once(
+                f"doorbell {value:#x} is in a wrong unit: the write pointer is {written:#x} {unit},"
+                f" and the doorbell counts {unit}, too"
+            )
+        super().ring_doorbell(value)
+
     @property
     def position(self) -> int:
         """Dwords of the ring that lie before the packet that executes."""

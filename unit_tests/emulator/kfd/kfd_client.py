@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -101,17 +101,29 @@ class Client:
         self.kernel.ioctl(self.fd, request, args)
         return args
 
-    def refused(self, errno: int, request: KfdIoctl, *, changes: bool = False, **fields: Any) -> Any:
-        """Expect a refusal, and no change of state unless `changes`; return what was copied back."""
+    def refused(
+        self,
+        errno: int,
+        request: KfdIoctl,
+        *,
+        changes: bool = False,
+        out: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> Any:
+        """Expect a refusal, and no change of state unless `changes`; return the argument afterwards.
+
+        `out` are the fields that the kernel has written although it refused; all others must be as given.
+        """
         struct = KFD_IOCTLS[request & 0xFF].struct
         assert struct is not None
-        args = struct(**fields)
+        args, expected = struct(**fields), struct(**fields | dict(out or {}))
         before = self.state()
         with pytest.raises(KernelError) as caught:
             self.kernel.ioctl(self.fd, request, args)
         assert (caught.value.errno, caught.value.call) == (errno, f"AMDKFD_IOC_{request.name}")
         if not changes:
             assert self.state() == before
+        assert bytes(args) == bytes(expected), _differences(args, expected)
         return args
 
     def state(self) -> dict[str, Any]:
@@ -238,3 +250,9 @@ class Client:
         page = self.buffer(kfd.EVENT_PAGE_SIZE, GTT)
         self.call(KfdIoctl.CREATE_EVENT, event_page_offset=page.handle, event_type=0)
         return page
+
+
+def _differences(args: ctypes.Structure, expected: ctypes.Structure) -> str:
+    """Name the fields in which two structures differ."""
+    pairs = [(field[0], getattr(args, field[0]), getattr(expected, field[0])) for field in args._fields_]
+    return "; ".join(f"{name} is {value}, not {wanted}" for name, value, wanted in pairs if value != wanted)
