@@ -27,6 +27,14 @@ class SmallBarError(AllocationError):
     """The CPU cannot see this GPU's VRAM, because its PCI BAR is smaller than its memory."""
 
 
+class PeerAccessError(DriverError):
+    """A GPU cannot reach memory of another one; the message says why."""
+
+
+class SharingError(DriverError):
+    """Memory cannot be exported, or a descriptor is not one of GPU memory that could be imported."""
+
+
 class BufferBoundsError(DriverError, IndexError):
     """An access reaches outside its buffer."""
 

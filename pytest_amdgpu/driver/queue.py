@@ -40,7 +40,9 @@ class Queue(Generic[C]):
     """Bytes that the read and write pointer count by one."""
     DOORBELL_BIAS = 0
 
-    def __init__(self, device: Device, ring_size: int, *, engine: int | None = None) -> None:
+    def __init__(
+        self, device: Device, ring_size: int, *, engine: int | None = None, xgmi: bool = False
+    ) -> None:
         """Create the hardware queue; whatever fails, nothing is left behind."""
         self.device = device
         self.site = creation_site()
@@ -59,7 +61,9 @@ class Queue(Generic[C]):
             self._progress = device.semaphores.create(0, None)
             self._progress.label = f"end of work of {self.name}"
             undo.callback(self._progress.free)
-            memory = queue_memory.create(device.backend, self.kind, ring_size, self.name, engine=engine)
+            memory = queue_memory.create(
+                device.backend, self.kind, ring_size, self.name, engine=engine, xgmi=xgmi
+            )
             undo.callback(memory.close)
             self.queue_id = memory.hardware.queue_id
             self.address = memory.pointers.address

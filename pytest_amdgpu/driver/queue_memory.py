@@ -64,7 +64,13 @@ class QueueMemory:
 
 
 def create(
-    backend: Backend, kind: QueueKind, ring_size: int, name: str, *, engine: int | None = None
+    backend: Backend,
+    kind: QueueKind,
+    ring_size: int,
+    name: str,
+    *,
+    engine: int | None = None,
+    xgmi: bool = False,
 ) -> QueueMemory:
     """Allocate what a queue needs and start it; whatever fails, nothing is left behind.
 
@@ -110,6 +116,7 @@ def create(
                 context_save_size=sizes.cwsr_size if sizes else 0,
                 control_stack_size=sizes.ctl_stack_size if sizes else 0,
                 engine=engine,
+                xgmi=xgmi,
             )
         )
         undo.callback(backend.destroy_queue, hardware)

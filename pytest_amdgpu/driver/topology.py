@@ -81,6 +81,22 @@ class GpuNode:
         return all(bank["heap_type"] != HEAP_PRIVATE for bank in self.memory_banks)
 
     @property
+    def hive_id(self) -> int:
+        """Number of the hive, which GPUs that XGMI links have in common; 0 for none."""
+        return self.properties.get("hive_id", 0)
+
+    @property
+    def sdma_engines(self) -> range:
+        """Numbers of the SDMA engines that serve any memory."""
+        return range(self.properties.get("num_sdma_engines", 0))
+
+    @property
+    def xgmi_engines(self) -> range:
+        """Numbers of the SDMA engines that are for XGMI links; they follow the others."""
+        first = len(self.sdma_engines)
+        return range(first, first + self.properties.get("num_sdma_xgmi_engines", 0))
+
+    @property
     def sramecc(self) -> bool:
         """Whether the GPU's SRAMs have ECC on, which code objects may depend on."""
         return bool(self.properties.get("capability", 0) & CAPABILITY_SRAM_ECC)
