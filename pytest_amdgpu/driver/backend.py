@@ -76,7 +76,8 @@ class Allocation:
 class QueueRequest:
     """A wish for a hardware queue; addresses are those of allocations that live as long as the queue.
 
-    `engine` picks an SDMA engine by its number, `xcc` the die that serves a PM4 queue.
+    `engine` picks an SDMA engine by its number, `xgmi` any of those for XGMI links; `xcc` picks the die that
+    serves a PM4 queue.
     """
 
     kind: QueueKind
@@ -88,6 +89,7 @@ class QueueRequest:
     context_save_size: int = 0
     control_stack_size: int = 0
     engine: int | None = None
+    xgmi: bool = False
     xcc: int = 0
     priority: int = NORMAL_PRIORITY
 
@@ -151,7 +153,16 @@ class Backend(Protocol):
         """Reserve `size` bytes of addresses for requests that name their place; raises `AllocationError`."""
 
     def map_to_peer(self, allocation: Allocation, peer: Backend) -> None:
-        """Let another GPU reach memory of this one; harmless where it can already."""
+        """Let another GPU reach memory of this one; harmless where it can already.
+
+        Raises `PeerAccessError`.
+        """
+
+    def export(self, allocation: Allocation) -> int:
+        """Return a descriptor of memory, for other processes; raises `SharingError`."""
+
+    def adopt(self, fd: int) -> Allocation:
+        """Map exported memory on this GPU, and for the CPU if it may see it; raises `SharingError`."""
 
     def free(self, allocation: Allocation) -> None:
         """Unmap memory from all GPUs and free it; the CPU's mapping stays until `unmap_cpu`."""

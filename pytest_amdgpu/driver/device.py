@@ -16,11 +16,14 @@ from pytest_amdgpu.driver.backend import NORMAL_PRIORITY, PAGE, Backend, Fault, 
 from pytest_amdgpu.driver.buffer import Buffer
 from pytest_amdgpu.driver.errors import (
     AllocationError,
+    CommandError,
     DeviceClosedError,
     NearestTargetWarning,
     NoSdmaQueueError,
+    PeerAccessError,
     QueueLostError,
 )
+from pytest_amdgpu.driver.links import Link, find_link, read_links, why_unreachable
 from pytest_amdgpu.driver.queue import Queue
 from pytest_amdgpu.driver.resources import Leak, Resource, Tracker, attempt
 from pytest_amdgpu.driver.semaphore import SemaphorePool, TimelineSemaphore
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.program import Program
     from pytest_amdgpu.driver.scheduling import CuMask
     from pytest_amdgpu.driver.sdma_queue import SdmaQueue
+    from pytest_amdgpu.driver.shared_memory import SharedMemory
     from pytest_amdgpu.families.registry import Family
     from pytest_amdgpu.kernel.protocol import Kernel
 
@@ -122,7 +126,7 @@ class Device:
 
         The GPU gets whole pages, so it reaches what lies beside an array that does not fill its pages.
         """
-        self._check_open()
+        self.check_open()
         if isinstance(memory, np.ndarray):
             return self._register(memory, peers)
         size = self._checked_size(memory, Location.USERPTR)
@@ -138,27 +142,61 @@ class Device:
             undo.pop_all()
         return Buffer(self.backend, allocation, size, self.tracker)
 
+    def import_buffer(self, descriptor: int | SharedMemory) -> Buffer:
+        """Map memory that another process (or GPU) has exported; the descriptor may be closed afterwards.
+
+        Its size is that of the exported memory in whole pages. Raises `SharingError` if it is no descriptor
+        of GPU memory, and `PeerAccessError` if it is memory of a GPU that this one cannot reach.
+        """
+        self.check_open()
+        allocation = self.backend.adopt(descriptor if isinstance(descriptor, int) else descriptor.fd)
+        self.host_writes_vram = self.host_writes_vram or allocation.request.location is Location.VRAM
+        return Buffer(self.backend, allocation, allocation.size, self.tracker)
+
+    def links(self) -> list[Link]:
+        """Return the links from this GPU to the CPU and to other GPUs."""
+        return read_links(self.kernel, self.node)
+
+    def link_to(self, peer: Device) -> Link | None:
+        """Return the link from this GPU to another one, None if there is none."""
+        return find_link(self.kernel, self.node, peer.node)
+
+    def can_reach(self, peer: Device) -> bool:
+        """Whether this GPU can be given access to another one's memory (`peer.vram(..., peers=[self])`)."""
+        return peer.node.gpu_id == self.node.gpu_id or self.link_to(peer) is not None
+
     def sdma_queue(
         self,
         ring_size: int | None = None,
         *,
         engine: int | None = None,
+        peer: Device | None = None,
         priority: int | str = NORMAL_PRIORITY,
     ) -> SdmaQueue:
-        """Create a queue of an SDMA engine (by default one that the kernel chooses).
+        """Create a queue of an SDMA engine: by default one that the kernel chooses, or a number.
 
-        Raises `NoSdmaQueueError` where the GPU has none.
+        With a `peer` it is one that the kernel recommends for the link to it; `PeerAccessError` if there is
+        no link. Raises `NoSdmaQueueError` where the GPU has no engine.
         """
-        from pytest_amdgpu.driver.sdma_queue import DEFAULT_RING_SIZE, SdmaQueue
+        from pytest_amdgpu.driver.sdma_queue import DEFAULT_RING_SIZE, SdmaQueue, engine_for
 
-        self._check_open()
-        if not self.node.sdma_engines:
+        self.check_open()
+        if not (self.node.sdma_engines or self.node.xgmi_engines):
             raise NoSdmaQueueError(
                 f"{self.node.description} has no SDMA queue: num_sdma_engines and num_sdma_xgmi_engines are 0"
                 f" in {self.node.path}/properties, as for a virtual function or a partition that no engine is"
                 " left for; give it some, or copy with a kernel"
             )
-        return SdmaQueue(self, ring_size or DEFAULT_RING_SIZE, engine=engine, priority=priority)
+        xgmi = False
+        if peer is not None:
+            if engine is not None:
+                raise CommandError(f"either engine={engine} or peer={peer.name} chooses the engine, not both")
+            link = self.link_to(peer)
+            if link is None:
+                why = why_unreachable(self.kernel, peer.node, self.node)
+                raise PeerAccessError(f"{self.name} cannot reach {peer.name}: {why}")
+            engine, xgmi = engine_for(link, self.node)
+        return SdmaQueue(self, ring_size or DEFAULT_RING_SIZE, engine=engine, xgmi=xgmi, priority=priority)
 
     def compute_queue(
         self,
@@ -176,7 +214,7 @@ class Device:
         """
         from pytest_amdgpu.driver.compute_queue import compute_queue
 
-        self._check_open()
+        self.check_open()
         return compute_queue(self, kind, ring_size, priority=priority, cu_mask=cu_mask)
 
     def load(self, code_object: bytes | str | Path) -> Program:
@@ -184,7 +222,7 @@ class Device:
         from pytest_amdgpu.driver.code_object import parse
         from pytest_amdgpu.driver.program import Program
 
-        self._check_open()
+        self.check_open()
         if isinstance(code_object, bytes):
             return Program(self, parse(code_object))
         path = Path(code_object)
@@ -192,7 +230,7 @@ class Device:
 
     def timeline_semaphore(self, initial: int = 0) -> TimelineSemaphore:
         """Make a semaphore with a value of 64 bits."""
-        self._check_open()
+        self.check_open()
         return self.semaphores.create(initial, self.tracker.add)
 
     def raise_fault(self, queues: Collection[str] = ()) -> None:
@@ -233,7 +271,7 @@ class Device:
 
     def available_vram(self) -> int:
         """Bytes of the GPU's memory that could be allocated now (the kernel rounds them down)."""
-        self._check_open()
+        self.check_open()
         return self.backend.available_memory()
 
     def describe_queues(self) -> list[str]:
@@ -310,7 +348,7 @@ class Device:
         uncached: bool,
         peers: Sequence[Device],
     ) -> Buffer:
-        self._check_open()
+        self.check_open()
         rounded = _pages(self._checked_size(size, location))
         request = MemoryRequest(location, rounded, cpu_visible, executable, uncached)
         buffer = Buffer(self.backend, self.backend.allocate(request), size, self.tracker)
@@ -352,7 +390,8 @@ class Device:
             raise AllocationError(f"cannot allocate {size} bytes of {location.value}")
         return size
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raise `DeviceClosedError` if it was closed."""
         if self._closed:
             raise DeviceClosedError(f"{self.name} was closed")
 

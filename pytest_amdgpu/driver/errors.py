@@ -35,6 +35,14 @@ class MissingCapabilityError(DriverError):
     """The GPU, as this machine presents it, has not what was asked for; another one may have it."""
 
 
+class PeerAccessError(DriverError):
+    """A GPU cannot reach memory of another one; the message says why."""
+
+
+class SharingError(DriverError):
+    """Memory cannot be exported, or a descriptor is not one of GPU memory that could be imported."""
+
+
 class BufferBoundsError(DriverError, IndexError):
     """An access reaches outside its buffer."""
 

@@ -38,10 +38,11 @@ from pytest_amdgpu.driver.backend import (
     QueueKind,
     QueueRequest,
 )
-from pytest_amdgpu.driver.errors import AllocationError
+from pytest_amdgpu.driver.errors import AllocationError, PeerAccessError
 from pytest_amdgpu.driver.kfd_faults import FaultListener
 from pytest_amdgpu.driver.kfd_memory import KfdMemory
 from pytest_amdgpu.driver.kfd_process import connect
+from pytest_amdgpu.driver.links import why_unreachable
 from pytest_amdgpu.driver.topology import GpuNode
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
 
@@ -94,8 +95,23 @@ class KfdBackend:
         return self._memory.reserve(size)
 
     def map_to_peer(self, allocation: Allocation, peer: Backend) -> None:
-        """Let another GPU reach memory of this one; harmless where it can already."""
-        self._memory.map_to(allocation, [peer.node.gpu_id])
+        """Let another GPU reach memory of this one; raises `PeerAccessError`."""
+        try:
+            self._memory.map_to(allocation, [peer.node.gpu_id])
+        except KernelError as error:
+            if error.errno != errno.EINVAL or peer.node.gpu_id == self.node.gpu_id:
+                raise
+            why = why_unreachable(self.kernel, self.node, peer.node)
+            what = f"{allocation.request.location.value} of {self.node.identity}"
+            raise PeerAccessError(f"{peer.node.identity} cannot reach {what}: {why} ({error})") from error
+
+    def export(self, allocation: Allocation) -> int:
+        """Return a descriptor of memory, for other processes; raises `SharingError`."""
+        return self._memory.export(allocation)
+
+    def adopt(self, fd: int) -> Allocation:
+        """Map exported memory here; raises `SharingError`, or `PeerAccessError` for an unreachable GPU's."""
+        return self._memory.adopt(fd)
 
     def free(self, allocation: Allocation) -> None:
         """Unmap memory from all GPUs and free it; the CPU's mapping stays until `unmap_cpu`."""
@@ -264,5 +280,7 @@ class KfdBackend:
 
 def _queue_type(request: QueueRequest) -> QueueType:
     if request.kind is QueueKind.SDMA:
-        return QueueType.SDMA if request.engine is None else QueueType.SDMA_BY_ENG_ID
+        if request.engine is not None:
+            return QueueType.SDMA_BY_ENG_ID
+        return QueueType.SDMA_XGMI if request.xgmi else QueueType.SDMA
     return QueueType.COMPUTE_AQL if request.kind is QueueKind.AQL else QueueType.COMPUTE

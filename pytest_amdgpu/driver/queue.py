@@ -48,6 +48,7 @@ class Queue(Generic[C], Schedulable):
         ring_size: int,
         *,
         engine: int | None = None,
+        xgmi: bool = False,
         priority: int | str = NORMAL_PRIORITY,
     ) -> None:
         """Create the hardware queue; whatever fails, nothing is left behind."""
@@ -70,7 +71,13 @@ class Queue(Generic[C], Schedulable):
             self._progress.label = f"end of work of {self.name}"
             undo.callback(self._progress.free)
             memory = queue_memory.create(
-                device.backend, self.kind, ring_size, self.name, engine=engine, priority=self._priority
+                device.backend,
+                self.kind,
+                ring_size,
+                self.name,
+                engine=engine,
+                xgmi=xgmi,
+                priority=self._priority,
             )
             undo.callback(memory.close)
             self.queue_id = memory.hardware.queue_id

@@ -73,6 +73,7 @@ def create(
     name: str,
     *,
     engine: int | None = None,
+    xgmi: bool = False,
     priority: int = NORMAL_PRIORITY,
 ) -> QueueMemory:
     """Allocate what a queue needs and start it; whatever fails, nothing is left behind.
@@ -118,6 +119,7 @@ def create(
             context_save_size=sizes.cwsr_size if sizes else 0,
             control_stack_size=sizes.ctl_stack_size if sizes else 0,
             engine=engine,
+            xgmi=xgmi,
             priority=priority,
         )
         hardware = backend.create_queue(queue_request)

@@ -144,10 +144,20 @@ class GpuNode:
         return all(bank["heap_type"] != HEAP_PRIVATE for bank in self.memory_banks)
 
     @property
-    def sdma_engines(self) -> int:
-        """SDMA engines of all kinds that queues can be made on; 0 where a virtual function got none."""
-        names = ("num_sdma_engines", "num_sdma_xgmi_engines")
-        return sum(self.properties.get(name, 0) for name in names)
+    def hive_id(self) -> int:
+        """Number of the hive, which GPUs that XGMI links have in common; 0 for none."""
+        return self.properties.get("hive_id", 0)
+
+    @property
+    def sdma_engines(self) -> range:
+        """Numbers of the SDMA engines that serve any memory."""
+        return range(self.properties.get("num_sdma_engines", 0))
+
+    @property
+    def xgmi_engines(self) -> range:
+        """Numbers of the SDMA engines that are for XGMI links; they follow the others."""
+        first = len(self.sdma_engines)
+        return range(first, first + self.properties.get("num_sdma_xgmi_engines", 0))
 
     @property
     def sramecc(self) -> bool:

@@ -139,6 +139,11 @@ class SoftwareGpu:
         return self.family.gfx_version[0] >= 11
 
     @property
+    def is_apu(self) -> bool:
+        """Whether it shares the CPU's memory: AMDGPU_IDS_FLAGS_FUSION of amdgpu_drm.h."""
+        return bool(self.model.drm.get("ids_flags", 0) & 1)
+
+    @property
     def debugger_needs_all_units(self) -> bool:
         """Whether a debugger masks compute units itself (kfd_dbg_has_cwsr_workaround): gfx1100 to gfx1103."""
         return self.family.gfx_version[:2] == (11, 0)

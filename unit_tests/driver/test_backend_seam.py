@@ -83,6 +83,12 @@ class PlainBackend:
     def map_to_peer(self, allocation: Allocation, peer: Backend) -> None:
         raise NotImplementedError
 
+    def export(self, allocation: Allocation) -> int:
+        raise NotImplementedError
+
+    def adopt(self, fd: int) -> Allocation:
+        raise NotImplementedError
+
     def free(self, allocation: Allocation) -> None:
         allocation.mapped_gpus.clear()
 

@@ -23,11 +23,13 @@ from pytest_amdgpu.emulator import client
 from pytest_amdgpu.emulator.arena import borrow
 from pytest_amdgpu.emulator.doorbells import Doorbells
 from pytest_amdgpu.emulator.kfd.device_calls import GPUVM_BASE, GPUVM_LIMIT
+from pytest_amdgpu.emulator.links import is_pcie_peer
 from pytest_amdgpu.emulator.memory import ADDRESS_LIMIT, PAGE_SIZE, BufferObject, Location
 from pytest_amdgpu.emulator.refusal import Refusal
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.arena import HostMemory
+    from pytest_amdgpu.emulator.gpu import SoftwareGpu
     from pytest_amdgpu.emulator.memory import Bytes
     from pytest_amdgpu.emulator.process import Handler, Process, ProcessDevice
 
@@ -206,11 +208,7 @@ def _map_on(device: ProcessDevice, bo: BufferObject) -> None:
         return
     if not bo.va:
         raise Refusal(errno.EINVAL, f"buffer object {bo.handle:#x} was allocated with address 0")
-    if gpu_id != bo.home and bo.location in (Location.VRAM, Location.DOORBELL, Location.MMIO):
-        owner = device.process.devices[bo.home].gpu
-        hive = owner.properties["hive_id"]
-        if not (owner.large_bar or (hive and hive == device.gpu.properties["hive_id"])):
-            raise Refusal(errno.EINVAL, f"{device.gpu!r} cannot reach {bo.location.value} of {owner!r}")
+    _require_reach(device.gpu, bo, device.process.devices[bo.home].gpu)
     end = bo.va + bo.size
     if bo.va % PAGE_SIZE or end > ADDRESS_LIMIT:
         raise Refusal(errno.EINVAL, f"{bo.va:#x} to {end:#x}: not whole pages below 2^48")
@@ -222,6 +220,20 @@ def _map_on(device: ProcessDevice, bo: BufferObject) -> None:
     if bo.va < GPUVM_BASE or end - 1 > GPUVM_LIMIT:
         machine.misuse(f"MAP_MEMORY_TO_GPU at {bo.va:#x} to {end:#x}, outside the GPUVM aperture")
     bo.mappings[gpu_id] = device.space.map(bo.va, bo)
+
+
+def _require_reach(gpu: SoftwareGpu, bo: BufferObject, owner: SoftwareGpu) -> None:
+    """Refuse what a GPU cannot reach of another one, as kfd_mem_attach in amdgpu_amdkfd_gpuvm.c.
+
+    VRAM is reached through a hive or across PCIe, doorbells and registers only across PCIe. An APU reaches
+    all of it.
+    """
+    if gpu is owner or gpu.is_apu or bo.location not in (Location.VRAM, Location.DOORBELL, Location.MMIO):
+        return
+    hive = owner.properties["hive_id"]
+    in_hive = bo.location is Location.VRAM and hive and hive == gpu.properties["hive_id"]
+    if not (in_hive or is_pcie_peer(owner.model, large_bar=owner.large_bar)):
+        raise Refusal(errno.EINVAL, f"{gpu!r} cannot reach {bo.location.value} of {owner!r}")
 
 
 def unmap_memory(process: Process, args: UnmapMemoryFromGpuArgs) -> None:

@@ -374,6 +374,37 @@ def test_map_peer_in_the_same_hive_needs_no_large_bar(make_client: Callable[...,
     client.map(args.handle, 0, 1)
 
 
+@pytest.mark.parametrize("flags", [AllocFlag.DOORBELL, AllocFlag.MMIO_REMAP], ids=lambda flag: flag.name)
+def test_map_doorbells_and_registers_of_the_hive_need_a_large_bar_einval(
+    make_client: Callable[..., Client], flags: AllocFlag
+) -> None:
+    client = make_client("mi300x", "mi300x")
+    args = client.alloc(8192 if flags is AllocFlag.DOORBELL else PAGE, flags, gpu=0)
+    client.gpus[0].large_bar = False
+    ids = client.ids(client.gpus[1].gpu_id)
+    pointer = ctypes.addressof(ids)
+    client.refused(errno.EINVAL, MAP, handle=args.handle, n_devices=1, device_ids_array_ptr=pointer)
+    client.gpus[0].large_bar = True
+    client.map(args.handle, 1)
+
+
+def test_map_on_an_apu_needs_no_large_bar(make_client: Callable[..., Client]) -> None:
+    client = make_client("rx7900xtx", "strixhalo")
+    args = client.alloc(PAGE, AllocFlag.VRAM, gpu=0)
+    client.gpus[0].large_bar = False
+    client.map(args.handle, 1)
+
+
+def test_map_across_hives_needs_a_large_bar_einval(make_client: Callable[..., Client]) -> None:
+    client = make_client(*["mi210"] * 6)
+    args = client.alloc(PAGE, AllocFlag.VRAM, gpu=0)
+    client.gpus[0].large_bar = False
+    client.map(args.handle, 3)
+    ids = client.ids(client.gpus[4].gpu_id)
+    pointer = ctypes.addressof(ids)
+    client.refused(errno.EINVAL, MAP, handle=args.handle, n_devices=1, device_ids_array_ptr=pointer)
+
+
 def test_map_twice_is_success(client: Client) -> None:
     buffer = client.buffer()
     assert client.map(buffer.handle).n_success == 1
