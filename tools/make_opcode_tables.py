@@ -49,9 +49,12 @@ class Target:
 
 TARGETS = (
     Target("gfx90a", "gfx90a (CDNA2)"),
+    Target("gfx908", "gfx908 (CDNA1)", "gfx90a"),
     Target("gfx942", "gfx942 (CDNA3)", "gfx90a"),
     Target("gfx950", "gfx950 (CDNA4)", "gfx942"),
     Target("gfx1030", "gfx1030 (RDNA2)"),
+    Target("gfx1010", "gfx1010 (RDNA1)", "gfx1030"),
+    Target("gfx1011", "gfx1011 and gfx1012 (RDNA1 with dot products)", "gfx1010"),
     Target("gfx1100", "gfx1100 (RDNA3)"),
     Target("gfx1151", "gfx1151 (RDNA3.5)", "gfx1100"),
     Target("gfx1200", "gfx1200 (RDNA4)"),

@@ -64,6 +64,8 @@ NOT_IMPLEMENTED = {
     "synchronization of all waves": "ds_gws_.* ds_ordered_count ds_(add|sub)_gs_reg_rtn ds_append ds_consume",
     "gfx9 scalar stores": "s_(atomic|store|scratch)_.* s_dcache_discard.*",
     "gfx9 stack of branches": "s_cbranch_(g_fork|i_fork|join) s_setvskip",
+    "LDS operations on two addresses": r"ds_\w+_src2_\w+",
+    "RDNA1's number of a wave": "s_get_waveid_in_workgroup",
     "trap handlers": "s_rfe_.* s_setkill s_sendmsghalt",
     "scalar registers chosen at run time": "s_movrel.* v_swaprel_b32 s_subvector_loop_.*",
     "memory to LDS": "(global|scratch)_load_lds_.*",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pytest_amdgpu.emulator.isa.decode.layouts import Field, Layout
-from pytest_amdgpu.emulator.isa.decode.layouts_gfx9 import GFX90A_LAYOUTS, GFX940_LAYOUTS
+from pytest_amdgpu.emulator.isa.decode.layouts_gfx9 import GFX90A_LAYOUTS, GFX908_LAYOUTS, GFX940_LAYOUTS
 from pytest_amdgpu.emulator.isa.decode.layouts_rdna import GFX10_LAYOUTS, GFX11_LAYOUTS, GFX12_LAYOUTS
 from pytest_amdgpu.emulator.isa.decode.rows import Rows, table_rows
 
@@ -75,25 +75,38 @@ _GFX1100 = Generation(
     # Mirrors, then row_share and row_xmask.
     dpp_controls=(*_ROW_SHIFTS, (0x140, 0x141), (0x150, 0x16F)),
 )
+_GFX1030 = replace(
+    _GFX1100,
+    table="gfx10",
+    layouts=GFX10_LAYOUTS,
+    m0=124,
+    null=125,
+    saddr_off=0x7D,
+    no_scratch_address=0x7F,
+    wait_counters=(("vmcnt", ((0, 4), (14, 2))), ("expcnt", ((4, 3),)), ("lgkmcnt", ((8, 6),))),
+)
+# A scratch instruction of RDNA1 always has an address.
+_GFX1010 = replace(_GFX1030, table="gfx101", no_scratch_address=None)
 GENERATIONS = {
+    "gfx908": replace(
+        _GFX942,
+        table="gfx908",
+        layouts=GFX908_LAYOUTS,
+        aligned_vgprs=False,
+        dpp_controls=(*_ROW_SHIFTS, *_WAVE_SHIFTS, (0x140, 0x143)),
+    ),
     "gfx90a": replace(_GFX942, table="gfx90a", layouts=GFX90A_LAYOUTS),
     "gfx942": _GFX942,
     "gfx950": replace(_GFX942, table="gfx950", vop3_literal=True),
-    "gfx1030": replace(
-        _GFX1100,
-        table="gfx10",
-        layouts=GFX10_LAYOUTS,
-        m0=124,
-        null=125,
-        saddr_off=0x7D,
-        no_scratch_address=0x7F,
-        wait_counters=(("vmcnt", ((0, 4), (14, 2))), ("expcnt", ((4, 3),)), ("lgkmcnt", ((8, 6),))),
-    ),
+    "gfx1010": _GFX1010,
+    "gfx1011": replace(_GFX1010, table="gfx1011"),
+    "gfx1030": _GFX1030,
     "gfx1100": _GFX1100,
     "gfx1151": replace(_GFX1100, table="gfx115", dpp_scalar_src1=True),
     "gfx1200": replace(_GFX1100, table="gfx12", layouts=GFX12_LAYOUTS, dpp_scalar_src1=True),
 }
 SAME_ENCODINGS = {
+    "gfx1012": "gfx1011",
     **{f"gfx103{stepping}": "gfx1030" for stepping in range(1, 7)},
     **{f"gfx110{stepping}": "gfx1100" for stepping in range(1, 4)},
     **{f"gfx115{stepping}": "gfx1151" for stepping in (0, 2, 3)},
