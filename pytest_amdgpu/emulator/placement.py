@@ -193,10 +193,6 @@ class Placement:
             slots = np.arange(count * self._waves) % (units.slots * self.step)
             return Claim(self, np.resize(most, count), slots.reshape(count, -1), counted=False)
 
-    def wait(self) -> None:
-        """Sleep until places become free, for a moment at most."""
-        self.units.wait()
-
     def leave(self) -> None:
         """Want no more places, for now or for good."""
         with self.units.changed:

@@ -24,6 +24,7 @@ from pytest_amdgpu.driver.errors import WaitTimeoutError
 from pytest_amdgpu.driver.kfd_backend import KfdBackend
 from pytest_amdgpu.driver.topology import discover
 from pytest_amdgpu.emulator.kernel import EmulatedKernel
+from pytest_amdgpu.emulator.kfd.queue import Queue
 from pytest_amdgpu.families.models import model
 
 OBJECTS = Path(__file__).parents[2] / "hw_tests" / "kernels" / "objects"
@@ -103,6 +104,12 @@ class Bench:
             start + header.wave_state_offset - header.wave_state_size, header.wave_state_size
         )
 
+    def gpu_queues(self) -> list[Queue]:
+        """The queues as the emulated kernel keeps them."""
+        process = self.kernel._process
+        assert process is not None
+        return list(process.queues.values())
+
     def close(self) -> None:
         self.words[16] = 1
         self.device.close()
@@ -160,6 +167,8 @@ def test_waves_are_in_the_area_and_go_on_afterwards(bench: Bench, ring: bool) ->
         bench.done.wait(1, timeout=0.02)
     bench.update(100)
     bench.finish()
+    bench.queue.wait_idle(timeout=10)
+    assert not bench.gpu.units.used.any()
 
 
 def test_registers_and_lds_are_in_the_area(bench: Bench) -> None:
@@ -199,6 +208,10 @@ def test_a_mask_without_units_stops_the_waves_until_there_is_another(bench: Benc
     bench.words[16] = 1
     with pytest.raises(WaitTimeoutError):
         bench.done.wait(1, timeout=0.02)
+    (queue,) = bench.gpu_queues()
+    deadline = time.monotonic() + 10
+    while "waiting for room on compute units (0 waves on 0 of" not in queue.engine.state():
+        assert time.monotonic() < deadline, queue.engine.state()
     words[:] = [0xFFFFFFFF] * 10
     bench.ioctl(KfdIoctl.SET_CU_MASK, argument)
     bench.finish()
