@@ -13,6 +13,7 @@ import pytest
 from kfd_client import Client, StubEngine
 
 from pytest_amdgpu.abi.kfd import KfdIoctl, QueueType
+from pytest_amdgpu.emulator.refusal import KfdMisuse
 
 
 def masks(client: Client, engines: list[StubEngine], bits: int, words: int) -> tuple[tuple[int, ...], ...]:
@@ -30,6 +31,11 @@ def masks(client: Client, engines: list[StubEngine], bits: int, words: int) -> t
     return found  # type: ignore[no-any-return]
 
 
+hanging = pytest.mark.filterwarnings("ignore:SET_CU_MASK leaves queue 0 no compute unit")
+"""For tests of one bit, which is in one XCC."""
+
+
+@hanging
 @pytest.mark.parametrize(
     ("bit", "xcc", "engine", "expected"),
     [
@@ -96,6 +102,12 @@ def test_bits_beyond_the_units_do_nothing(
 def test_a_mask_without_units_is_accepted(
     make_client: Callable[..., Client], engines: list[StubEngine]
 ) -> None:
-    """The kernel does not mind; the queue's waves hang."""
-    (found,) = masks(make_client("mi210"), engines, 0, 4)
+    """The kernel does not mind; the queue's waves hang, which is warned about."""
+    with pytest.warns(KfdMisuse, match="leaves queue 0 no compute unit of XCC 0: waves there will hang"):
+        (found,) = masks(make_client("mi210"), engines, 0, 4)
     assert found == (0,) * 8
+
+
+def test_xccs_without_units_are_named(make_client: Callable[..., Client], engines: list[StubEngine]) -> None:
+    with pytest.warns(KfdMisuse, match="no compute unit of XCC 0, 3: waves"):
+        masks(make_client("mi300x"), engines, 0b11110110, 10)
