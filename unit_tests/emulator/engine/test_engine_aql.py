@@ -328,6 +328,11 @@ def test_barrier_bit_orders_dispatches(aql, kernel, monkeypatch):
 class FakeOverlap:
     """Runs five slices and notes which other dispatches run beside it."""
 
+    stalled = False
+
+    def suspend(self):
+        pass
+
     def __init__(self, number, running, overlapped):
         self.number, self.running, self.overlapped = number, running, overlapped
         self.slices = 0
