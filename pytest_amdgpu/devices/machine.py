@@ -92,7 +92,7 @@ def find_machine(
     notes = tuple(str(obstacle) for obstacle in report.obstacles)
     if report.nodes:
         reason = "asked for" if backend == "hardware" else "/dev/kfd is usable"
-        devices = tuple(hardware_devices(report.nodes))
+        devices = tuple(hardware_devices(report.nodes, LinuxKernel()))
         return Machine("hardware", reason, devices, notes=notes)
     if backend == "hardware":
         raise NoUsableGpuError("; ".join(notes))
@@ -102,6 +102,6 @@ def find_machine(
 def _software_machine(models: list[str], reason: str) -> Machine:
     kernel = software_kernel(models)
     products = [software_model(reference).marketing_name for reference in models]
-    devices = tuple(software_devices(discover(kernel), products))
+    devices = tuple(software_devices(discover(kernel), products, kernel))
     kernel.shutdown()
     return Machine("software", reason, devices, software=tuple(models))

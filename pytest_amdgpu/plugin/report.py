@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
+from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.session import GpuSession, Plan
 
 LOG_LINES = 50
@@ -61,11 +61,12 @@ def explain_failure(item: pytest.Item, report: pytest.TestReport, session: GpuSe
 
 
 def _reproduction(item: pytest.Item, plan: Plan) -> Iterator[str]:
-    device = getattr(getattr(item, "callspec", None), "params", {}).get(DEVICE_FIXTURE)
+    params = getattr(getattr(item, "callspec", None), "params", {})
     options = [f"--amdgpu-seed={plan.seed}"]
-    if device is not None:
-        yield f"device: {device.id} ({device.name}, {plan.machine.backend} GPU)"
-        options.append(f"--amdgpu-device={device.id}")
+    for device in params.get(GROUP_FIXTURE) or (params.get(DEVICE_FIXTURE),):
+        if device is not None:
+            yield f"device: {device.id} ({device.name}, {plan.machine.backend} GPU)"
+            options.append(f"--amdgpu-device={device.id}")
     for name, default in (("--amdgpu-backend", "auto"), ("--amdgpu-software", None)):
         if (value := item.config.getoption(name)) != default:
             options.append(f"{name}={value}")
