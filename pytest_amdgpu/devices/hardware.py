@@ -9,7 +9,8 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pytest_amdgpu.driver.topology import TOPOLOGY, GpuNode, discover
+from pytest_amdgpu.driver.topology import TOPOLOGY, GpuNode, discover, read_number
+from pytest_amdgpu.families.registry import UnknownFamilyError, nearest_family
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
 
 KFD = "/dev/kfd"
@@ -26,6 +27,7 @@ class Cause(enum.Enum):
     NO_DRIVER = "no driver"
     HIDDEN = "hidden by a container"
     NO_PERMISSION = "no permission"
+    UNKNOWN_TARGET = "unknown target"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,16 @@ def owning_group(path: str) -> str:
         return str(gid)
 
 
-def examine_hardware(kernel: Kernel, group_of: Callable[[str], str] = owning_group) -> HardwareReport:
+def examine_hardware(
+    kernel: Kernel, group_of: Callable[[str], str] = owning_group, *, nearest_target: bool = False
+) -> HardwareReport:
     """Find the usable GPUs of a machine and name what hides the others.
 
-    The device nodes are opened and closed: only that tells what the device cgroup of a container allows.
+    With `nearest_target` GPUs of unknown steppings are usable if a relative is known. The device nodes are
+    opened and closed: only that tells what the device cgroup of a container allows.
     """
     try:
-        nodes = discover(kernel)
+        nodes = discover(kernel, nearest_target=nearest_target)
     except KernelError as error:
         if error.errno != errno.ENOENT:
             raise
@@ -74,12 +79,30 @@ def examine_hardware(kernel: Kernel, group_of: Callable[[str], str] = owning_gro
         return HardwareReport((), (obstacle,))
     usable, obstacles = [], []
     for node in nodes:
-        what = f"the GPU at {node.identity} ({node.target})"
-        if obstacle := _open_obstacle(kernel, node.render_path, group_of, what):
+        if obstacle := _unknown_target(node) or _open_obstacle(
+            kernel, node.render_path, group_of, node.description
+        ):
             obstacles.append(obstacle)
         else:
             usable.append(node)
     return HardwareReport(tuple(usable), tuple(obstacles))
+
+
+def _unknown_target(node: GpuNode) -> Obstacle | None:
+    try:
+        _ = node.family
+    except UnknownFamilyError as error:
+        advice = "; --amdgpu-nearest-target lets it run as that" if _has_relative(node) else ""
+        return Obstacle(Cause.UNKNOWN_TARGET, f"{node.description}: {error}{advice}")
+    return None
+
+
+def _has_relative(node: GpuNode) -> bool:
+    try:
+        nearest_family(node.properties["gfx_target_version"])
+    except UnknownFamilyError:
+        return False
+    return True
 
 
 def _open_obstacle(kernel: Kernel, path: str, group_of: Callable[[str], str], what: str) -> Obstacle | None:
@@ -159,6 +182,6 @@ def amd_gpus_on_pci(kernel: Kernel) -> list[str]:
 
 
 def _is_amd_gpu(kernel: Kernel, address: str) -> bool:
-    vendor = int(kernel.read_text(f"{PCI_DEVICES}/{address}/vendor"), 16)
-    base_class = int(kernel.read_text(f"{PCI_DEVICES}/{address}/class"), 16) >> 16
+    vendor = read_number(kernel, f"{PCI_DEVICES}/{address}/vendor", base=16)
+    base_class = read_number(kernel, f"{PCI_DEVICES}/{address}/class", base=16) >> 16
     return vendor == AMD_VENDOR and base_class in (_DISPLAY_CLASS, _ACCELERATOR_CLASS)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_amdgpu.driver.links import read_links
 from pytest_amdgpu.driver.topology import GpuNode
-from pytest_amdgpu.families.models import models_of_target
+from pytest_amdgpu.families.models import Model, models_of_target
 from pytest_amdgpu.kernel.protocol import Kernel
 
 
@@ -17,7 +17,8 @@ class DeviceInfo:
     """One GPU of a machine.
 
     `id` is what tests are parametrized with: `gfx942-0000:03:00.0` by PCI address on hardware, and
-    `sw-gfx942-0`, counted by target, for software GPUs. It does not depend on the order of discovery.
+    `sw-gfx942-0` or `sw-gfx942+no-sdma-0`, counted by target and options, for software GPUs. It does not
+    depend on the order of discovery.
     """
 
     id: str
@@ -28,6 +29,8 @@ class DeviceInfo:
     unique_id: int
     vram_bytes: int
     num_xcc: int
+    stand_in: str = ""
+    """The target that it is taken for because its own is unknown."""
     hive_id: int = 0
     """Number of the hive, 0 for none."""
     reaches: tuple[int, ...] = ()
@@ -57,16 +60,17 @@ def hardware_devices(nodes: Sequence[GpuNode], kernel: Kernel | None = None) -> 
 
 
 def software_devices(
-    nodes: Sequence[GpuNode], products: Sequence[str], kernel: Kernel | None = None
+    nodes: Sequence[GpuNode], models: Sequence[Model], kernel: Kernel | None = None
 ) -> list[DeviceInfo]:
-    """Describe software GPUs, numbered by target; `products` says what each is called."""
+    """Describe software GPUs of the given models, numbered by target and options."""
     reaches = _reaches(nodes, kernel)
     seen: dict[str, int] = {}
     devices = []
-    for node, product in zip(nodes, products, strict=True):
-        number = seen.setdefault(node.target, 0)
-        seen[node.target] += 1
-        devices.append(_info(node, f"sw-{node.target}-{number}", product, reaches[node.index]))
+    for node, made_of in zip(nodes, models, strict=True):
+        kind = "+".join((f"sw-{node.target}", *made_of.options))
+        number = seen.setdefault(kind, 0)
+        seen[kind] += 1
+        devices.append(_info(node, f"{kind}-{number}", made_of.marketing_name, reaches[node.index]))
     return devices
 
 
@@ -101,6 +105,7 @@ def _info(node: GpuNode, device_id: str, product: str, reaches: tuple[int, ...])
         unique_id=node.unique_id,
         vram_bytes=node.vram_bytes,
         num_xcc=node.num_xcc,
+        stand_in=node.stand_in if node.nearest_target else "",
         hive_id=node.hive_id,
         reaches=reaches,
     )

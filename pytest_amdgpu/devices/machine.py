@@ -11,6 +11,7 @@ from pytest_amdgpu.devices.identity import DeviceInfo, hardware_devices, softwar
 from pytest_amdgpu.devices.renewal import continue_in_child
 from pytest_amdgpu.devices.software import parse_software, software_kernel, software_model
 from pytest_amdgpu.driver.topology import discover
+from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.kernel.linux import LinuxKernel
 from pytest_amdgpu.kernel.protocol import Kernel
 
@@ -25,7 +26,8 @@ class NoUsableGpuError(RuntimeError):
 class Machine:
     """The GPUs of a run.
 
-    `software` names the model of each software GPU or the file that it is from; it is empty on hardware.
+    `software` refers to the model of each software GPU (`software_model`); it is empty on hardware.
+    `software_kernel` is the kernel that software GPUs have, as in `EmulatedKernel`.
     """
 
     backend: str
@@ -33,6 +35,9 @@ class Machine:
     devices: tuple[DeviceInfo, ...]
     software: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    software_kernel: str = DEFAULT_BEHAVIOUR
+    nearest_target: bool = False
+    """Whether unknown steppings run as their nearest relatives."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for another process."""
@@ -47,13 +52,15 @@ class Machine:
             devices=tuple(DeviceInfo.from_json(device) for device in values["devices"]),
             software=tuple(values["software"]),
             notes=tuple(values["notes"]),
+            software_kernel=values["software_kernel"],
+            nearest_target=values["nearest_target"],
         )
 
     def connect(self) -> Connection:
         """Return this process's way to the GPUs; each process needs its own."""
         if not self.software:
             return Connection(LinuxKernel(), [], continue_in_child, needs_fork=True)
-        kernel = software_kernel(self.software)
+        kernel = software_kernel(self.software, self.software_kernel)
         return Connection(kernel, kernel.log, kernel.shutdown, needs_fork=False)
 
 
@@ -74,34 +81,47 @@ class Connection:
 def find_machine(
     backend: str,
     software: str | None,
-    examine: Callable[[], HardwareReport] = lambda: examine_hardware(LinuxKernel()),
+    examine: Callable[[], HardwareReport] | None = None,
     model_files: Sequence[str] = (),
+    behaviour: str = DEFAULT_BEHAVIOUR,
+    *,
+    nearest_target: bool = False,
 ) -> Machine:
     """Decide for hardware or software GPUs, and list them.
 
-    `auto` takes hardware if any of it can be used. Raises `NoUsableGpuError` where `hardware` is
-    demanded, `SoftwareSpecError` for a text that names no software GPUs, `ModelFileError` for a wrong file.
+    `auto` takes hardware if any of it can be used. `examine` replaces the look at this machine. With
+    `nearest_target` GPUs of unknown steppings run as their nearest relatives. Raises `NoUsableGpuError` where
+    `hardware` is demanded, `SoftwareSpecError` for a text that names no software GPUs, `ModelFileError` for a
+    wrong file.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
     # Parsed in any case: a wrong option is an error also where it is not needed.
-    models = parse_software(software, model_files)
+    models = parse_software(software, model_files, nearest_target=nearest_target)
     if backend == "software":
-        return _software_machine(models, "asked for")
-    report = examine()
+        return _software_machine(models, "asked for", behaviour, nearest_target)
+    report = examine() if examine else examine_hardware(LinuxKernel(), nearest_target=nearest_target)
     notes = tuple(str(obstacle) for obstacle in report.obstacles)
     if report.nodes:
         reason = "asked for" if backend == "hardware" else "/dev/kfd is usable"
         devices = tuple(hardware_devices(report.nodes, LinuxKernel()))
-        return Machine("hardware", reason, devices, notes=notes)
+        return Machine("hardware", reason, devices, notes=notes, nearest_target=nearest_target)
     if backend == "hardware":
         raise NoUsableGpuError("; ".join(notes))
-    return _software_machine(models, f"no usable hardware, {'; '.join(notes)}")
+    reason = f"no usable hardware, {'; '.join(notes)}"
+    return _software_machine(models, reason, behaviour, nearest_target)
 
 
-def _software_machine(models: list[str], reason: str) -> Machine:
-    kernel = software_kernel(models)
-    products = [software_model(reference).marketing_name for reference in models]
-    devices = tuple(software_devices(discover(kernel), products, kernel))
+def _software_machine(models: list[str], reason: str, behaviour: str, nearest_target: bool) -> Machine:
+    kernel = software_kernel(models, behaviour)
+    nodes = discover(kernel, nearest_target=nearest_target)
+    devices = tuple(software_devices(nodes, [software_model(name) for name in models], kernel))
     kernel.shutdown()
-    return Machine("software", reason, devices, software=tuple(models))
+    return Machine(
+        "software",
+        reason,
+        devices,
+        software=tuple(models),
+        software_kernel=behaviour,
+        nearest_target=nearest_target,
+    )

@@ -15,6 +15,7 @@ from pytest_amdgpu.driver.errors import (
     BufferBoundsError,
     NotCpuVisibleError,
     PeerAccessError,
+    SmallBarError,
     UseAfterFreeError,
 )
 from pytest_amdgpu.driver.resources import Tracker, creation_site
@@ -28,7 +29,8 @@ class Buffer:
     """A piece of memory that one or more GPUs can reach, at the same address on all of them and the CPU.
 
     Sizes and offsets are in bytes. Every access is checked: `BufferBoundsError` outside the buffer,
-    `UseAfterFreeError` after `free`, `NotCpuVisibleError` where the CPU has no mapping.
+    `UseAfterFreeError` after `free`, `NotCpuVisibleError` where the CPU has no mapping (`SmallBarError` where
+    that is the machine's doing).
     """
 
     def __init__(
@@ -51,6 +53,8 @@ class Buffer:
         self.location = allocation.request.location.value
         """`vram`, `gtt` or `userptr`."""
         self.cpu_visible = allocation.request.cpu_visible
+        self.behind_small_bar = False
+        """Whether the CPU would see it but for the size of the PCI BAR."""
         self.site = creation_site()
         self._memory: ctypes.Array[ctypes.c_ubyte] | None = None
         if self.cpu_visible:
@@ -64,6 +68,11 @@ class Buffer:
         if self._allocation is None:
             self._refuse_freed()
         return self._address
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """First address and the one behind the last, also after `free`."""
+        return self._address, self._address + self.size
 
     @property
     def allocation(self) -> Allocation:
@@ -192,6 +201,8 @@ class Buffer:
         if self._memory is None:
             if self._allocation is None:
                 self._refuse_freed()
+            if self.behind_small_bar:
+                raise SmallBarError(self._backend.node.description)
             raise NotCpuVisibleError(f"{self.describe()} was made with cpu_visible=False")
         return self._memory
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import warnings
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -11,9 +12,17 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from pytest_amdgpu.driver.backend import PAGE, Backend, Location, MemoryRequest
+from pytest_amdgpu.driver.backend import NORMAL_PRIORITY, PAGE, Backend, Fault, Location, MemoryRequest
 from pytest_amdgpu.driver.buffer import Buffer
-from pytest_amdgpu.driver.errors import AllocationError, CommandError, DeviceClosedError, PeerAccessError
+from pytest_amdgpu.driver.errors import (
+    AllocationError,
+    CommandError,
+    DeviceClosedError,
+    NearestTargetWarning,
+    NoSdmaQueueError,
+    PeerAccessError,
+    QueueLostError,
+)
 from pytest_amdgpu.driver.links import Link, find_link, read_links, why_unreachable
 from pytest_amdgpu.driver.queue import Queue
 from pytest_amdgpu.driver.resources import Leak, Resource, Tracker, attempt
@@ -22,11 +31,12 @@ from pytest_amdgpu.driver.topology import GpuNode
 from pytest_amdgpu.kernel.protocol import KernelError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from pytest_amdgpu.driver.backend import QueueKind
     from pytest_amdgpu.driver.compute_queue import ComputeQueue
     from pytest_amdgpu.driver.program import Program
+    from pytest_amdgpu.driver.scheduling import CuMask
     from pytest_amdgpu.driver.sdma_queue import SdmaQueue
     from pytest_amdgpu.driver.shared_memory import SharedMemory
     from pytest_amdgpu.families.registry import Family
@@ -54,6 +64,7 @@ class Device:
         self.semaphores = SemaphorePool(self)
         self.host_writes_vram = False
         """Whether the CPU may have written VRAM, so that each submission must flush its writes."""
+        self._told: set[Fault] = set()
         self._queues_made = 0
         self._closed = False
 
@@ -61,31 +72,42 @@ class Device:
     def open(cls, kernel: Kernel, node: GpuNode, backend: Backend | None = None) -> Self:
         """Open a GPU that `topology.discover` found, through amdkfd unless another backend is given.
 
-        Raises `DeviceOpenError`, `UnknownFamilyError`, or `KernelError` for an ioctl that fails.
+        Raises `DeviceOpenError`, `UnknownFamilyError`, or `KernelError` for an ioctl that fails. Warns with
+        `NearestTargetWarning` of a GPU that is taken for another one (see `discover`).
         """
         backend = backend or _kfd_backend(kernel, node)
         try:
-            return cls(backend)
+            device = cls(backend)
+            if device.node.stand_in:
+                warnings.warn(
+                    f"{device.node.description} has an unknown stepping and runs as {device.family.name}:"
+                    f" whether it executes code for {device.family.name} is not known",
+                    NearestTargetWarning,
+                    stacklevel=2,
+                )
         except BaseException:
             backend.close()
             raise
+        return device
 
     def vram(
         self,
         size: int,
         *,
-        cpu_visible: bool = True,
+        cpu_visible: bool | None = None,
         executable: bool = False,
         uncached: bool = False,
         peers: Sequence[Device] = (),
     ) -> Buffer:
         """Allocate `size` bytes of the GPU's memory, reachable by `peers`, too.
 
-        Raises `SmallBarError` if it should be CPU visible but the PCI BAR does not allow it, and
-        `AllocationError` otherwise.
+        By default it is CPU visible if the PCI BAR allows that; where it does not, access by the CPU raises
+        `SmallBarError`, and with `cpu_visible=True` this method does. Raises `AllocationError` otherwise.
         """
-        buffer = self._buffer(Location.VRAM, size, cpu_visible, executable, uncached, peers)
-        self.host_writes_vram = self.host_writes_vram or cpu_visible
+        visible = self.node.large_bar if cpu_visible is None else cpu_visible
+        buffer = self._buffer(Location.VRAM, size, visible, executable, uncached, peers)
+        buffer.behind_small_bar = cpu_visible is None and not visible
+        self.host_writes_vram = self.host_writes_vram or visible
         return buffer
 
     def gtt(
@@ -144,16 +166,27 @@ class Device:
         return peer.node.gpu_id == self.node.gpu_id or self.link_to(peer) is not None
 
     def sdma_queue(
-        self, ring_size: int | None = None, *, engine: int | None = None, peer: Device | None = None
+        self,
+        ring_size: int | None = None,
+        *,
+        engine: int | None = None,
+        peer: Device | None = None,
+        priority: int | str = NORMAL_PRIORITY,
     ) -> SdmaQueue:
         """Create a queue of an SDMA engine: by default one that the kernel chooses, or a number.
 
         With a `peer` it is one that the kernel recommends for the link to it; `PeerAccessError` if there is
-        no link.
+        no link. Raises `NoSdmaQueueError` where the GPU has no engine.
         """
         from pytest_amdgpu.driver.sdma_queue import DEFAULT_RING_SIZE, SdmaQueue, engine_for
 
         self.check_open()
+        if not (self.node.sdma_engines or self.node.xgmi_engines):
+            raise NoSdmaQueueError(
+                f"{self.node.description} has no SDMA queue: num_sdma_engines and num_sdma_xgmi_engines are 0"
+                f" in {self.node.path}/properties, as for a virtual function or a partition that no engine is"
+                " left for; give it some, or copy with a kernel"
+            )
         xgmi = False
         if peer is not None:
             if engine is not None:
@@ -163,20 +196,26 @@ class Device:
                 why = why_unreachable(self.kernel, peer.node, self.node)
                 raise PeerAccessError(f"{self.name} cannot reach {peer.name}: {why}")
             engine, xgmi = engine_for(link, self.node)
-        return SdmaQueue(self, ring_size or DEFAULT_RING_SIZE, engine=engine, xgmi=xgmi)
+        return SdmaQueue(self, ring_size or DEFAULT_RING_SIZE, engine=engine, xgmi=xgmi, priority=priority)
 
     def compute_queue(
-        self, kind: QueueKind | str | None = None, ring_size: int | None = None
+        self,
+        kind: QueueKind | str | None = None,
+        ring_size: int | None = None,
+        *,
+        priority: int | str = NORMAL_PRIORITY,
+        cu_mask: CuMask | None = None,
     ) -> ComputeQueue:
         """Create a compute queue of kind `aql` or `pm4`.
 
         The default is AQL on a GPU with several XCCs, all of which it uses, and PM4 elsewhere. A PM4 queue
-        on a GPU with several XCCs uses the first of them.
+        on a GPU with several XCCs uses the first of them. `priority` is 0 to 15, or `low`, `normal` or
+        `high`; `cu_mask` names the compute units that waves may run on (`ComputeQueue.set_cu_mask`).
         """
         from pytest_amdgpu.driver.compute_queue import compute_queue
 
         self.check_open()
-        return compute_queue(self, kind, ring_size)
+        return compute_queue(self, kind, ring_size, priority=priority, cu_mask=cu_mask)
 
     def load(self, code_object: bytes | str | Path) -> Program:
         """Load a code object, given as its bytes or its file; raises `CodeObjectError`."""
@@ -194,11 +233,32 @@ class Device:
         self.check_open()
         return self.semaphores.create(initial, self.tracker.add)
 
-    def raise_fault(self) -> None:
-        """Raise `GpuFaultError` if the GPU has reported a fault that was seen by any wait."""
-        faults = self.backend.faults
-        if faults:
-            raise faults[0].error()
+    def raise_fault(self, queues: Collection[str] = ()) -> None:
+        """Raise `GpuFaultError` if the GPU has reported a fault that was seen by any wait.
+
+        One that has stopped a single queue is raised once, and again to whom waits for that queue: the
+        others go on. `queues` names those that are waited for.
+        """
+        for fault in self.backend.faults:
+            if fault.queue is not None and fault.queue not in queues and fault in self._told:
+                continue
+            self._told.add(fault)
+            raise fault.error(self._circumstances(fault))
+
+    def refuse_lost(self, queue: str) -> None:
+        """Raise `QueueLostError` if a fault has stopped a queue for good."""
+        for fault in self.backend.faults:
+            if fault.stops(queue):
+                raise QueueLostError(
+                    f"{queue} on {self.name} runs nothing more, because of an earlier fault: {fault.text}; "
+                    "open the device anew with reopen()"
+                )
+
+    def _circumstances(self, fault: Fault) -> str:
+        """Tell of a fault what the kernel does not know: what lies at the address, and what was going on."""
+        place = "" if fault.address is None else self.tracker.describe_address(fault.address)
+        busy = [queue.state() for queue in reversed(self.queues()) if not queue.ring.drained]
+        return f"; the page is {place}" * bool(place) + "".join(f"\n{state}" for state in busy)
 
     def check_health(self) -> None:
         """Ask the kernel for faults, and raise `GpuFaultError` if there was one."""

@@ -28,6 +28,7 @@ from pytest_amdgpu.abi.kfd import (
 )
 from pytest_amdgpu.driver.backend import Allocation, Location, MemoryRequest
 from pytest_amdgpu.driver.errors import AllocationError, PeerAccessError, SharingError, SmallBarError
+from pytest_amdgpu.driver.topology import GpuNode
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
 
 PROT_NONE = 0
@@ -56,10 +57,11 @@ class KfdCaller(Protocol):
 class KfdMemory:
     """Allocates memory of one GPU."""
 
-    def __init__(self, process: KfdCaller, gpu_id: int, render_fd: int) -> None:
+    def __init__(self, process: KfdCaller, node: GpuNode, render_fd: int) -> None:
         self._process = process
         self._kernel = process.kernel
-        self._gpu_id = gpu_id
+        self._node = node
+        self._gpu_id = node.gpu_id
         self._render_fd = render_fd
 
     def allocate(self, request: MemoryRequest) -> Allocation:
@@ -204,12 +206,8 @@ class KfdMemory:
             self._process.ioctl(KfdIoctl.ALLOC_MEMORY_OF_GPU, arguments)
         except KernelError as error:
             visible_vram = request.location is Location.VRAM and request.cpu_visible
-            if visible_vram and error.errno == errno.EINVAL:
-                raise SmallBarError(
-                    f"the CPU cannot see the VRAM of GPU {self._gpu_id:#x}: its PCI BAR is smaller than the"
-                    " memory. Enable Resizable BAR (Above 4G Decoding) in the firmware, or ask for VRAM"
-                    " that is not CPU visible"
-                ) from error
+            if visible_vram and error.errno == errno.EINVAL and not self._node.large_bar:
+                raise SmallBarError(self._node.description) from error
             raise AllocationError(f"cannot allocate {_describe(request)}: {error}") from error
         return arguments
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_amdgpu.driver.topology import TOPOLOGY, GpuNode, parse_properties
+from pytest_amdgpu.driver.topology import TOPOLOGY, GpuNode, read_properties
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def read_links(kernel: Kernel, node: GpuNode) -> list[Link]:
     for directory in _DIRECTORIES:
         path = f"{TOPOLOGY}/nodes/{node.index}/{directory}"
         for entry in sorted(_entries(kernel, path), key=int):
-            links.append(_link(parse_properties(kernel.read_text(f"{path}/{entry}/properties"))))
+            links.append(_link(read_properties(kernel, f"{path}/{entry}/properties")))
     return links
 
 

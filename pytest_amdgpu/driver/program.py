@@ -106,6 +106,11 @@ class Program:
     def __len__(self) -> int:
         return len(self._kernels)
 
+    @property
+    def extent(self) -> tuple[int, int]:
+        """First address and the one behind the last, also after `free`."""
+        return self.address, self.address + self.size
+
     def describe(self) -> str:
         """One line that says what it is."""
         return f"program {self.code_object.name} of {self.size} bytes at {self.address:#x}"
@@ -139,7 +144,8 @@ def _check_target(device: Device, code_object: CodeObject) -> None:
     """Refuse a code object that this GPU cannot run as compiled, naming both."""
     if code_object.family != device.family:
         raise CodeObjectError(
-            f"{code_object.name} is for {code_object.target}, but {device.name} is {device.family.name}"
+            f"{code_object.name} is for {code_object.target}, but {device.name}"
+            f" {'runs as' if device.node.stand_in else 'is'} {device.family.name}"
         )
     for feature, wanted, read_actual in (
         ("xnack", code_object.xnack, device.backend.xnack_enabled),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self, cast
 
-from pytest_amdgpu.driver.backend import QueueKind
+from pytest_amdgpu.driver.backend import NORMAL_PRIORITY, QueueKind
 from pytest_amdgpu.driver.commands import Commands, encode, nops, transfer_size
 from pytest_amdgpu.driver.errors import CommandError
 from pytest_amdgpu.driver.queue import Queue
@@ -158,6 +158,7 @@ class SdmaQueue(Queue[SdmaCommands]):
         *,
         engine: int | None = None,
         xgmi: bool = False,
+        priority: int | str = NORMAL_PRIORITY,
     ) -> None:
         """`engine` is the number of an SDMA engine, `xgmi` asks for one of those for XGMI links.
 
@@ -176,7 +177,7 @@ class SdmaQueue(Queue[SdmaCommands]):
             encode(self.packets.gcr_req(gcr_control=_GL2_WRITE_BACK | _INVALIDATE)) if caches else b""
         )
         self.release_caches = encode(self.packets.gcr_req(gcr_control=_GL2_WRITE_BACK)) if caches else b""
-        super().__init__(device, ring_size, engine=engine, xgmi=xgmi)
+        super().__init__(device, ring_size, engine=engine, xgmi=xgmi, priority=priority)
 
     def copy(
         self, destination: Buffer | BufferSlice, source: Buffer | BufferSlice, size: int | None = None

@@ -82,7 +82,7 @@ class TimelineSemaphore:
             return
         deadline = time.monotonic() + timeout
         while True:
-            self._device.raise_fault()
+            self._device.raise_fault({queue for signalled, queue, _ in self._signals if signalled >= value})
             for peer in self._peers:
                 # Its faults are told to its own listener; a wait here ends for faults of all GPUs.
                 if not peer.closed:

@@ -6,11 +6,12 @@ Layout of the tree: drivers/gpu/drm/amd/amdkfd/kfd_topology.c. Nothing is opened
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pytest_amdgpu.driver.errors import DeviceOpenError
-from pytest_amdgpu.families.registry import Family, family_by_version
+from pytest_amdgpu.driver.errors import DeviceOpenError, TopologyError
+from pytest_amdgpu.families.registry import Family, family_by_version, nearest_family, target_name
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
 
 TOPOLOGY = "/sys/devices/virtual/kfd/kfd/topology"
@@ -26,6 +27,26 @@ CAPABILITY_SRAM_ECC = 0x4000000
 _READ_ATTEMPTS = 3
 """Times to read a topology that changes under the reader before giving up."""
 
+_NUMBERS = {10: re.compile(r"[0-9]{1,20}", re.ASCII), 16: re.compile(r"(0x)?[0-9a-fA-F]{1,16}", re.ASCII)}
+
+
+class Properties(dict[str, int]):
+    """Keys and values of a file of the topology; asking for a key that it lacks raises `TopologyError`."""
+
+    def __init__(self, path: str, values: Mapping[str, int]) -> None:
+        super().__init__(values)
+        self.path = path
+
+    def __missing__(self, key: str) -> int:
+        raise TopologyError(f"{self.path} has no {key}")
+
+    def positive(self, key: str) -> int:
+        """Return a value that must not be 0; raises `TopologyError`."""
+        value = self[key]
+        if not value:
+            raise TopologyError(f"{self.path}: {key} is 0")
+        return value
+
 
 @dataclass(frozen=True, slots=True)
 class GpuNode:
@@ -35,19 +56,21 @@ class GpuNode:
     """Number of the topology node. It changes between boots; `identity` and `unique_id` do not."""
     gpu_id: int
     name: str
-    properties: Mapping[str, int]
-    memory_banks: tuple[Mapping[str, int], ...]
+    properties: Properties
+    memory_banks: tuple[Properties, ...]
+    nearest_target: bool = False
+    """Whether an unknown stepping is taken for its nearest relative."""
 
     @property
     def family(self) -> Family:
-        """The row of this GPU's gfx target; raises `UnknownFamilyError`."""
-        return family_by_version(self.properties["gfx_target_version"])
+        """The row of this GPU's gfx target, or of its nearest relative; raises `UnknownFamilyError`."""
+        version = self.properties["gfx_target_version"]
+        return nearest_family(version) if self.nearest_target else family_by_version(version)
 
     @property
     def target(self) -> str:
         """The gfx target, such as `gfx942` (the stepping is a hexadecimal digit: gfx90a)."""
-        version = self.properties["gfx_target_version"]
-        return f"gfx{version // 10000}{version // 100 % 100:x}{version % 100:x}"
+        return target_name(self.properties["gfx_target_version"])
 
     @property
     def identity(self) -> str:
@@ -55,6 +78,21 @@ class GpuNode:
         location = self.properties["location_id"]
         domain = self.properties.get("domain", 0)
         return f"{domain:04x}:{location >> 8 & 0xFF:02x}:{location >> 3 & 0x1F:02x}.{location & 7}"
+
+    @property
+    def stand_in(self) -> str:
+        """The target that this GPU is taken for because its own is unknown; empty if it is known."""
+        return self.family.name if self.family.name != self.target else ""
+
+    @property
+    def path(self) -> str:
+        """Its directory in sysfs."""
+        return f"{TOPOLOGY}/nodes/{self.index}"
+
+    @property
+    def description(self) -> str:
+        """What messages call it."""
+        return f"the GPU at {self.identity} ({self.target})"
 
     @property
     def unique_id(self) -> int:
@@ -65,6 +103,31 @@ class GpuNode:
     def num_xcc(self) -> int:
         """Accelerated compute dies of this partition; kernels before 6.5 print none, meaning one."""
         return self.properties.get("num_xcc", 0) or 1
+
+    @property
+    def compute_units(self) -> int:
+        """Compute units of all XCCs."""
+        return self.properties["simd_count"] // self.properties["simd_per_cu"]
+
+    @property
+    def shader_engines(self) -> int:
+        """Shader engines of each XCC (the kernel prints the arrays of all XCCs)."""
+        return self.properties["array_count"] // self.num_xcc // self.arrays_per_engine
+
+    @property
+    def arrays_per_engine(self) -> int:
+        """Shader arrays of each engine."""
+        return self.properties["simd_arrays_per_engine"]
+
+    @property
+    def waves_per_unit(self) -> int:
+        """Waves that a compute unit holds at most."""
+        return self.properties["simd_per_cu"] * self.properties["max_waves_per_simd"]
+
+    @property
+    def hardware_queues(self) -> int:
+        """Compute queues that the hardware serves at once; the scheduler gives more of them turns."""
+        return self.properties["num_cp_queues"]
 
     @property
     def vram_bytes(self) -> int:
@@ -107,18 +170,22 @@ class GpuNode:
         return f"/dev/dri/renderD{self.properties['drm_render_minor']}"
 
 
-def discover(kernel: Kernel) -> list[GpuNode]:
+def discover(kernel: Kernel, *, nearest_target: bool = False) -> list[GpuNode]:
     """Return all GPUs that this process may use, in the numeric order of their nodes.
 
+    With `nearest_target` a GPU with an unknown stepping can be opened as its nearest relative.
+
     Nodes that a container's device cgroup hides (their files answer EPERM) are left out, and so are
-    CPUs (gpu_id 0). Raises `DeviceOpenError` if the topology keeps changing while it is read, and
-    `KernelError` if there is none.
+    CPUs (gpu_id 0). Raises `DeviceOpenError` if the topology keeps changing while it is read,
+    `TopologyError` where a file makes no sense, and `KernelError` if there is none.
     """
     for _ in range(_READ_ATTEMPTS):
         generation = kernel.read_text(f"{TOPOLOGY}/generation_id")
         names = kernel.listdir(f"{TOPOLOGY}/nodes")
         try:
-            nodes = [_read_node(kernel, index) for index in sorted(int(name) for name in names)]
+            nodes = [
+                _read_node(kernel, index, nearest_target) for index in _numbers(f"{TOPOLOGY}/nodes", names)
+            ]
         except KernelError as error:
             # A node that vanished between the listing and the reading is a change, too.
             if error.errno != errno.ENOENT:
@@ -129,39 +196,62 @@ def discover(kernel: Kernel) -> list[GpuNode]:
     raise DeviceOpenError(f"the topology in {TOPOLOGY} changed during each of {_READ_ATTEMPTS} readings")
 
 
-def _read_node(kernel: Kernel, index: int) -> GpuNode | None:
+def _numbers(path: str, names: list[str]) -> list[int]:
+    return sorted(parse_number(path, name) for name in names)
+
+
+def _read_node(kernel: Kernel, index: int, nearest_target: bool) -> GpuNode | None:
     """Read one node; None if it is a CPU or hidden."""
     path = f"{TOPOLOGY}/nodes/{index}"
     try:
-        gpu_id = int(kernel.read_text(f"{path}/gpu_id"))
+        gpu_id = read_number(kernel, f"{path}/gpu_id")
         if gpu_id == 0:
             return None
-        properties = parse_properties(kernel.read_text(f"{path}/properties"))
+        properties = read_properties(kernel, f"{path}/properties")
     except KernelError as error:
         if error.errno == errno.EPERM:
             return None
         raise
-    banks = sorted(kernel.listdir(f"{path}/mem_banks"), key=int)
+    banks = _numbers(f"{path}/mem_banks", kernel.listdir(f"{path}/mem_banks"))
     return GpuNode(
         index=index,
         gpu_id=gpu_id,
-        name=kernel.read_text(f"{path}/name").strip(),
+        name=_printable(kernel.read_text(f"{path}/name")),
         properties=properties,
-        memory_banks=tuple(
-            parse_properties(kernel.read_text(f"{path}/mem_banks/{bank}/properties")) for bank in banks
-        ),
+        memory_banks=tuple(read_properties(kernel, f"{path}/mem_banks/{bank}/properties") for bank in banks),
+        nearest_target=nearest_target,
     )
 
 
-def parse_properties(text: str) -> dict[str, int]:
-    """Parse a file of `key value` lines with decimal values; raises `ValueError` naming a bad line."""
+def _printable(text: str) -> str:
+    """Return text on one line; what cannot be printed becomes a question mark."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+
+
+def parse_number(path: str, text: str, base: int = 10) -> int:
+    """Return the number of at most 64 bits that `path` holds; raises `TopologyError`."""
+    word = text.strip()
+    if _NUMBERS[base].fullmatch(word) and (number := int(word, base)) < 1 << 64:
+        return number
+    kind = {10: "decimal", 16: "hexadecimal"}[base]
+    raise TopologyError(f"{path}: {text[:80]!r} is not a {kind} number of 64 bits")
+
+
+def read_number(kernel: Kernel, path: str, base: int = 10) -> int:
+    """Read a file that holds one number; raises `TopologyError` and `KernelError`."""
+    return parse_number(path, kernel.read_text(path), base)
+
+
+def parse_properties(path: str, text: str) -> Properties:
+    """Parse lines of `key value` with decimal values; raises `TopologyError` naming a bad line."""
     properties = {}
     for line in text.splitlines():
         key, _, value = line.strip().partition(" ")
-        if not key:
-            continue
-        try:
-            properties[key] = int(value)
-        except ValueError:
-            raise ValueError(f"line {line!r} of a topology file is not a key and a decimal number") from None
-    return properties
+        if key:
+            properties[key] = parse_number(f"{path}: line {line[:80]!r}", value)
+    return Properties(path, properties)
+
+
+def read_properties(kernel: Kernel, path: str) -> Properties:
+    """Read a file of `key value` lines; raises `TopologyError` and `KernelError`."""
+    return parse_properties(path, kernel.read_text(path))

@@ -96,12 +96,10 @@ def _firmware(file: RenderFile, args: AmdgpuInfo) -> bytes:
     return bytes(AmdgpuInfoFirmware(versions.get(InfoFirmware(kind), 0), 0))
 
 
-def _visible_vram(file: RenderFile) -> int:
-    return file.gpu.vram_size if file.gpu.large_bar else 256 << 20
-
-
 def _vram_gtt(file: RenderFile, args: AmdgpuInfo) -> bytes:
-    return bytes(AmdgpuInfoVramGtt(file.gpu.vram_size, _visible_vram(file), file.machine.system_memory))
+    return bytes(
+        AmdgpuInfoVramGtt(file.gpu.vram_size, file.gpu.visible_vram_size, file.machine.system_memory)
+    )
 
 
 def _memory(file: RenderFile, args: AmdgpuInfo) -> bytes:
@@ -114,7 +112,7 @@ def _memory(file: RenderFile, args: AmdgpuInfo) -> bytes:
     return bytes(
         AmdgpuMemoryInfo(
             heap(gpu.vram_size, gpu.vram_used),
-            heap(_visible_vram(file), min(gpu.vram_used, _visible_vram(file))),
+            heap(file.gpu.visible_vram_size, min(gpu.vram_used, file.gpu.visible_vram_size)),
             heap(machine.system_memory, machine.system_memory_used),
         )
     )
@@ -127,7 +125,7 @@ _QUERIES: dict[InfoQuery, Callable[[RenderFile, AmdgpuInfo], bytes]] = {
     InfoQuery.TIMESTAMP: lambda file, args: _u64(file.gpu.clock()),
     InfoQuery.FW_VERSION: _firmware,
     InfoQuery.VRAM_USAGE: lambda file, args: _u64(file.gpu.vram_used),
-    InfoQuery.VIS_VRAM_USAGE: lambda file, args: _u64(min(file.gpu.vram_used, _visible_vram(file))),
+    InfoQuery.VIS_VRAM_USAGE: lambda file, args: _u64(min(file.gpu.vram_used, file.gpu.visible_vram_size)),
     InfoQuery.GTT_USAGE: lambda file, args: _u64(file.machine.system_memory_used),
     InfoQuery.VRAM_GTT: _vram_gtt,
     InfoQuery.DEV_INFO: _device,

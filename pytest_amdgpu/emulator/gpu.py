@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.abi.kfd import QueueType
+from pytest_amdgpu.emulator.compute_units import ComputeUnits
+from pytest_amdgpu.emulator.engine.hardware_queues import HardwareQueues
 from pytest_amdgpu.emulator.links import NodeLinks, has_large_bar, hive_ids, machine_links
 from pytest_amdgpu.emulator.refusal import Refusal
 from pytest_amdgpu.emulator.smi import SmiEvents
@@ -28,6 +30,8 @@ _PAGE_TABLE_SHARE = 14
 _MIN_PAGE_TABLE_RESERVE = 8 << 20
 _FIRST_DRM_OFFSET = 1 << 32
 _FIRST_BUS = 3
+_SMALL_BAR = 256 << 20
+"""Size of the BAR for VRAM that GPUs have by default."""
 _FIRST_SIMD_ID = 0x80001000
 
 
@@ -78,13 +82,17 @@ class SoftwareGpu:
             "unique_id": self.unique_id,
         }
         self.num_xcc = self.properties["num_xcc"]
-        self.queue_sizes: QueueSizes = queue_sizes(self.properties)
+        self.queue_sizes: QueueSizes = queue_sizes(self.properties, self.family.gfx_target_version)
         self.vram_size = sum(bank["size_in_bytes"] for bank in model.mem_banks)
         self.large_bar = has_large_bar(model)
-        self.vram_used = 0
+        self.units = ComputeUnits.of(model)
+        self.hardware_queues = HardwareQueues(self.properties["num_cp_queues"])
+        self.vram_used: int = 0
         self.queue_count = 0
-        self.vram_losses = 0
+        self.vram_losses: int = 0
         """Resets that cleared VRAM."""
+        self.scheduler_hangs = False
+        """Whether HWS or MES answers no more, until a reset."""
         self.smi = SmiEvents(self)
         self.last_fault: AmdgpuInfoGpuvmFault | None = None
         self.mmap_objects: dict[int, BufferObject] = {}
@@ -114,6 +122,11 @@ class SoftwareGpu:
     def vram_free(self) -> int:
         """Bytes of VRAM that can still be allocated."""
         return self.vram_size - self.vram_reserve - self.vram_used
+
+    @property
+    def visible_vram_size(self) -> int:
+        """Bytes of VRAM that lie in the PCI BAR."""
+        return self.vram_size if self.large_bar else min(self.vram_size, _SMALL_BAR)
 
     @property
     def sdma_engines(self) -> tuple[int, int]:

@@ -188,6 +188,7 @@ class Sysfs:
             "uevent": _constant(f"DRIVER=amdgpu\nPCI_SLOT_NAME={gpu.pci_address}\n"),
             "mem_info_vram_total": _constant(f"{gpu.vram_size}\n"),
             "mem_info_vram_used": lambda: f"{gpu.vram_used}\n",
+            "mem_info_vis_vram_total": _constant(f"{gpu.visible_vram_size}\n"),
         }
 
 

@@ -16,6 +16,15 @@ class ModelFileError(ValueError):
         self.key = key
 
 
+def _shown(value: object) -> str:
+    """Return a value for a message, shortened; Python refuses to print the longest numbers."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number too long to print"
+    return text if len(text) < 100 else f"{text[:100]}..."
+
+
 class ModelFile:
     """Reader of one model file: takes values out with their sources, and knows where it is."""
 
@@ -24,7 +33,8 @@ class ModelFile:
         self.evidence: dict[str, str] = {}
         try:
             self.content = tomllib.loads(path.read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
+            # ValueError: no UTF-8, no TOML, or a number that Python finds too long to read.
             raise ModelFileError(path, "file", str(error)) from error
         self.sources: dict[str, str] = {}
         for name, source in self.table("sources", self.content).items():
@@ -56,15 +66,15 @@ class ModelFile:
         """Return a text at the top of the file."""
         value = self.content.get(key)
         if not isinstance(value, str) or not value:
-            raise self.error(key, f"must be a text, it is {value!r}")
+            raise self.error(key, f"must be a text, it is {_shown(value)}")
         return value
 
     def sourced(self, key: str, value: object) -> object:
         """Take the value out of [value, source] and note what kind of source it has."""
         if not isinstance(value, list) or len(value) != 2:
-            raise self.error(key, f"must be [value, source], it is {value!r}")
+            raise self.error(key, f"must be [value, source], it is {_shown(value)}")
         if not isinstance(value[1], str) or value[1] not in self.sources:
-            raise self.error(key, f"names source {value[1]!r}; [sources] has {', '.join(self.sources)}")
+            raise self.error(key, f"names source {_shown(value[1])}; [sources] has {', '.join(self.sources)}")
         self.evidence[key] = self.sources[value[1]]
         return value[0]
 
@@ -73,7 +83,7 @@ class ModelFile:
         number = self.sourced(key, value)
         if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
             span = "of 64 bits" if most >> 63 else f"from {least} to {most}"
-            raise self.error(key, f"must be a number {span}, it is {number!r}")
+            raise self.error(key, f"must be a number {span}, it is {_shown(number)}")
         return number
 
     def numbers(

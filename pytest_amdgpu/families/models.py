@@ -14,7 +14,13 @@ from pathlib import Path
 
 from pytest_amdgpu.families.caches import ENTRY_BITS, Cache, CacheKind, cache_list
 from pytest_amdgpu.families.model_file import ModelFile
-from pytest_amdgpu.families.registry import Family, UnknownFamilyError, family
+from pytest_amdgpu.families.registry import (
+    Family,
+    UnknownFamilyError,
+    family_by_version,
+    nearest_family,
+    target_version,
+)
 
 DATA = Path(__file__).parent / "data"
 
@@ -134,7 +140,8 @@ class Model:
     `properties` are in the kernel's order, mem_banks and links hold the keys of their sysfs files that are
     not the machine's. `cu_bitmaps` are masks of active compute units by XCC, shader engine and shader
     array. `drm` holds fields of `drm_amdgpu_info_device` (those absent are 0; `cu_bitmap` and `device_id`
-    follow from the rest). `evidence` says of each value `measured` or `derived`, by key path.
+    follow from the rest). `evidence` says of each value `measured` or `derived`, by key path. `options` are
+    those of a variant (see variants.py), which its name shows, too.
     """
 
     name: str
@@ -151,11 +158,12 @@ class Model:
     ip_versions: Mapping[str, tuple[int, int, int]]
     evidence: Mapping[str, str] = field(repr=False)
     devices: int = 1
+    options: tuple[str, ...] = ()
 
     @property
     def family(self) -> Family:
-        """The row of the model's target."""
-        return family(self.target)
+        """The row of the model's target, or of its nearest relative."""
+        return nearest_family(target_version(self.target))
 
     @property
     def gpu_counter_freq(self) -> int:
@@ -191,7 +199,7 @@ def _check_consistency(file: ModelFile, model: Model, slots: int) -> None:
         "cu_per_simd_array": (slots, "compute_units.slots"),
         "mem_banks_count": (len(model.mem_banks), "the [[mem_banks]] tables"),
         "caches_count": (len(model.caches), "the [[caches]] tables and compute_units"),
-        "gfx_target_version": (row.gfx_target_version, f"target {row.name}"),
+        "gfx_target_version": (target_version(model.target), f"target {model.target}"),
         "wave_front_size": (row.wave_size, f"target {row.name}"),
         "lds_size_in_kb": (row.lds_bytes // 1024, f"target {row.name}"),
         "vendor_id": (model.pci["vendor"], "pci.vendor"),
@@ -204,8 +212,11 @@ def _check_consistency(file: ModelFile, model: Model, slots: int) -> None:
         raise file.error("drm.gpu_counter_freq", "is missing or 0")
 
 
-def load_model(path: Path) -> Model:
-    """Read a model file; raises `ModelFileError` that says file, key and reason."""
+def load_model(path: Path, *, nearest_target: bool = False) -> Model:
+    """Read a model file; raises `ModelFileError` that says file, key and reason.
+
+    With `nearest_target` a model of an unknown stepping is like its nearest relative.
+    """
     file = ModelFile(path)
     content = file.content
     known = {"name", "target", "marketing_name", "asic_name", "sources", "ip_versions", "pci", "properties"}
@@ -215,7 +226,7 @@ def load_model(path: Path) -> Model:
             raise file.error(key, f"is unknown; known: {', '.join(sorted(known))}")
     target = file.text("target")
     try:
-        family(target)
+        (nearest_family if nearest_target else family_by_version)(target_version(target))
     except UnknownFamilyError as error:
         raise file.error("target", str(error)) from error
 

@@ -49,12 +49,17 @@ class QueueSizes:
     cwsr_mapping_size: int
 
 
+def vgpr_bytes_per_unit(gfx_target_version: int) -> int:
+    """Bytes of vector registers that a compute unit has (kfd_queue.c, VGPR_SIZE_PER_CU)."""
+    return _VGPR_BYTES_PER_CU.get(gfx_target_version, _VGPR_BYTES_PER_CU_OTHERS)
+
+
 def _align(value: int, alignment: int) -> int:
     return -(-value // alignment) * alignment
 
 
-def queue_sizes(properties: Mapping[str, int]) -> QueueSizes:
-    """Compute the sizes from a node's sysfs properties.
+def queue_sizes(properties: Mapping[str, int], target_version: int | None = None) -> QueueSizes:
+    """Compute the sizes from a node's sysfs properties, as for another target if a version is given.
 
     `cwsr_size` and `ctl_stack_size` are taken from the properties where the kernel prints them.
     Raises `ValueError` where a property that the formula needs is missing or zero.
@@ -72,7 +77,7 @@ def queue_sizes(properties: Mapping[str, int]) -> QueueSizes:
             raise ValueError(
                 f"queue sizes need the node property {key}, which is {properties.get(key, 'missing')}"
             )
-    version = properties["gfx_target_version"]
+    version = properties["gfx_target_version"] if target_version is None else target_version
     xcc_count = properties.get("num_xcc", 0) or 1
     cu_count = properties["simd_count"] // properties["simd_per_cu"] // xcc_count
     rdna = version >= 100100
@@ -93,8 +98,7 @@ def queue_sizes(properties: Mapping[str, int]) -> QueueSizes:
     cwsr_size = properties.get("cwsr_size", 0)
     if not cwsr_size:
         lds = properties["lds_size_in_kb"] * 1024 if version == 90500 else _LDS_BYTES_PER_CU
-        vgprs = _VGPR_BYTES_PER_CU.get(version, _VGPR_BYTES_PER_CU_OTHERS)
-        per_cu = vgprs + _SGPR_BYTES_PER_CU + lds + _HARDWARE_REGISTER_BYTES_PER_CU
+        per_cu = vgpr_bytes_per_unit(version) + _SGPR_BYTES_PER_CU + lds + _HARDWARE_REGISTER_BYTES_PER_CU
         cwsr_size = ctl_stack_size + _align(cu_count * per_cu, PAGE)
     debug_size = _align(wave_count * _DEBUG_BYTES_PER_WAVE, 64)
     return QueueSizes(

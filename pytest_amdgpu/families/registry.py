@@ -9,6 +9,7 @@ versions from amdgpu's IP discovery (amdgpu_discovery.c); the limit of a copy fr
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -51,6 +52,11 @@ class Family:
     def wave_size(self) -> int:
         """The wave size that compilers use unless told otherwise."""
         return self.wave_sizes[0]
+
+    @property
+    def units_in_pairs(self) -> bool:
+        """Whether two compute units form a workgroup processor (WGP): from gfx10 on."""
+        return self.gfx_version[0] >= 10
 
     @property
     def gfx_target_version(self) -> int:
@@ -246,14 +252,58 @@ def family(name: str) -> Family:
 
 
 def family_by_version(gfx_target_version: int) -> Family:
-    """Return the row for sysfs' `gfx_target_version`; raises `UnknownFamilyError`."""
+    """Return the row for sysfs' `gfx_target_version`; raises `UnknownFamilyError`, which names a relative."""
     for row in FAMILIES:
         if row.gfx_target_version == gfx_target_version:
             return row
+    relative = _relative(gfx_target_version)
     raise UnknownFamilyError(
-        f"unknown gfx_target_version {gfx_target_version};"
-        f" known: {', '.join(f'{row.gfx_target_version} ({row.name})' for row in FAMILIES)}"
+        f"unknown gfx target {target_name(gfx_target_version)!r} (gfx_target_version {gfx_target_version});"
+        f" known: {', '.join(f'{row.gfx_target_version} ({row.name})' for row in FAMILIES)};"
+        f" {f'its nearest relative is {relative.name}' if relative else 'none of them is a near relative'}"
     )
+
+
+def target_name(gfx_target_version: int) -> str:
+    """Return the name that sysfs' number stands for: minor version and stepping are hexadecimal digits."""
+    major, minor, stepping = (
+        gfx_target_version // 10000,
+        gfx_target_version // 100 % 100,
+        gfx_target_version % 100,
+    )
+    return f"gfx{major}{minor:x}{stepping:x}"
+
+
+def target_version(name: str) -> int:
+    """Return sysfs' number of a target's name; raises `UnknownFamilyError` for what is no such name."""
+    match = re.fullmatch(r"gfx(9|1[0-9])([0-9a-f])([0-9a-f])", name)
+    if match is None:
+        raise UnknownFamilyError(f"{name!r} is not a gfx target; known: {', '.join(_by_name())}")
+    return int(match[1]) * 10000 + int(match[2], 16) * 100 + int(match[3], 16)
+
+
+_NO_RELATIVES = (9, 0)
+"""The targets gfx90x are architectures of their own, Vega and CDNA, whose instructions differ: LLVM's generic
+target gfx9-generic has no gfx908 and no gfx90a in it (AMDGPUUsage)."""
+
+
+def nearest_family(gfx_target_version: int) -> Family:
+    """Return the row of a target, or of the known one with the nearest stepping of the same major and minor.
+
+    Of two that are as near it is the lower. Raises `UnknownFamilyError` where there is no such relative.
+    """
+    return _relative(gfx_target_version) or family_by_version(gfx_target_version)
+
+
+def _relative(gfx_target_version: int) -> Family | None:
+    generation, stepping = divmod(gfx_target_version, 100)
+    relatives = [
+        row
+        for row in FAMILIES
+        if row.gfx_target_version == gfx_target_version
+        or (row.gfx_target_version // 100 == generation and row.gfx_version[:2] != _NO_RELATIVES)
+    ]
+    return min(relatives, key=lambda row: abs(row.gfx_version[2] - stepping), default=None)
 
 
 def family_by_elf_mach(elf_mach: int) -> Family:

@@ -11,6 +11,7 @@ import pytest
 from pytest_amdgpu.devices.groups import RELATIONS, choose_groups
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.families.registry import UnknownFamilyError, family
+from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
 from pytest_amdgpu.plugin.options import GROUP_MARKER, TARGETS_MARKER
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def parametrize_devices(metafunc: pytest.Metafunc, plan: Plan) -> None:
     else:
         # An empty list would make pytest skip without saying which device was missing.
         there = ", ".join(device.id for device in plan.selected)
-        reason = f"needs {_names(targets)}; selected is {there}"
+        reason = f"{NOT_APPLICABLE}needs {_names(targets)}; selected is {there}"
         parameters = [pytest.param(None, id="no-device", marks=pytest.mark.skip(reason=reason))]
     metafunc.parametrize(DEVICE_FIXTURE, parameters, indirect=True, scope="session")
 
@@ -72,7 +73,7 @@ def _parametrize_groups(
         ]
     else:
         among = ", ".join(device.id for device in pool) or "none"
-        reason = f"needs {wish}{f' and {targets}' if targets else ''}; there are {among}"
+        reason = f"{NOT_APPLICABLE}needs {wish}{f' and {targets}' if targets else ''}; there are {among}"
         parameters = [pytest.param(None, None, id="no-devices", marks=pytest.mark.skip(reason=reason))]
     metafunc.parametrize((DEVICE_FIXTURE, GROUP_FIXTURE), parameters, indirect=True, scope="session")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shlex
 from collections.abc import Iterator
 
 import pytest
 
+from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.session import GpuSession, Plan
 
@@ -27,6 +29,8 @@ def header(plan: Plan) -> list[str]:
     """Return the lines that open a run: which GPUs, why these, and the seed."""
     machine = plan.machine
     lines = [f"amdgpu: seed {plan.seed}, {machine.backend} GPUs ({machine.reason})"]
+    if machine.software and machine.software_kernel != DEFAULT_BEHAVIOUR:
+        lines.append(f"amdgpu: they behave as with kernel {machine.software_kernel}")
     if machine.backend == "hardware":
         lines += [f"amdgpu: cannot be used, {note}" for note in machine.notes]
     rows = [("", "device", "target", "name", "XCCs", "VRAM")]
@@ -38,6 +42,12 @@ def header(plan: Plan) -> list[str]:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         lines.append(("  " + "  ".join(cells)).rstrip())
+    lines += [
+        f"amdgpu: warning: {device.id} has an unknown stepping and runs as {device.stand_in}, its nearest"
+        " relative (--amdgpu-nearest-target)"
+        for device in machine.devices
+        if device.stand_in
+    ]
     return lines
 
 
@@ -60,16 +70,42 @@ def explain_failure(item: pytest.Item, report: pytest.TestReport, session: GpuSe
         report.sections.append(("amdgpu kernel log", "\n".join(log[-LOG_LINES:])))
 
 
+@contextlib.contextmanager
+def skipped_where_impossible(item: pytest.Item) -> Iterator[None]:
+    """Skip a test, with the reason, that asks for what its GPU has not: an SDMA queue, say, or a large BAR.
+
+    What the driver cannot do for another reason stays a failure.
+    """
+    from pytest_amdgpu.driver.errors import MissingCapabilityError
+
+    try:
+        yield
+    except MissingCapabilityError as error:
+        # It may have ended in the middle, as a failed one does.
+        item.stash[failed_key] = True
+        device = getattr(getattr(item, "callspec", None), "params", {}).get(DEVICE_FIXTURE)
+        if device is None:
+            raise
+        raise pytest.skip.Exception(f"{device.id}: {error}") from error
+
+
 def _reproduction(item: pytest.Item, plan: Plan) -> Iterator[str]:
     params = getattr(getattr(item, "callspec", None), "params", {})
     options = [f"--amdgpu-seed={plan.seed}"]
     for device in params.get(GROUP_FIXTURE) or (params.get(DEVICE_FIXTURE),):
         if device is not None:
-            yield f"device: {device.id} ({device.name}, {plan.machine.backend} GPU)"
+            relative = f", runs as {device.stand_in}" if device.stand_in else ""
+            yield f"device: {device.id} ({device.name}, {plan.machine.backend} GPU{relative})"
             options.append(f"--amdgpu-device={device.id}")
-    for name, default in (("--amdgpu-backend", "auto"), ("--amdgpu-software", None)):
+    for name, default in (
+        ("--amdgpu-backend", "auto"),
+        ("--amdgpu-software", None),
+        ("--amdgpu-software-kernel", DEFAULT_BEHAVIOUR),
+    ):
         if (value := item.config.getoption(name)) != default:
             options.append(f"{name}={value}")
+    if plan.machine.nearest_target:
+        options.append("--amdgpu-nearest-target")
     options += [f"--amdgpu-model={file}" for file in item.config.getoption("--amdgpu-model")]
     yield f"seed: {plan.seed}"
     yield f"to repeat: pytest {shlex.join([*options, item.nodeid])}"

@@ -10,7 +10,8 @@ import pytest
 
 from pytest_amdgpu.commands.capture import CaptureError, choose, model_text
 from pytest_amdgpu.commands.main import main
-from pytest_amdgpu.devices.software import parse_software, software_kernel
+from pytest_amdgpu.devices.software import parse_software, software_kernel, software_model
+from pytest_amdgpu.driver.errors import TopologyError
 from pytest_amdgpu.driver.topology import discover
 from pytest_amdgpu.emulator.kernel import EmulatedKernel
 from pytest_amdgpu.families.model_file import ModelFileError
@@ -24,29 +25,40 @@ def two_gpus() -> Iterator[EmulatedKernel]:
     kernel.shutdown()
 
 
-@pytest.mark.parametrize("name", model_names())
+VARIANTS = ["rx7900xtx+small-bar", "mi300x+no-sdma", "mi350x+cpx", "mi300x+qpx", "rx9070xt+apu+no-sdma"]
+
+
+@pytest.mark.parametrize("name", [*model_names(), *VARIANTS])
 def test_a_captured_model_is_the_original(name: str, tmp_path: Path) -> None:
-    original = model(name)
+    original = software_model(name)
     # A GPU alone has no links to others.
     kernel = EmulatedKernel([original] * (2 if "xgmi" in original.links else 1))
     path = tmp_path / "captured.toml"
-    path.write_text(model_text(kernel, choose(kernel, None), name))
+    path.write_text(model_text(kernel, choose(kernel, None), name.replace("+", "-")))
     kernel.shutdown()
     captured = load_model(path)
     assert set(captured.evidence.values()) == {"measured"}
     # The kernel prints no field of the device structure that is 0, nor how many devices a product has.
     drm = {key: value for key, value in original.drm.items() if value}
-    assert replace(captured, evidence={}) == replace(original, evidence={}, drm=drm, devices=1)
+    alone = replace(original, name=captured.name, evidence={}, drm=drm, devices=1, options=())
+    assert replace(captured, evidence={}) == alone
 
 
 def test_the_command_writes_a_file_that_the_plugin_takes(tmp_path: Path, two_gpus: EmulatedKernel) -> None:
     path = tmp_path / "mine.toml"
     assert main(["capture", "--device", "gfx1100", "-o", str(path)], two_gpus) == 0
     assert load_model(path).name == "rx-7900-xtx"
-    assert parse_software(None, [str(path)]) == [str(path)]
-    assert parse_software("gfx942,rx-7900-xtx:2", [str(path)]) == ["mi300x", str(path), str(path)]
-    kernel = software_kernel([str(path), str(path)])
-    assert [node.target for node in discover(kernel)] == ["gfx1100"] * 2
+    (captured,) = parse_software(None, [str(path)])
+    assert software_model(captured) == load_model(path)
+    named = parse_software("gfx942,rx-7900-xtx:2,rx-7900-xtx+small-bar", [str(path)])
+    assert named[:3] == ["mi300x", captured, captured]
+    assert software_model(named[3]).mem_banks[0]["heap_type"] == 2
+    kernel = software_kernel(named[1:])
+    assert [(node.target, node.large_bar) for node in discover(kernel)] == [
+        ("gfx1100", True),
+        ("gfx1100", True),
+        ("gfx1100", False),
+    ]
     kernel.shutdown()
 
 
@@ -92,13 +104,40 @@ class ChangedKernel:
             "sibling_map 1,1,1",
             "no number of compute units explains the caches of level 1",
         ),
-        ("array_count 32", "array_count 31", "is outside of the GPU"),
+        ("simd_id_base ", "simd_id_base 9", "a cache of unit [0-9]+ is outside of the GPU"),
+        ("array_count 32", "array_count 31", "31 arrays of 10 units, .* do not fit together"),
+        ("cu_per_simd_array 10", "cu_per_simd_array 2000000000", "arrays of 2000000000 units, .* do not fit"),
+        ("array_count 32", "array_count 4294967295", "4294967295 arrays of 10 units"),
     ],
 )
 def test_what_the_kernel_does_not_say(old: str, new: str, message: str, two_gpus: EmulatedKernel) -> None:
     kernel = ChangedKernel(two_gpus, old, new)
     with pytest.raises(CaptureError, match=message):
         model_text(kernel, choose(kernel, None))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("processor_id_low ", "processor ", r"caches/0/properties has no processor_id_low$"),
+        ("sibling_map 1", "sibling_map x", r"caches/0/properties: 'x' is not a decimal number of 64 bits$"),
+        ("simd_per_cu 4", "simd_per_cu 0", r"nodes/1/properties: simd_per_cu is 0$"),
+        ("0x1002", "1002 2", r"device/vendor: '1002 2\\n' is not a hexadecimal number of 64 bits$"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_named(
+    old: str, new: str, message: str, two_gpus: EmulatedKernel
+) -> None:
+    kernel = ChangedKernel(two_gpus, old, new)
+    with pytest.raises(TopologyError, match=message):
+        model_text(kernel, choose(kernel, None))  # type: ignore[arg-type]
+
+
+def test_a_name_with_quotes_is_written_as_toml_wants_it(two_gpus: EmulatedKernel, tmp_path: Path) -> None:
+    node = replace(choose(two_gpus, None), name='odd "chip" \\')
+    path = tmp_path / "odd.toml"
+    path.write_text(model_text(two_gpus, node, name='"'))
+    assert (load_model(path).asic_name, load_model(path).name) == ('odd "chip" \\', '"')
 
 
 def test_a_machine_without_gpus() -> None:

@@ -101,6 +101,17 @@ class PlainBackend:
         self.doorbells.queues[0xD0] = request
         return HardwareQueue(0, 0xD0)
 
+    def update_queue(
+        self, queue: HardwareQueue, request: QueueRequest, *, priority: int, percentage: int
+    ) -> None:
+        raise NotImplementedError
+
+    def set_cu_mask(self, queue: HardwareQueue, words: Sequence[int]) -> None:
+        raise NotImplementedError
+
+    def save_wave_state(self, queue: HardwareQueue, area: int) -> None:
+        raise NotImplementedError
+
     def destroy_queue(self, queue: HardwareQueue) -> None:
         del self.doorbells.queues[queue.doorbell]
 

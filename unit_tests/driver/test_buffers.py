@@ -122,9 +122,30 @@ def test_a_mapping_that_stops_short_without_an_error_is_one() -> None:
 def test_small_bar_is_said_and_hidden_vram_still_works() -> None:
     kernel = FakeKernel("rx7900xtx", small_bar=True)
     with Device.open(kernel, discover(kernel)[0]) as device:
-        with pytest.raises(SmallBarError, match=r"PCI BAR is smaller.*Resizable BAR"):
-            device.vram(64)
+        with pytest.raises(
+            SmallBarError, match=r"0000:01:00\.0 \(gfx1100\).*PCI BAR is smaller.*Resizable BAR"
+        ):
+            device.vram(64, cpu_visible=True)
         device.vram(64, cpu_visible=False).free()
+
+
+def test_vram_behind_a_small_bar_is_hidden_unless_it_must_not_be() -> None:
+    kernel = FakeKernel("rx7900xtx", small_bar=True)
+    with Device.open(kernel, discover(kernel)[0]) as device:
+        default, hidden = device.vram(64), device.vram(64, cpu_visible=False)
+        assert object_of(kernel, default) == object_of(kernel, hidden)
+        assert not device.host_writes_vram
+        with pytest.raises(SmallBarError, match="cannot see the VRAM"):
+            _ = default.array
+        with pytest.raises(NotCpuVisibleError, match="cpu_visible=False"):
+            _ = hidden.array
+
+
+def test_a_refusal_on_a_large_bar_is_not_blamed_on_it(fake: FakeKernel, device: Device) -> None:
+    fake.fail("ALLOC_MEMORY_OF_GPU", errno.EINVAL)
+    with pytest.raises(AllocationError, match="EINVAL") as caught:
+        device.vram(64)
+    assert not isinstance(caught.value, SmallBarError)
 
 
 @pytest.mark.parametrize("size", [0, -1])

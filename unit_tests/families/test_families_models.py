@@ -227,7 +227,12 @@ def good_text():
 # What is changed in a good file, and what the error must say.
 CHANGES = [
     ("", "[broken", r"file: .*TOML|file: Expected"),
-    (r'^target = "gfx1100"', 'target = "gfx1106"', r"target: unknown gfx target 'gfx1106'; known: "),
+    (
+        r'^target = "gfx1100"',
+        'target = "gfx1106"',
+        r"target: unknown gfx target 'gfx1106' .*; known: .*; its nearest relative is gfx1103",
+    ),
+    (r'^target = "gfx1100"', 'target = "gfx"', "target: 'gfx' is not a gfx target; known: gfx908, gfx90a, "),
     (r"^name = .*$", "", "name: must be a text, it is None"),
     (r"^marketing_name = .*$", "marketing_name = 7", "marketing_name: must be a text, it is 7"),
     (r'^kind = "measured"$', 'kind = "guessed"', "sources.dump.kind: must be measured or derived"),
@@ -312,6 +317,25 @@ def test_wrong_file_is_refused_with_file_key_and_reason(pattern, replacement, me
 def test_missing_file_is_refused(tmp_path):
     with pytest.raises(ModelFileError, match="No such file"):
         load_model(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("value", ["1" * 5000, "[" * 5000], ids=["digits", "depth"])
+def test_what_python_cannot_read_is_refused(value, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(f"devices = {value}")
+    with pytest.raises(ModelFileError, match=r"mine\.toml: file: .*([Ll]imit|recursion)"):
+        load_model(path)
+
+
+def test_a_long_value_is_shortened(good_text, tmp_path):
+    path = tmp_path / "mine.toml"
+    for value, shown in (
+        ("0x" + "1" * 5000, "a number too long to print"),
+        ('"' + "x" * 999 + '"', "'x{99}[.]{3}"),
+    ):
+        path.write_text(re.sub(r"^slots = .*$", f'slots = [{value}, "dump"]', good_text, flags=re.MULTILINE))
+        with pytest.raises(ModelFileError, match=f"compute_units.slots: must be .*, it is {shown}$"):
+            load_model(path)
 
 
 def test_units_beyond_the_slots_are_refused(good_text, tmp_path):

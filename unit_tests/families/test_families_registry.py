@@ -12,6 +12,9 @@ from pytest_amdgpu.families.registry import (
     family,
     family_by_elf_mach,
     family_by_version,
+    nearest_family,
+    target_name,
+    target_version,
 )
 from pytest_amdgpu.packets.pm4 import PM4_GENERATIONS
 from pytest_amdgpu.packets.register_tables import COLUMNS
@@ -132,7 +135,55 @@ def test_unknown_target_is_refused_with_the_known_ones():
         UnknownFamilyError, match=r"unknown gfx target 'gfx906'; known: gfx908, gfx90a, gfx942"
     ):
         family("gfx906")
-    with pytest.raises(UnknownFamilyError, match=r"gfx_target_version 90006; known: 90008 \(gfx908\)"):
+    with pytest.raises(
+        UnknownFamilyError, match=r"'gfx906' \(gfx_target_version 90006\); known: 90008 \(gfx908\)"
+    ):
         family_by_version(90006)
     with pytest.raises(UnknownFamilyError, match=r"EF_AMDGPU_MACH 0x2f; known: 0x30 \(gfx908\)"):
         family_by_elf_mach(0x2F)
+
+
+@pytest.mark.parametrize("row", FAMILIES, ids=str)
+def test_names_and_numbers_of_targets(row):
+    assert target_name(row.gfx_target_version) == row.name
+    assert target_version(row.name) == row.gfx_target_version
+    assert nearest_family(row.gfx_target_version) is row
+
+
+def test_numbers_of_targets_as_sysfs_prints_them():
+    # kfd_device_init of amdkfd's kfd_device.c: 90008 is gfx908, 90010 gfx90a, 90402 gfx942, 110501 gfx1151.
+    numbers = {"gfx908": 90008, "gfx90a": 90010, "gfx942": 90402, "gfx1036": 100306, "gfx1151": 110501}
+    assert {name: target_version(name) for name in numbers} == numbers
+
+
+@pytest.mark.parametrize(
+    "name", ["", "gfx", "gfx9", "gfx90", "gfx90g", "gfx0942", "GFX942", "gfx942 ", "942"]
+)
+def test_what_is_no_name_of_a_target(name):
+    with pytest.raises(UnknownFamilyError, match=f"'{name}' is not a gfx target; known: gfx908, gfx90a"):
+        target_version(name)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "relative"),
+    [
+        (110004, "gfx1103"),
+        (120002, "gfx1201"),
+        (110507, "gfx1153"),
+        (90400, "gfx942"),
+        (90501, "gfx950"),
+        (100103, "gfx1012"),
+        (120501, "gfx1250"),
+    ],
+)
+def test_an_unknown_stepping_has_a_relative_of_its_generation(unknown, relative):
+    assert nearest_family(unknown).name == relative
+    with pytest.raises(UnknownFamilyError, match=f"; its nearest relative is {relative}$"):
+        family_by_version(unknown)
+
+
+# gfx906 and gfx90c are Vega; gfx1300 and gfx1240 are of no generation that is known.
+@pytest.mark.parametrize("unknown", [90006, 90012, 130000, 120400, 0])
+def test_a_target_of_another_generation_has_no_relative(unknown):
+    with pytest.raises(UnknownFamilyError, match=r"; none of them is a near relative$"):
+        nearest_family(unknown)

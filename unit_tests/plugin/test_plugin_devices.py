@@ -27,6 +27,11 @@ def _ids(result: pytest.RunResult) -> list[str]:
         (["--amdgpu-device=1", "--amdgpu-device=sw-gfx942-0"], ["sw-gfx942-0", "sw-gfx1100-0"]),
         (["--amdgpu-software=gfx1100:2", "--amdgpu-all-devices"], ["sw-gfx1100-0", "sw-gfx1100-1"]),
         (["--amdgpu-software=mi250x", "--amdgpu-all-devices"], ["sw-gfx90a-0", "sw-gfx90a-1"]),
+        (
+            ["--amdgpu-software=gfx1100+small-bar:2,gfx1100", "--amdgpu-all-devices"],
+            ["sw-gfx1100+small-bar-0", "sw-gfx1100+small-bar-1", "sw-gfx1100-0"],
+        ),
+        (["--amdgpu-software=gfx942,gfx942+cpx", "--amdgpu-device=sw-gfx942+cpx-7"], ["sw-gfx942+cpx-7"]),
     ],
 )
 def test_ids_of_the_chosen_devices(
@@ -42,9 +47,107 @@ def test_the_model_of_a_file_is_a_software_gpu(run: Run, pytester: pytest.Pytest
     text = text.replace('name = "rx7900xtx"', 'name = "mine"', 1).replace("RX 7900 XTX", "MINE")
     pytester.makefile(".toml", mine=text)
     pytester.makepyfile(ONE_TEST)
-    result = run("--amdgpu-model=mine.toml")
+    result = run("--amdgpu-model=mine.toml", software=None)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*sw-gfx1100-0 * gfx1100 * AMD Radeon MINE *"])
+
+
+def test_by_default_there_is_one_gpu_of_each_generation(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_ids=ONE_TEST)
+    result = run("--collect-only", "-q", "--amdgpu-all-devices", software=None)
+    targets = ["gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1151", "gfx1200", "gfx1201"]
+    assert _ids(result) == [f"test_ids.py::test_it[sw-{target}-0]" for target in targets]
+
+
+def test_a_variant_of_the_model_of_a_file(run: Run, pytester: pytest.Pytester) -> None:
+    text = (DATA / "rx7900xtx.toml").read_text().replace('name = "rx7900xtx"', 'name = "mine"', 1)
+    pytester.makefile(".toml", mine=text)
+    pytester.makepyfile("def test_bar(amdgpu_device): assert not amdgpu_device.node.large_bar")
+    result = run("--amdgpu-model=mine.toml", "--amdgpu-software=mine+small-bar")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*sw-gfx1100+small-bar-0 *"])
+
+
+UNKNOWN_STEPPING = """
+from pytest_amdgpu.driver.device import Device
+
+SOURCE = "__attribute__((amdgpu_kernel)) void nothing(void) {}"
+
+def test_it(amdgpu_device, compile_kernel, compute_queue, timeline_semaphore):
+    assert (amdgpu_device.node.target, amdgpu_device.family.name) == ("gfx1202", "gfx1201")
+    compute_queue.dispatch(compile_kernel(SOURCE), 1, []).signal(timeline_semaphore, 1).submit()
+    timeline_semaphore.wait(1, timeout=5)
+
+def test_own(amdgpu_device):
+    Device.open(amdgpu_device.kernel, amdgpu_device.node).close()
+
+def test_failing(amdgpu_device): assert False
+"""
+
+
+def test_an_unknown_stepping_runs_as_its_relative_only_where_that_is_wished(
+    run: Run, pytester: pytest.Pytester, require_ziglang: None
+) -> None:
+    text = (DATA / "r9700.toml").read_text()
+    text = text.replace('target = "gfx1201"', 'target = "gfx1202"').replace("[120001,", "[120002,")
+    pytester.makefile(".toml", mine=text.replace('name = "r9700"', 'name = "mine"', 1))
+    pytester.makepyfile(UNKNOWN_STEPPING)
+    refused = run("--amdgpu-model=mine.toml")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    refused.stderr.fnmatch_lines(
+        ["*--amdgpu-model: mine.toml: target: unknown gfx target 'gfx1202'*nearest relative is gfx1201*"]
+    )
+    result = run("--amdgpu-model=mine.toml", "--amdgpu-nearest-target", "-o", "filterwarnings=error")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "amdgpu: warning: sw-gfx1202-0 has an unknown stepping and runs as gfx1201, its nearest*",
+            "device: sw-gfx1202-0 (*, software GPU, runs as gfx1201)",
+            "to repeat: pytest * --amdgpu-nearest-target --amdgpu-model=mine.toml *",
+        ]
+    )
+
+
+SKIPPING = """
+import pytest
+from pytest_amdgpu.driver.errors import NoSdmaQueueError, SmallBarError
+
+def test_fixture(sdma_queue): pass
+
+def test_method(amdgpu_device): amdgpu_device.sdma_queue()
+
+def test_in_the_middle(compute_queue, timeline_semaphore, vram_buffer):
+    buffer = vram_buffer(64)
+    compute_queue.signal(timeline_semaphore, 1)
+    buffer.array[:] = 0
+
+def test_strict(vram_buffer): vram_buffer(64, cpu_visible=True)
+
+def test_expected(amdgpu_device):
+    with pytest.raises(NoSdmaQueueError):
+        amdgpu_device.sdma_queue()
+
+def test_other_failure(amdgpu_device): amdgpu_device.vram(1 << 60)
+"""
+
+
+def test_what_a_gpu_cannot_do_skips_the_test_with_the_reason(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(SKIPPING)
+    result = run("--amdgpu-software=gfx1100+small-bar+no-sdma", "-rs")
+    result.assert_outcomes(passed=1, skipped=4, failed=1)
+    device = "sw-gfx1100+small-bar+no-sdma-0: "
+    result.stdout.fnmatch_lines_random(
+        [
+            f"SKIPPED [[]2[]] *: {device}*has no SDMA queue: num_sdma_engines *",
+            f"SKIPPED [[]2[]] *: {device}the CPU cannot see the VRAM *",
+        ]
+    )
+
+
+def test_a_gpu_that_can_skips_nothing(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(SKIPPING.replace("compute_queue.signal", "compute_queue.record().signal"))
+    result = run("--amdgpu-software=gfx1100")
+    result.assert_outcomes(passed=4, failed=2)
 
 
 def test_the_header_is_a_table_of_devices(run: Run, pytester: pytest.Pytester) -> None:
@@ -88,6 +191,8 @@ def test_hardware_that_is_not_there_is_an_error(run: Run, pytester: pytest.Pytes
         ),
         ("--amdgpu-software=gfx7", "*--amdgpu-software: unknown software GPU 'gfx7'; known: *"),
         ("--amdgpu-software=gfx942:many", "*--amdgpu-software: 'many' in 'gfx942:many' is not a number*"),
+        ("--amdgpu-software=gfx942+tiny", "*--amdgpu-software: unknown option 'tiny' of mi300x; known: dpx*"),
+        ("--amdgpu-software=strixhalo+small-bar", "*strixhalo cannot have option 'small-bar': its VRAM is*"),
         ("--amdgpu-model=none.toml", "*--amdgpu-model: none.toml: file: *No such file or directory*"),
         ("--amdgpu-seed=-1", "*argument --amdgpu-seed: '-1' is not a number from 0 to 4294967295"),
         ("--amdgpu-seed=x", "*argument --amdgpu-seed: 'x' is not a number*"),
@@ -119,7 +224,9 @@ def test_targets_marker_chooses_among_the_selected_devices(run: Run, pytester: p
     result = run("--amdgpu-all-devices", "--strict-markers", "-rs", "-v")
     result.assert_outcomes(passed=1, skipped=1)
     result.stdout.fnmatch_lines(["*::test_one*sw-gfx1100-0* PASSED*"])
-    result.stdout.fnmatch_lines(["SKIPPED*needs gfx908 or gfx90a; selected is sw-gfx942-0, sw-gfx1100-0"])
+    result.stdout.fnmatch_lines(
+        ["SKIPPED*not applicable: needs gfx908 or gfx90a; selected is sw-gfx942-0, sw-gfx1100-0"]
+    )
 
 
 def test_a_targets_marker_with_other_arguments_is_an_error(run: Run, pytester: pytest.Pytester) -> None:

@@ -60,8 +60,8 @@ def alloc_memory(process: Process, args: AllocMemoryOfGpuArgs) -> None:
     device = process.bound_device(args.gpu_id, errno.ENODEV)
     if flags & AllocFlag.USERPTR:
         shown = process.machine.maps.find(user_address)
-        if shown is not None and isinstance(shown.owner, Doorbells):
-            flags = flags & ~AllocFlag.USERPTR | AllocFlag.DOORBELL
+        if shown is not None:
+            flags = _device_memory_flags(process, flags, shown.owner, size)
         elif user_address % PAGE_SIZE:
             raise Refusal(errno.EINVAL, f"user pointer {user_address:#x} is not page aligned")
     if flags & AllocFlag.DOORBELL and size != DOORBELL_SLICE:
@@ -76,6 +76,10 @@ def alloc_memory(process: Process, args: AllocMemoryOfGpuArgs) -> None:
     if (flags & _KINDS).bit_count() > 1:
         process.machine.misuse(
             f"ALLOC_MEMORY_OF_GPU with several kinds of memory: {AllocFlag(flags & _KINDS)!r}"
+        )
+    if flags & AllocFlag.AQL_QUEUE_MEM:
+        process.machine.misuse(
+            "ALLOC_MEMORY_OF_GPU with AQL_QUEUE_MEM: it maps half the memory twice, for gfx8 and older"
         )
     if flags & ~_KNOWN_FLAGS:
         process.machine.misuse(f"ALLOC_MEMORY_OF_GPU with unknown flags {flags & ~_KNOWN_FLAGS:#x}")
@@ -104,6 +108,22 @@ def alloc_memory(process: Process, args: AllocMemoryOfGpuArgs) -> None:
         bo.mmap_offset = device.gpu.next_drm_offset(pages_size)
         device.gpu.mmap_objects[bo.mmap_offset] = bo
     args.handle, args.mmap_offset = bo.handle, bo.mmap_offset
+
+
+def _device_memory_flags(process: Process, flags: int, owner: object, size: int) -> int:
+    """Return the flags for a user pointer to device memory, which amdgpu-dkms takes for doorbells.
+
+    kfd_ioctl_alloc_memory_of_gpu of amdgpu-dkms treats every VM_IO mapping as doorbells, which then have one
+    size. Mainline hands it to hmm_range_fault, whose hmm_vma_walk_test refuses VM_IO with EFAULT.
+    """
+    if not process.machine.behaviour.user_pointers_to_doorbells:
+        raise Refusal(errno.EFAULT, "the user pointer leads to device memory")
+    if not isinstance(owner, Doorbells):
+        text = f"user pointer to device memory that is no doorbells ({size} bytes)"
+        if size == DOORBELL_SLICE:
+            process.machine.misuse(f"ALLOC_MEMORY_OF_GPU with a {text}")
+        raise Refusal(errno.EINVAL, text)
+    return flags & ~AllocFlag.USERPTR | AllocFlag.DOORBELL
 
 
 def _location(flags: int) -> Location | None:
