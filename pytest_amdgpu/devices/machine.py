@@ -104,7 +104,7 @@ def find_machine(
     notes = tuple(str(obstacle) for obstacle in report.obstacles)
     if report.nodes:
         reason = "asked for" if backend == "hardware" else "/dev/kfd is usable"
-        devices = tuple(hardware_devices(report.nodes))
+        devices = tuple(hardware_devices(report.nodes, LinuxKernel()))
         return Machine("hardware", reason, devices, notes=notes, nearest_target=nearest_target)
     if backend == "hardware":
         raise NoUsableGpuError("; ".join(notes))
@@ -115,7 +115,7 @@ def find_machine(
 def _software_machine(models: list[str], reason: str, behaviour: str, nearest_target: bool) -> Machine:
     kernel = software_kernel(models, behaviour)
     nodes = discover(kernel, nearest_target=nearest_target)
-    devices = tuple(software_devices(nodes, [software_model(name) for name in models]))
+    devices = tuple(software_devices(nodes, [software_model(name) for name in models], kernel))
     kernel.shutdown()
     return Machine(
         "software",

@@ -282,20 +282,34 @@ class Device:
         """What was handed out and not given back, with the line that made it."""
         return self.tracker.leaks()
 
-    def reclaim(self, idle_timeout: float = 10.0, *, keep: Sequence[Resource] = ()) -> None:
-        """Take back all that was handed out: wait for queues, destroy them, free their memory, free buffers.
+    def reclaim_queues(self, idle_timeout: float = 10.0, *, keep: Sequence[Resource] = ()) -> None:
+        """Take back the queues: wait for them, destroy them, free their memory.
 
-        Everything is tried; what failed is raised as an `ExceptionGroup`. After a fault nothing is waited
-        for, because a queue that faulted never becomes idle. What is in `keep` stays.
+        Everything is tried; what failed is raised as an `ExceptionGroup`. With a timeout of 0, and after a
+        fault, nothing is waited for: a queue that faulted never becomes idle. What is in `keep` stays.
         """
         errors: list[Exception] = []
         kept = {id(resource) for resource in keep}
         queues = [queue for queue in self.queues() if id(queue) not in kept]
         for queue in queues:
-            if not self.backend.faults:
+            if idle_timeout and not self.backend.faults:
                 attempt(errors, partial(queue.wait_idle, idle_timeout))
         for queue in queues:
             attempt(errors, queue.close)
+        if errors:
+            raise ExceptionGroup(f"could not take back all queues of {self.name}", errors)
+
+    def reclaim(self, idle_timeout: float = 10.0, *, keep: Sequence[Resource] = ()) -> None:
+        """Take back all that was handed out: the queues as by `reclaim_queues`, then the rest.
+
+        Where devices use each other's memory, the queues of all of them must be taken back first.
+        """
+        errors: list[Exception] = []
+        kept = {id(resource) for resource in keep}
+        try:
+            self.reclaim_queues(idle_timeout, keep=keep)
+        except ExceptionGroup as group:
+            errors += group.exceptions
         for resource in self.tracker.all():
             if id(resource) not in kept:
                 attempt(errors, resource.release)
@@ -389,6 +403,11 @@ class Device:
         if size <= 0:
             raise AllocationError(f"cannot allocate {size} bytes of {location.value}")
         return size
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
 
     def check_open(self) -> None:
         """Raise `DeviceClosedError` if it was closed."""

@@ -42,6 +42,7 @@ class TimelineSemaphore:
         self._signals: list[tuple[int, str, int]] = []
         self._narrow_wait = 0
         self._freed = False
+        self._peers: list[Device] = []
         self.site = creation_site()
         self.label = "timeline semaphore"
         """What messages call it."""
@@ -82,6 +83,10 @@ class TimelineSemaphore:
         deadline = time.monotonic() + timeout
         while True:
             self._device.raise_fault({queue for signalled, queue, _ in self._signals if signalled >= value})
+            for peer in self._peers:
+                # Its faults are told to its own listener; a wait here ends for faults of all GPUs.
+                if not peer.closed:
+                    peer.check_health()
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise WaitTimeoutError(self._diagnosis(value, timeout))
@@ -126,8 +131,13 @@ class TimelineSemaphore:
             signals[:] = [entry for entry in signals if entry[0] > reached][-_REMEMBERED_SIGNALS // 2 :]
 
     def map_to(self, device: Device) -> None:
-        """Let the engines of another GPU reach it (with the other semaphores of its page)."""
+        """Let the engines of another GPU reach it (with the other semaphores of its page).
+
+        A wait on the host ends for faults of that GPU, too.
+        """
         self._page.map_to(device)
+        if device not in self._peers and device is not self._device:
+            self._peers.append(device)
 
     def free(self) -> None:
         """Give it back; a second call raises `UseAfterFreeError`."""
@@ -161,8 +171,9 @@ class TimelineSemaphore:
             lines.append("would have been signalled by: " + "; ".join(expected[:4]))
         else:
             lines.append(f"nothing that was submitted signals {value} or more")
-        lines.extend(self._device.describe_queues())
-        faults = [fault.text for fault in self._backend.faults]
+        devices = [self._device, *(peer for peer in self._peers if not peer.closed)]
+        lines += [line for device in devices for line in device.describe_queues()]
+        faults = [fault.text for device in devices for fault in device.backend.faults]
         lines.append("faults seen: " + ("; ".join(faults) or "none"))
         return "\n".join(lines)
 

@@ -156,7 +156,7 @@ class EmulatedKernel:
                 self._forget(address, pages)
             if isinstance(owner, BufferObject) and protection and not owner.cpu_visible:
                 self._misuse(f"VRAM {owner.handle:#x} is mapped for the CPU but was not allocated PUBLIC")
-            result = host.mmap(address, length, protection, flags, self._machine.arena.fd, memory.offset)
+            result = host.mmap(address, length, protection, flags, memory.fd, memory.offset)
         except (OSError, Refusal) as error:
             self._fail_mmap(error, address, length, protection, flags, fd, offset)
         if not isinstance(owner, BufferObject):

@@ -12,11 +12,13 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_amdgpu.abi.kfd import DOORBELL_SLICE, QueueEvictionTrigger
 from pytest_amdgpu.abi.kfd_debug import RuntimeInfo, RuntimeState
 from pytest_amdgpu.emulator.debug import Debug
+from pytest_amdgpu.emulator.dmabuf import received
 from pytest_amdgpu.emulator.doorbells import Doorbells
 from pytest_amdgpu.emulator.events import EventTable
 from pytest_amdgpu.emulator.files import FileTable
@@ -68,7 +70,7 @@ class Machine:
         self.host_memory = host_memory
         """Bytes of the host's memory that buffers may occupy."""
         self.behaviour = behaviour
-        self.files = FileTable()
+        self.files = FileTable(partial(received, self))
         self.due: list[Callable[[], None]] = []
         """What the kernel has put off until the client calls next."""
         self.pasids = itertools.count(FIRST_PASID)

@@ -31,6 +31,9 @@ class Plan:
 
     machine: Machine
     selected: tuple[DeviceInfo, ...]
+    """Devices that tests run on."""
+    pool: tuple[DeviceInfo, ...]
+    """Devices that a test which needs several may have besides: all, unless the run is bound to some."""
     seed: int
 
     def to_json(self) -> dict[str, Any]:
@@ -38,6 +41,7 @@ class Plan:
         return {
             "machine": self.machine.to_json(),
             "selected": [device.id for device in self.selected],
+            "pool": [device.id for device in self.pool],
             "seed": self.seed,
         }
 
@@ -45,8 +49,11 @@ class Plan:
     def from_json(cls, values: Mapping[str, Any]) -> Plan:
         """Undo `to_json`."""
         machine = Machine.from_json(values["machine"])
-        selected = tuple(device for device in machine.devices if device.id in values["selected"])
-        return cls(machine, selected, values["seed"])
+        selected, pool = (
+            tuple(device for device in machine.devices if device.id in values[key])
+            for key in ("selected", "pool")
+        )
+        return cls(machine, selected, pool, values["seed"])
 
 
 class DeviceLostError(RuntimeError):
@@ -191,7 +198,8 @@ def _make_plan(config: pytest.Config) -> Plan:
         )
     except DeviceSelectionError as error:
         raise pytest.UsageError(f"--amdgpu-device: {error}") from error
-    return Plan(machine, tuple(selected), choose_seed(config))
+    pool = selected if config.getoption("--amdgpu-device") else machine.devices
+    return Plan(machine, tuple(selected), tuple(pool), choose_seed(config))
 
 
 def _start_trace(kernel: Kernel, config: pytest.Config) -> TracingKernel | None:
