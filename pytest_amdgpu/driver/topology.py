@@ -20,6 +20,7 @@ HEAP_PUBLIC = 1
 HEAP_PRIVATE = 2
 """`heap_type` of VRAM behind a small BAR."""
 
+CAPABILITY_MEMORY_ECC = 0x100000
 CAPABILITY_SRAM_ECC = 0x4000000
 """Bit of `capability` (HSA_CAP_SRAM_EDCSUPPORTED in kfd_topology.h)."""
 
@@ -79,6 +80,11 @@ class GpuNode:
     def large_bar(self) -> bool:
         """Whether the CPU can see all of the VRAM."""
         return all(bank["heap_type"] != HEAP_PRIVATE for bank in self.memory_banks)
+
+    @property
+    def memory_ecc(self) -> bool:
+        """Whether the kernel tells of errors of the GPU's memory (HSA_CAP_MEM_EDCSUPPORTED)."""
+        return bool(self.properties.get("capability", 0) & CAPABILITY_MEMORY_ECC)
 
     @property
     def sramecc(self) -> bool:

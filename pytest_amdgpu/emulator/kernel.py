@@ -280,13 +280,13 @@ class EmulatedKernel:
         an engine did not stop.
         """
         process, self._process = self._process, None
-        self._machine.due.clear()
         # A forked child has none of the threads, and its parent still uses the memory.
         forked = process is not None and process.pid != os.getpid()
         problems = process.teardown() if process is not None and not forked else []
         for fd in self._files.descriptors:
             self.close(fd)
         self._machine.processes.clear()
+        self._machine.due.clear()
         self._maps.clear()
         self._doorbell_pages.clear()
         self._machine.arena.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_amdgpu.devices import sigbus
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.devices.machine import Machine, NoUsableGpuError, find_machine
 from pytest_amdgpu.devices.selection import DeviceSelectionError, select_devices
@@ -74,6 +75,8 @@ class GpuSession:
 
         for node in discover(self.kernel):
             if info.matches(node):
+                if node.memory_ecc:
+                    sigbus.hold_back()
                 device = Device.open(self.kernel, node)
                 device.name = info.id
                 self._open.append(device)
@@ -95,6 +98,7 @@ class GpuSession:
         """
         from pytest_amdgpu.driver.kfd_process import connection
 
+        sigbus.discard()
         connected = connection(self.kernel)
         if connected is not None and (connected.can_be_left or not connected.spoiled):
             self._open_anew(lambda: None)

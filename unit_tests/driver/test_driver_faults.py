@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fake_kernel import FakeKernel
 
 from pytest_amdgpu.abi.kfd import EventData, EventType, HsaHwExceptionData
+from pytest_amdgpu.devices.sigbus import discard, hold_back
 from pytest_amdgpu.driver.device import Device
 from pytest_amdgpu.driver.errors import (
     AllocationError,
@@ -191,6 +194,44 @@ def test_on_a_software_gpu_of_the_newest_kernel(name: str) -> None:
         queue.timestamp(buffer).signal(done, 1).submit()
         done.wait(1, timeout=10)
     assert len(kernel._machine.processes) == 2, "the primary process, and the last secondary one"
+    kernel.shutdown()
+
+
+@pytest.fixture
+def sigbus() -> Iterator[None]:
+    """Hold SIGBUS back, as the plugin does."""
+    hold_back()
+    yield
+    discard()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGBUS})
+
+
+OBJECTS = Path(__file__).parents[2] / "hw_tests" / "kernels" / "objects"
+
+
+@pytest.mark.parametrize("name", ["mi210", "mi300x", "mi350x"])
+@pytest.mark.parametrize("kind", ["sdma", "pm4", "aql"])
+def test_who_reads_poison_is_told(name: str, kind: str, sigbus: None) -> None:
+    kernel = EmulatedKernel([model(name)], behaviour="newest")
+    with Device.open(kernel, discover(kernel)[0]) as device:
+        source, out, done = device.vram(4096), device.gtt(4096), device.timeline_semaphore()
+        kernel.poison(0, source.address + 1024, 32)
+        if kind == "sdma":
+            device.sdma_queue().copy(out, source).signal(done, 1).submit()
+        else:
+            read_at = device.load(OBJECTS / device.family.name / "out_of_bounds.co")["read_at"]
+            queue = device.compute_queue(kind)
+            queue.dispatch(read_at, 64, [out, source.address + 1020]).signal(done, 1).submit()
+            done.wait(1, timeout=10)
+            queue.dispatch(read_at, 64, [out, source.address + 1024]).signal(done, 2).submit()
+        with pytest.raises(PoisonError, match=r"poison consumed\); the kernel resets it"):
+            done.wait(2, timeout=10)
+        assert signal.SIGBUS in signal.sigpending()
+        device.reopen()
+        device.check_health()
+        queue, done = device.sdma_queue(), device.timeline_semaphore()
+        queue.fill(device.vram(4096), 1).signal(done, 1).submit()
+        done.wait(1, timeout=10)
     kernel.shutdown()
 
 

@@ -193,3 +193,62 @@ def test_a_failure_on_another_kernel_is_repeated_on_it(run: Run, pytester: pytes
     pytester.makepyfile("def test_fails(amdgpu_device): assert False")
     result = run("--amdgpu-software-kernel=newest", "--amdgpu-seed=1")
     result.stdout.fnmatch_lines(["to repeat: pytest *--amdgpu-software-kernel=newest*"])
+
+
+POISON = """
+    import signal
+    import pytest
+    from pytest_amdgpu.driver.errors import GpuResetError, PoisonError
+
+    def test_poison(amdgpu_device, sdma_queue, vram_buffer, gtt_buffer, timeline_semaphore):
+        source = vram_buffer(4096)
+        amdgpu_device.kernel.poison(0, source.address + 64, 64)
+        sdma_queue.copy(gtt_buffer(4096), source).signal(timeline_semaphore, 1).submit()
+        with pytest.raises(PoisonError, match="poison consumed") as caught:
+            timeline_semaphore.wait(1, timeout=10)
+        assert caught.value.memory_lost
+        assert signal.SIGBUS in signal.sigpending()
+        assert timeline_semaphore.value == 0
+
+    def test_next(sdma_queue, vram_buffer):
+        assert signal.SIGBUS not in signal.sigpending()
+        buffer = vram_buffer(4096)
+        sdma_queue.fill(buffer, 7).submit()
+        sdma_queue.wait_idle(10)
+        assert (buffer.array == 7).all()
+
+    @pytest.mark.parametrize("lost", [True, False])
+    def test_reset(lost, amdgpu_device, compute_queue, timeline_semaphore):
+        compute_queue.wait(timeline_semaphore, 1).submit()
+        amdgpu_device.kernel.reset_gpu(0, memory_lost=lost)
+        with pytest.raises(GpuResetError, match="hung and was reset") as caught:
+            timeline_semaphore.wait(1, timeout=10)
+        assert caught.value.memory_lost
+
+    def test_last(compute_queue, timeline_semaphore):
+        compute_queue.signal(timeline_semaphore, 1).submit()
+        timeline_semaphore.wait(1, timeout=10)
+
+    def test_hang(amdgpu_device, sdma_queue, timeline_semaphore):
+        amdgpu_device.kernel.hang_scheduler(0)
+        with pytest.raises(OSError, match="CREATE_QUEUE.*ETIME"):
+            amdgpu_device.sdma_queue()
+        with pytest.raises(GpuResetError):
+            timeline_semaphore.wait(1, timeout=10)
+
+    def test_very_last(compute_queue, timeline_semaphore):
+        compute_queue.signal(timeline_semaphore, 1).submit()
+        timeline_semaphore.wait(1, timeout=10)
+"""
+
+
+@pytest.mark.parametrize("kernel", ["6.12", "newest"])
+@pytest.mark.parametrize("options", [(), ("-n1",)], ids=["alone", "worker"])
+def test_poison_and_resets_are_survived(
+    run: Run, pytester: pytest.Pytester, kernel: str, options: tuple[str, ...]
+) -> None:
+    pytester.makepyfile(POISON)
+    result = run(
+        "--amdgpu-software=gfx942", f"--amdgpu-software-kernel={kernel}", *options, xdist=bool(options)
+    )
+    result.assert_outcomes(passed=7)
