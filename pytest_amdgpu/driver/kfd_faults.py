@@ -106,17 +106,22 @@ class FaultListener:
         return int(data[-1].signal_event_data.last_event_age)
 
     def _collect_faults(self, memory: EventData, reset: EventData) -> None:
-        """Take what the kernel told. It tells the listeners of all GPUs, so the faults of others are left."""
+        """Take what the kernel told. It tells the listeners of all GPUs.
+
+        Memory faults of others are left to them; a reset of another GPU stops the queues of this one, too
+        (kgd2kfd_suspend evicts all of a process).
+        """
         fault, exception = memory.memory_exception_data, reset.hw_exception_data
         told = False
         if fault.gpu_id == self._node.gpu_id:
             told = fault.ErrorType != MemoryErrorType.NO_RAS
             self.record(_poison_fault(fault, self._node) if told else _memory_fault(fault, self._node))
+        ours = exception.gpu_id == self._node.gpu_id
+        if exception.gpu_id and not ours:
+            self.record(_reset_elsewhere(exception, self._node))
         # For a memory error the kernel signals both events, before there was a reset
         # (kfd_signal_poison_consumed_event), and the reset that follows says the same once more.
-        if exception.gpu_id == self._node.gpu_id and not (
-            told and exception.reset_cause == HwExceptionCause.ECC
-        ):
+        if ours and not (told and exception.reset_cause == HwExceptionCause.ECC):
             self.record(_reset_fault(exception, self._node))
 
     def _collect_queue_errors(self) -> None:
@@ -156,6 +161,14 @@ def _reset_fault(data: HsaHwExceptionData, node: GpuNode) -> Fault:
     lost = "is given up as lost" if data.memory_lost else "was kept"
     text = f"{what} {cause} and was reset; memory {lost} (the kernel's log may say more)"
     return Fault("reset", text, memory_lost=bool(data.memory_lost))
+
+
+def _reset_elsewhere(data: HsaHwExceptionData, node: GpuNode) -> Fault:
+    text = (
+        f"the kernel has reset another GPU (gpu_id {data.gpu_id:#x}) or queues of this process on it; a "
+        f"reset of a GPU also stops the queues of this process on GPU {node.identity}"
+    )
+    return Fault("reset", text)
 
 
 def _poison_fault(data: HsaMemoryExceptionData, node: GpuNode) -> Fault:

@@ -17,6 +17,7 @@ from pytest_amdgpu.driver.errors import (
     AllocationError,
     DeviceOpenError,
     GpuFaultError,
+    GpuResetError,
     MemoryFaultError,
     PoisonError,
     QueueError,
@@ -147,6 +148,39 @@ def test_reopening_goes_on_in_a_secondary_process(newest: FakeKernel) -> None:
         device.reopen()
         device.check_health()
     assert newest.calls.count("CREATE_PROCESS") == 2
+
+
+def test_a_reset_of_another_gpu_stops_queues_here() -> None:
+    fake = FakeKernel("mi300x", "mi300x")
+    first, second = (Device.open(fake, node) for node in discover(fake))
+    with first, second:
+        for event in fake.events.values():
+            if event.kind is EventType.HW_EXCEPTION:
+                event.data = EventData()
+                event.data.hw_exception_data = HsaHwExceptionData(0, 0, 1, second.node.gpu_id)
+        text = rf"reset another GPU \(gpu_id {second.node.gpu_id:#x}\) .* on GPU {first.node.identity}"
+        with pytest.raises(GpuResetError, match=text) as caught:
+            first.check_health()
+        assert not caught.value.memory_lost
+        with pytest.raises(GpuResetError, match="memory is given up as lost"):
+            second.check_health()
+
+
+def test_on_software_a_reset_of_another_gpu_ends_waits() -> None:
+    kernel = EmulatedKernel([model("mi300x"), model("rx7900xtx")], behaviour="newest")
+    first, second = (Device.open(kernel, node) for node in discover(kernel))
+    with first, second:
+        never = second.timeline_semaphore()
+        kernel.reset_gpu(0)
+        with pytest.raises(GpuResetError, match="has reset another GPU"):
+            never.wait(1, timeout=10)
+        for device in (first, second):
+            device.reopen()
+        for device in (first, second):
+            done = device.timeline_semaphore()
+            device.sdma_queue().signal(done, 1).submit()
+            done.wait(1, timeout=10)
+    kernel.shutdown()
 
 
 def test_an_error_of_a_queue_needs_no_other_process(newest: FakeKernel) -> None:
