@@ -12,6 +12,7 @@ from fake_kernel import FakeKernel
 
 from pytest_amdgpu.abi.kfd import EventData, EventType, HsaHwExceptionData
 from pytest_amdgpu.devices.sigbus import discard, hold_back
+from pytest_amdgpu.driver.compiler import compile_source, find_compiler
 from pytest_amdgpu.driver.device import Device
 from pytest_amdgpu.driver.errors import (
     AllocationError,
@@ -22,6 +23,7 @@ from pytest_amdgpu.driver.errors import (
     PoisonError,
     QueueError,
     QueueLostError,
+    WaitTimeoutError,
 )
 from pytest_amdgpu.driver.queue import Queue
 from pytest_amdgpu.driver.topology import discover
@@ -266,6 +268,50 @@ def test_who_reads_poison_is_told(name: str, kind: str, sigbus: None) -> None:
         queue, done = device.sdma_queue(), device.timeline_semaphore()
         queue.fill(device.vram(4096), 1).signal(done, 1).submit()
         done.wait(1, timeout=10)
+    kernel.shutdown()
+
+
+ALL_KERNELS = ("mi210", "mi300x", "mi350x", "rx6900xt", "rx7900xtx", "strixhalo", "rx9060xt", "r9700")
+
+
+@pytest.mark.parametrize("name", ALL_KERNELS)
+@pytest.mark.parametrize("kind", ["pm4", "aql"])
+def test_an_illegal_instruction_is_no_fault(name: str, kind: str) -> None:
+    """The wave is halted: a time-out that hints at the log, and queues that go on and can be destroyed."""
+    kernel = EmulatedKernel([model(name)])
+    with Device.open(kernel, discover(kernel)[0]) as device:
+        program = device.load(OBJECTS / device.family.name / "illegal.co")
+        queue, done = device.compute_queue(kind), device.timeline_semaphore()
+        queue.dispatch(program["illegal"], 1, [device.gtt(8)]).signal(done, 1).submit()
+        with pytest.raises(WaitTimeoutError, match=r"faults seen: none\nof a wave that met an illegal"):
+            done.wait(1, timeout=0.05)
+        sdma, copied = device.sdma_queue(), device.timeline_semaphore()
+        sdma.signal(copied, 1).submit()
+        copied.wait(1, timeout=10)
+        queue.close()
+        assert not device.backend.faults
+    assert any("sq_intr: error, err_type 2 (illegal instruction)" in line for line in kernel.log)
+    assert any("[bfffffff]" in line for line in kernel.log)
+    kernel.shutdown()
+
+
+def test_a_time_out_of_sdma_hints_at_no_wave(device: Device) -> None:
+    done = device.timeline_semaphore()
+    device.sdma_queue(4096).signal(done, 1).submit()
+    with pytest.raises(WaitTimeoutError, match=r"faults seen: none$"):
+        done.wait(1, timeout=0)
+
+
+def test_an_instruction_that_is_not_emulated_ends_the_wait(require_ziglang: None) -> None:
+    kernel = EmulatedKernel([model("rx7900xtx")])
+    with Device.open(kernel, discover(kernel)[0]) as device:
+        source = '__attribute__((amdgpu_kernel)) void bad(void) { __asm__ volatile("s_sethalt 1"); }'
+        program = device.load(compile_source(source, "gfx1100", compiler=find_compiler()))
+        queue, done = device.compute_queue("pm4"), device.timeline_semaphore()
+        queue.dispatch(program["bad"], 1, []).signal(done, 1).submit()
+        with pytest.raises(GpuResetError, match="hung and was reset"):
+            done.wait(1, timeout=10)
+    assert any("s_sethalt" in line for line in kernel.log)
     kernel.shutdown()
 
 
