@@ -180,7 +180,7 @@ class Device:
         """Tell of a fault what the kernel does not know: what lies at the address, and what was going on."""
         place = "" if fault.address is None else self.tracker.describe_address(fault.address)
         busy = [queue.state() for queue in reversed(self.queues()) if not queue.ring.drained]
-        return f"; the page is {place}" * bool(place) + "".join(f"\n{state}" for state in busy)
+        return f"; the page is {place}" * bool(place) + "".join(f"\nnot done: {state}" for state in busy)
 
     def check_health(self) -> None:
         """Ask the kernel for faults, and raise `GpuFaultError` if there was one."""

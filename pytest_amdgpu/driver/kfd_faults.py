@@ -182,16 +182,21 @@ def _poison_fault(data: HsaMemoryExceptionData, node: GpuNode) -> Fault:
 
 
 def _memory_fault(data: HsaMemoryExceptionData, node: GpuNode) -> Fault:
+    """Say what MEMORY tells.
+
+    NotPresent and ReadOnly are bits of the interrupt (event_interrupt_wq_v9): the second one is set for any
+    write, also to an absent page. For a fetch of instructions from memory without that right neither is,
+    and amdkfd never sets NoExecute.
+    """
     failure = data.failure
-    causes = [
-        text
-        for text, flag in (
-            ("page not present", failure.NotPresent),
-            ("write to a read-only page", failure.ReadOnly),
-            ("page not executable", failure.NoExecute),
-            ("address imprecise", failure.imprecise),
-        )
-        if flag
-    ]
-    cause = ", ".join(causes) or "no cause given"
+    causes = []
+    if failure.NotPresent:
+        causes.append("page not present" + " (at a write)" * bool(failure.ReadOnly))
+    elif failure.ReadOnly:
+        causes.append("write to a read-only page")
+    if failure.NoExecute:
+        causes.append("page not executable")
+    if failure.imprecise:
+        causes.append("address imprecise")
+    cause = ", ".join(causes) or "no cause given, as for instructions in a page that is not executable"
     return Fault("memory", f"memory fault on GPU {node.identity} at {data.va:#x}: {cause}", int(data.va))

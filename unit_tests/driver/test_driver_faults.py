@@ -69,6 +69,28 @@ def test_a_memory_fault_inside_a_buffer_that_was_freed(fake: FakeKernel, device:
     assert text.endswith(", which was freed")
 
 
+@pytest.mark.parametrize(
+    ("not_present", "read_only", "text"),
+    [
+        (1, 0, "page not present"),
+        (1, 1, "page not present (at a write)"),
+        (0, 1, "write to a read-only page"),
+        (0, 0, "no cause given, as for instructions in a page that is not executable"),
+    ],
+)
+def test_the_cause_of_a_memory_fault(
+    fake: FakeKernel, device: Device, not_present: int, read_only: int, text: str
+) -> None:
+    fake.raise_memory_fault(device.node.gpu_id, 0x1000)
+    for event in fake.events.values():
+        if event.data is not None:
+            event.data.memory_exception_data.failure.NotPresent = not_present
+            event.data.memory_exception_data.failure.ReadOnly = read_only
+    with pytest.raises(MemoryFaultError) as caught:
+        device.check_health()
+    assert str(caught.value) == f"memory fault on GPU {device.node.identity} at 0x1000: {text}"
+
+
 def test_a_memory_fault_far_from_everything_names_nothing(fake: FakeKernel, device: Device) -> None:
     device.gtt(64)
     assert memory_fault(fake, device, 0x1000).endswith("at 0x1000: page not present")
@@ -78,8 +100,8 @@ def test_a_fault_shows_the_queues_that_were_busy(fake: FakeKernel, device: Devic
     idle, busy = device.sdma_queue(4096), device.sdma_queue(4096)
     busy.fill(device.gtt(64), 1).submit()
     text = memory_fault(fake, device, 0x1000)
-    assert f"\n{busy.name}: write pointer" in text
-    assert f"\n{idle.name}" not in text
+    assert f"\nnot done: {busy.name}: write pointer" in text
+    assert idle.name not in text
 
 
 def test_after_a_memory_fault_all_queues_are_lost(fake: FakeKernel, device: Device) -> None:
