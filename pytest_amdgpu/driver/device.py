@@ -245,6 +245,8 @@ class Device:
         """Close the GPU and open it anew behind the same object, so that it works again after a fault.
 
         All that it had handed out is gone. Errors of closing are raised, as from `close`, once it is open.
+        Raises `DeviceOpenError`, and stays closed, where the kernel lets this process use the GPU no more;
+        where it goes on in a secondary process, user memory cannot be registered (`AllocationError`).
         """
         errors: list[Exception] = []
         attempt(errors, self.close)
