@@ -258,7 +258,7 @@ class Device:
         """Tell of a fault what the kernel does not know: what lies at the address, and what was going on."""
         place = "" if fault.address is None else self.tracker.describe_address(fault.address)
         busy = [queue.state() for queue in reversed(self.queues()) if not queue.ring.drained]
-        return f"; the page is {place}" * bool(place) + "".join(f"\n{state}" for state in busy)
+        return f"; the page is {place}" * bool(place) + "".join(f"\nnot done: {state}" for state in busy)
 
     def check_health(self) -> None:
         """Ask the kernel for faults, and raise `GpuFaultError` if there was one."""
@@ -337,6 +337,8 @@ class Device:
         """Close the GPU and open it anew behind the same object, so that it works again after a fault.
 
         All that it had handed out is gone. Errors of closing are raised, as from `close`, once it is open.
+        Raises `DeviceOpenError`, and stays closed, where the kernel lets this process use the GPU no more;
+        where it goes on in a secondary process, user memory cannot be registered (`AllocationError`).
         """
         errors: list[Exception] = []
         attempt(errors, self.close)

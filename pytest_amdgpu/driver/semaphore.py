@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pytest_amdgpu.driver.backend import PAGE, Event, Location, MemoryRequest
+from pytest_amdgpu.driver.backend import PAGE, Event, Location, MemoryRequest, QueueKind
 from pytest_amdgpu.driver.buffer import Buffer
 from pytest_amdgpu.driver.errors import SemaphoreValueError, UseAfterFreeError, WaitTimeoutError
 from pytest_amdgpu.driver.resources import creation_site
@@ -175,7 +175,16 @@ class TimelineSemaphore:
         lines += [line for device in devices for line in device.describe_queues()]
         faults = [fault.text for device in devices for fault in device.backend.faults]
         lines.append("faults seen: " + ("; ".join(faults) or "none"))
+        if self._waits_for_waves(value):
+            lines.append("of a wave that met an illegal instruction no fault tells, only the kernel's log")
         return "\n".join(lines)
+
+    def _waits_for_waves(self, value: int) -> bool:
+        """Whether a compute queue would signal `value`."""
+        names = {queue for signalled, queue, _ in self._signals if signalled >= value}
+        return any(
+            queue.name in names and queue.kind is not QueueKind.SDMA for queue in self._device.queues()
+        )
 
 
 class SemaphorePool:

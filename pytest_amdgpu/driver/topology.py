@@ -21,6 +21,7 @@ HEAP_PUBLIC = 1
 HEAP_PRIVATE = 2
 """`heap_type` of VRAM behind a small BAR."""
 
+CAPABILITY_MEMORY_ECC = 0x100000
 CAPABILITY_SRAM_ECC = 0x4000000
 """Bit of `capability` (HSA_CAP_SRAM_EDCSUPPORTED in kfd_topology.h)."""
 
@@ -158,6 +159,11 @@ class GpuNode:
         """Numbers of the SDMA engines that are for XGMI links; they follow the others."""
         first = len(self.sdma_engines)
         return range(first, first + self.properties.get("num_sdma_xgmi_engines", 0))
+
+    @property
+    def memory_ecc(self) -> bool:
+        """Whether the kernel tells of errors of the GPU's memory (HSA_CAP_MEM_EDCSUPPORTED)."""
+        return bool(self.properties.get("capability", 0) & CAPABILITY_MEMORY_ECC)
 
     @property
     def sramecc(self) -> bool:

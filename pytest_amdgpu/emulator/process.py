@@ -99,8 +99,8 @@ class ProcessDevice:
         """Buffer objects by the low half of their handle."""
         self.queues: dict[int, Queue] = {}
         self.evicted = False
-        """Set by a VM fault, for good: amdkfd evicts the process's queues and nothing restores them, so
-        queues made later do not run either (`is_evicted` in create_queue_cpsch)."""
+        """Set by a VM fault or a reset, for good: amdkfd evicts the process's queues and nothing restores
+        them, so queues made later do not run either (`is_evicted` in create_queue_cpsch)."""
         self.gws_queue: Queue | None = None
         """The queue that has the GPU's global wave sync."""
         self.exceptions = 0

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.sdma_queue import SdmaQueue
     from pytest_amdgpu.driver.semaphore import TimelineSemaphore
 
-USER_MEMORY_FIXTURE = "userptr_buffer"
-
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _R = TypeVar("_R", bound="Resource")
@@ -80,8 +78,6 @@ def _amdgpu_take_back(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     session = request.config.stash[session_key]
     session.check()
-    if USER_MEMORY_FIXTURE in request.fixturenames:
-        session.require_user_memory()
     devices = [request.getfixturevalue(DEVICE_FIXTURE)]
     if GROUP_FIXTURE in request.fixturenames:
         devices = request.getfixturevalue(GROUP_FIXTURE)

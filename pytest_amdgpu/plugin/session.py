@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_amdgpu.devices import sigbus
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.devices.machine import Machine, NoUsableGpuError, find_machine
 from pytest_amdgpu.devices.selection import DeviceSelectionError, select_devices
@@ -85,6 +86,8 @@ class GpuSession:
 
         for node in discover(self.kernel, nearest_target=self.plan.machine.nearest_target):
             if info.matches(node):
+                if node.memory_ecc:
+                    sigbus.hold_back()
                 device = Device.open(self.kernel, node)
                 device.name = info.id
                 self._open.append(device)
@@ -99,35 +102,27 @@ class GpuSession:
     def renew(self, reason: str) -> None:
         """After a fault: become a new process to the kernel, and open all devices anew.
 
-        That is not needed where only a queue stopped, and a kernel that has secondary processes gives this
-        process another one. Elsewhere the run must go on in another process of the machine, which a worker of
-        pytest-xdist cannot do on hardware: then the GPUs are lost to it, and `check` says so to each further
-        test.
+        That is not needed where only a queue stopped. Else the run goes on in another process of the machine.
+        A worker of pytest-xdist cannot do that on hardware; it goes on in a secondary process of the
+        kernel's, which may not register user memory. Where the kernel has none the GPUs are lost to it:
+        `check` says so to each further test.
         """
         from pytest_amdgpu.driver.kfd_process import connection
 
+        sigbus.discard()
         connected = connection(self.kernel)
-        if connected is not None and (connected.can_be_left or not connected.spoiled):
+        if connected is not None and not connected.spoiled:
             self._open_anew(lambda: None)
         elif self._can_be_replaced:
             self._open_anew(self._replace)
+        elif connected is not None and connected.can_be_left:
+            self._open_anew(lambda: None)
         else:
             self._lost = (
                 f"{reason}; the kernel lets this process use the GPU no more, and a worker of pytest-xdist "
                 "cannot be exchanged: run such tests without -n"
             )
             self._open_anew(None)
-
-    def require_user_memory(self) -> None:
-        """Before a test that registers user memory: leave a secondary process, which may not.
-
-        Nothing is done where that is not possible; then the driver refuses the registration and says why.
-        """
-        from pytest_amdgpu.driver.kfd_process import connection
-
-        connected = connection(self.kernel)
-        if connected is not None and connected.secondary and self._can_be_replaced:
-            self._open_anew(self._replace)
 
     @property
     def _can_be_replaced(self) -> bool:

@@ -99,6 +99,13 @@ def test_facts_of_a_node() -> None:
     assert node(num_xcc=0).num_xcc == node().num_xcc == 1
 
 
+def test_capabilities_of_memory() -> None:
+    """Bit 20 of `capability` says that memory errors are told, bit 26 that SRAMs have ECC."""
+    # As dumps of an MI300X and of an RX 7900 XTX have them.
+    big, small = node(capability=0x2C77A280), node(capability=0x2807A280)
+    assert (big.memory_ecc, big.sramecc, small.memory_ecc, small.sramecc) == (True, True, False, False)
+
+
 def test_a_line_that_is_no_property_is_an_error() -> None:
     assert parse_properties("file", "a 1\n\nb 2\n") == {"a": 1, "b": 2}
     for line in (

@@ -78,6 +78,13 @@ CATCHES: dict[str, dict[str, str]] = {
         "test_every_interrupt_ends_a_wait[sw-gfx1100-0-sdma]": "every_tenth_sdma_trap_is_lost",
         "test_every_interrupt_ends_a_wait[sw-gfx942-0-sdma]": "event_slots_are_not_fenced",
     },
+    "faults/test_endless_kernel.py": {
+        "test_a_kernel_ends_when_the_host_tells_it[sw-gfx1100-0-pm4]": "uncached_memory_is_cached",
+        "test_a_kernel_ends_when_the_host_tells_it[sw-gfx942-0-aql]": "uncached_memory_is_cached",
+        "test_the_queue_of_an_endless_kernel_can_be_destroyed[sw-gfx1100-0-pm4]": (
+            "running_waves_cannot_be_preempted"
+        ),
+    },
     "faults/test_queue_errors.py": {
         "test_an_unknown_packet_is_told_with_its_code[sw-gfx1100-0]": (
             "every_bad_packet_has_the_code_of_another"
