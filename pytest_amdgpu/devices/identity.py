@@ -14,7 +14,8 @@ from pytest_amdgpu.families.models import Model, models_of_target
 class DeviceInfo:
     """One GPU of a machine.
 
-    `id` is what tests are parametrized with: `gfx942-0000:03:00.0` by PCI address on hardware, and
+    `id` is what tests are parametrized with: `gfx942-0000:03:00.0` by PCI address on hardware, with the
+    backend's name before it if another package found the GPU, and
     `sw-gfx942-0` or `sw-gfx942+no-sdma-0`, counted by target and options, for software GPUs. It does not
     depend on the order of discovery.
     """
@@ -47,6 +48,11 @@ class DeviceInfo:
 def hardware_devices(nodes: Sequence[GpuNode]) -> list[DeviceInfo]:
     """Describe the GPUs of a machine."""
     return [_info(node, f"{node.target}-{node.identity}", product_name(node)) for node in nodes]
+
+
+def backend_devices(nodes: Sequence[GpuNode], backend: str) -> list[DeviceInfo]:
+    """Describe the GPUs that a backend of another package found."""
+    return [_info(node, f"{backend}-{node.target}-{node.identity}", product_name(node)) for node in nodes]
 
 
 def software_devices(nodes: Sequence[GpuNode], models: Sequence[Model]) -> list[DeviceInfo]:
