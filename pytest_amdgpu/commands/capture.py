@@ -13,7 +13,13 @@ from pytest_amdgpu.abi.drm import AmdgpuInfo, DrmIoctl, HwIp
 from pytest_amdgpu.abi.drm_info import AmdgpuInfoDevice, AmdgpuInfoHwIp, InfoQuery
 from pytest_amdgpu.devices.identity import hardware_devices
 from pytest_amdgpu.devices.selection import select_devices
-from pytest_amdgpu.driver.topology import TOPOLOGY, GpuNode, discover, parse_properties
+from pytest_amdgpu.driver.topology import (
+    TOPOLOGY,
+    GpuNode,
+    discover,
+    parse_properties,
+    read_properties,
+)
 from pytest_amdgpu.families.caches import ENTRY_BITS, CacheKind, cache_list
 from pytest_amdgpu.families.models import (
     CACHE_KEYS,
@@ -170,7 +176,7 @@ def _links(kernel: Kernel, node: GpuNode) -> dict[str, dict[str, int]]:
     """Return the first link of each kind, by the name of its table."""
     found: dict[str, dict[str, int]] = {}
     for path in _numbered(kernel, f"{TOPOLOGY}/nodes/{node.index}/io_links"):
-        link = parse_properties(kernel.read_text(f"{path}/properties"))
+        link = read_properties(kernel, f"{path}/properties")
         if int(kernel.read_text(f"{TOPOLOGY}/nodes/{link['node_to']}/gpu_id")) == 0:
             found.setdefault("links.cpu", link)
         elif link["type"] == _XGMI:

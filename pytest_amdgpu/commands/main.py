@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pytest_amdgpu.commands import capture, decode
 from pytest_amdgpu.devices.selection import DeviceSelectionError
+from pytest_amdgpu.driver.errors import DeviceOpenError
 from pytest_amdgpu.families.registry import UnknownFamilyError
 from pytest_amdgpu.kernel.linux import LinuxKernel
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
@@ -19,6 +20,7 @@ _FAILURES = (
     decode.DecodeError,
     DeviceSelectionError,
     UnknownFamilyError,
+    DeviceOpenError,
     KernelError,
     OSError,
 )

@@ -70,7 +70,7 @@ def software_devices(nodes: Sequence[GpuNode], models: Sequence[Model]) -> list[
 def product_name(node: GpuNode) -> str:
     """Return what the product is called, or the kernel's name of the chip if no model file knows it."""
     for known in models_of_target(node.target):
-        if known.properties["device_id"] == node.properties["device_id"]:
+        if known.properties["device_id"] == node.properties.get("device_id"):
             return known.marketing_name
     return node.name
 

@@ -15,6 +15,10 @@ class DeviceOpenError(DriverError):
     """A GPU cannot be used: no driver, too old an interface, no permission, or no such render node."""
 
 
+class TopologyError(DeviceOpenError, ValueError):
+    """A file of the topology does not say what it should; the message names it."""
+
+
 class NearestTargetWarning(UserWarning):
     """A GPU with an unknown stepping was opened as its nearest relative."""
 
@@ -52,6 +56,10 @@ class SmallBarError(AllocationError, NotCpuVisibleError, MissingCapabilityError)
 
 class NoSdmaQueueError(MissingCapabilityError):
     """The kernel has no SDMA queues for this GPU."""
+
+
+class NoFreeQueueError(DriverError):
+    """All queues of an engine are taken, by this process or by others."""
 
 
 class UseAfterFreeError(DriverError):
