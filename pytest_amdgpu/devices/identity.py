@@ -16,7 +16,8 @@ from pytest_amdgpu.kernel.protocol import Kernel
 class DeviceInfo:
     """One GPU of a machine.
 
-    `id` is what tests are parametrized with: `gfx942-0000:03:00.0` by PCI address on hardware, and
+    `id` is what tests are parametrized with: `gfx942-0000:03:00.0` by PCI address on hardware, with the
+    backend's name before it if another package found the GPU, and
     `sw-gfx942-0` or `sw-gfx942+no-sdma-0`, counted by target and options, for software GPUs. It does not
     depend on the order of discovery.
     """
@@ -59,6 +60,11 @@ def hardware_devices(nodes: Sequence[GpuNode], kernel: Kernel | None = None) -> 
     ]
 
 
+def backend_devices(nodes: Sequence[GpuNode], backend: str) -> list[DeviceInfo]:
+    """Describe the GPUs that a backend of another package found."""
+    return [_info(node, f"{backend}-{node.target}-{node.identity}", product_name(node), ()) for node in nodes]
+
+
 def software_devices(
     nodes: Sequence[GpuNode], models: Sequence[Model], kernel: Kernel | None = None
 ) -> list[DeviceInfo]:
@@ -77,7 +83,7 @@ def software_devices(
 def product_name(node: GpuNode) -> str:
     """Return what the product is called, or the kernel's name of the chip if no model file knows it."""
     for known in models_of_target(node.target):
-        if known.properties["device_id"] == node.properties["device_id"]:
+        if known.properties["device_id"] == node.properties.get("device_id"):
             return known.marketing_name
     return node.name
 

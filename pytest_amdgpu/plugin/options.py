@@ -8,7 +8,7 @@ import secrets
 
 import pytest
 
-from pytest_amdgpu.devices.machine import BACKENDS
+from pytest_amdgpu.devices.backends import OWN_BACKENDS, installed_backends
 from pytest_amdgpu.devices.software import DEFAULT_SOFTWARE
 from pytest_amdgpu.emulator.behaviour import BEHAVIOUR_NAMES, DEFAULT_BEHAVIOUR
 
@@ -48,9 +48,10 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-backend",
-        choices=BACKENDS,
         default="auto",
-        help="Use hardware or software GPUs. auto (default): hardware if /dev/kfd is usable, else software.",
+        metavar="|".join([*OWN_BACKENDS, *installed_backends()]),
+        help="Use hardware or software GPUs. auto (default): hardware if /dev/kfd is usable, else software. "
+        "Further names are those of backends that other packages have installed.",
     )
     group.addoption(
         "--amdgpu-software",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_amdgpu.devices import sigbus
+from pytest_amdgpu.devices.backends import BackendError
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.devices.machine import Machine, NoUsableGpuError, find_machine
 from pytest_amdgpu.devices.selection import DeviceSelectionError, select_devices
@@ -73,8 +75,9 @@ class GpuSession:
         self.plan = plan
         self._connection = plan.machine.connect()
         self.kernel_log = self._connection.log
-        self._trace = _start_trace(self._connection.kernel, config)
-        self.kernel: Kernel = self._trace or self._connection.kernel
+        kernel = self._connection.source.kernel()
+        self._trace = _start_trace(kernel, config)
+        self.kernel: Kernel = self._trace or kernel
         self._is_worker = _worker_input(config) is not None
         self._open: list[Device] = []
         self._lost = ""
@@ -82,13 +85,13 @@ class GpuSession:
     def open(self, info: DeviceInfo) -> Device:
         """Open a device that the plan selected; `close` is the caller's to call."""
         from pytest_amdgpu.driver.device import Device
-        from pytest_amdgpu.driver.topology import discover
 
-        for node in discover(self.kernel, nearest_target=self.plan.machine.nearest_target):
+        source = self._connection.source
+        for node in source.discover(self.kernel, nearest_target=self.plan.machine.nearest_target):
             if info.matches(node):
                 if node.memory_ecc:
                     sigbus.hold_back()
-                device = Device.open(self.kernel, node)
+                device = Device.open(self.kernel, node, source.open(self.kernel, node))
                 device.name = info.id
                 self._open.append(device)
                 return device
@@ -130,10 +133,8 @@ class GpuSession:
         return not (self._is_worker and self._connection.needs_fork)
 
     def _replace(self) -> None:
-        from pytest_amdgpu.driver.kfd_process import disconnect
-
         self._connection.renew()
-        disconnect(self.kernel)
+        self._connection.source.renew(self.kernel)
 
     def _open_anew(self, between: Callable[[], None] | None) -> None:
         """Close all devices, call `between`, and open them again; or only close them if that is None."""
@@ -145,9 +146,12 @@ class GpuSession:
         if between is not None:
             between()
             for device in self._open:
-                attempt(errors, device.reopen)
+                attempt(errors, partial(self._reopen, device))
         if errors:
             raise ExceptionGroup("the GPUs were opened anew, but not without trouble", errors)
+
+    def _reopen(self, device: Device) -> None:
+        device.reopen(self._connection.source.open(self.kernel, device.node))
 
     def check(self) -> None:
         """Raise `DeviceLostError` if tests can no longer run here."""
@@ -171,16 +175,19 @@ def start_session(config: pytest.Config) -> GpuSession:
 
 
 def _make_plan(config: pytest.Config) -> Plan:
+    backend: str = config.getoption("--amdgpu-backend")
     try:
         machine = find_machine(
-            config.getoption("--amdgpu-backend"),
+            backend,
             config.getoption("--amdgpu-software"),
             model_files=config.getoption("--amdgpu-model"),
             behaviour=config.getoption("--amdgpu-software-kernel"),
             nearest_target=config.getoption("--amdgpu-nearest-target"),
         )
     except NoUsableGpuError as error:
-        raise pytest.UsageError(f"--amdgpu-backend=hardware: {error}") from error
+        raise pytest.UsageError(f"--amdgpu-backend={backend}: {error}") from error
+    except BackendError as error:
+        raise pytest.UsageError(f"--amdgpu-backend: {error}") from error
     except SoftwareSpecError as error:
         raise pytest.UsageError(f"--amdgpu-software: {error}") from error
     except ModelFileError as error:

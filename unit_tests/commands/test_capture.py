@@ -15,7 +15,7 @@ from pytest_amdgpu.driver.errors import TopologyError
 from pytest_amdgpu.driver.topology import discover
 from pytest_amdgpu.emulator.kernel import EmulatedKernel
 from pytest_amdgpu.families.model_file import ModelFileError
-from pytest_amdgpu.families.models import load_model, model, model_names
+from pytest_amdgpu.families.models import DATA, load_model, model, model_names
 
 
 @pytest.fixture
@@ -74,6 +74,37 @@ def test_the_command_prints_without_a_file(
 def test_a_device_that_is_not_there(capsys: pytest.CaptureFixture[str], two_gpus: EmulatedKernel) -> None:
     assert main(["capture", "--device", "gfx90a"], two_gpus) == 1
     assert "capture: no device is 'gfx90a'; there are 0: gfx942-" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["two words", "a+b", "", 'quote"', "-o"])
+def test_a_name_that_no_option_could_name(
+    name: str, capsys: pytest.CaptureFixture[str], two_gpus: EmulatedKernel
+) -> None:
+    status = main(["capture", f"--name={name}"], two_gpus)
+    if name:
+        assert status == 1
+        assert f"capture: {name!r} cannot be the name of a model" in capsys.readouterr().err
+    else:
+        # As without the option.
+        assert 'name = "instinct-mi300x"' in capsys.readouterr().out
+
+
+def test_names_of_products_are_quoted(two_gpus: EmulatedKernel, tmp_path: Path) -> None:
+    node = replace(choose(two_gpus, None), name='an "odd" \\ name\x07\nname = 1')
+    path = tmp_path / "odd.toml"
+    path.write_text(model_text(two_gpus, node, "odd"))
+    assert load_model(path).asic_name == 'an "odd" \\ namename = 1'
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.toml").write_text((DATA / "rx7900xtx.toml").read_text())
+    one, two = str(tmp_path / "one.toml"), str(tmp_path / "two.toml")
+    with pytest.raises(
+        ModelFileError, match=r"two\.toml: name: is 'rx7900xtx', as in .*one\.toml; two models"
+    ):
+        parse_software(None, [one, two])
+    assert len(parse_software(None, [one, one])) == 1
 
 
 class ChangedKernel:

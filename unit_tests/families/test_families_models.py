@@ -226,7 +226,7 @@ def good_text():
 
 # What is changed in a good file, and what the error must say.
 CHANGES = [
-    ("", "[broken", r"file: .*TOML|file: Expected"),
+    ("", "[broken", r"file: is not TOML: .*line 1, column"),
     (
         r'^target = "gfx1100"',
         'target = "gfx1106"',
@@ -250,7 +250,7 @@ CHANGES = [
     (
         r"^simd_count = .*$",
         'simd_count = [-1, "dump"]',
-        "properties.simd_count: must be a number of 64 bits, it is -1",
+        "properties.simd_count: must be a number of 32 bits, it is -1",
     ),
     (r"^simd_count = .*$", 'simd_count = [true, "dump"]', "properties.simd_count: must be a number"),
     (r"^simd_count = .*$", "", "properties.simd_count: is missing"),
@@ -288,10 +288,10 @@ CHANGES = [
         "bitmaps = [[[1,2],",
         r"compute_units.bitmaps: must be masks nested|must be \[value",
     ),
-    (r"^gpu_counter_freq = .*$", "", "drm.gpu_counter_freq: is missing or 0"),
+    (r"^gpu_counter_freq = .*$", "", "drm.gpu_counter_freq: is missing"),
     (r"^gpu_counter_freq", "gpu_frequency", "drm.gpu_frequency: is unknown"),
     (r"^\[links.cpu\]", "[links.nvlink]", "links.nvlink: is unknown; known: cpu, xgmi"),
-    (r"^gc = .*$", "gc = [11, 0]", "ip_versions.gc: must be one of gc, sdma with three numbers"),
+    (r"^gc = .*$", "gc = [11, 0]", r"ip_versions.gc: must be three numbers, it is \[11, 0\]"),
     (r"^cus = .*$", 'cus = [0, "kernel"]', r"caches\[0\]: needs level 1, 2 or 3 and 1 to 32 cus"),
     (r"^slots = .*$", 'slots = [99, "dump"]', "compute_units.slots: must be a number from 1 to 32, it is 99"),
     (r"^\[drm\]", "[extra]", "extra: is unknown; known: "),

@@ -193,10 +193,14 @@ def test_hardware_that_is_not_there_is_an_error(run: Run, pytester: pytest.Pytes
         ("--amdgpu-software=gfx942:many", "*--amdgpu-software: 'many' in 'gfx942:many' is not a number*"),
         ("--amdgpu-software=gfx942+tiny", "*--amdgpu-software: unknown option 'tiny' of mi300x; known: dpx*"),
         ("--amdgpu-software=strixhalo+small-bar", "*strixhalo cannot have option 'small-bar': its VRAM is*"),
-        ("--amdgpu-model=none.toml", "*--amdgpu-model: none.toml: file: *No such file or directory*"),
+        ("--amdgpu-model=.", "*--amdgpu-model: .: file: is a directory or device; name a file of TOML"),
+        ("--amdgpu-model=none.toml", "*--amdgpu-model: none.toml: file: No such file or directory"),
         ("--amdgpu-seed=-1", "*argument --amdgpu-seed: '-1' is not a number from 0 to 4294967295"),
         ("--amdgpu-seed=x", "*argument --amdgpu-seed: 'x' is not a number*"),
-        ("--amdgpu-backend=metal", "*--amdgpu-backend: invalid choice: 'metal' (choose from *"),
+        (
+            "--amdgpu-backend=metal",
+            "*--amdgpu-backend: 'metal' is not one of auto, hardware, software, nor *",
+        ),
         ("--amdgpu-trace=no/such/directory/file", "*--amdgpu-trace: *No such file or directory*"),
     ],
 )
