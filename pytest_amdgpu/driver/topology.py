@@ -26,8 +26,8 @@ CAPABILITY_MEMORY_ECC = 0x100000
 CAPABILITY_SRAM_ECC = 0x4000000
 """Bit of `capability` (HSA_CAP_SRAM_EDCSUPPORTED in kfd_topology.h)."""
 
-_FIRST_RENDER_MINOR = 128
-"""DRM numbers its render nodes from here on (drm_drv.c: 64 for each type of node)."""
+_FIRST_RENDER_MINOR, _MINORS = 128, 1 << 20
+"""DRM numbers its render nodes from here on (drm_drv.c: 64 for each type of node), below 1 << MINORBITS."""
 
 _KNOWN_KEYS = frozenset(
     (
@@ -194,7 +194,7 @@ class GpuNode:
     def render_path(self) -> str:
         """The GPU's render node; raises `DeviceOpenError` if the driver has made none."""
         minor = self.properties["drm_render_minor"]
-        if minor < _FIRST_RENDER_MINOR:
+        if not _FIRST_RENDER_MINOR <= minor < _MINORS:
             raise DeviceOpenError(
                 f"{self.path}/properties has drm_render_minor {minor}, which is no render node's (they begin"
                 f" at {_FIRST_RENDER_MINOR}): the driver has made none for this GPU, `dmesg` may say why"
