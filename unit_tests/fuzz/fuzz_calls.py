@@ -85,7 +85,15 @@ class Pools:
         if "timeout" in name:
             return rng.randrange(3)
         pool = self._named(name, bits)
-        return rng.choice(pool) if pool else 0 if pool is not None else now
+        if pool is not None:
+            return rng.choice(pool) if pool else 0
+        if not now and "size" in name:
+            return rng.choice((PAGE, 1 << 16))
+        if name == "num_cu_mask":
+            return 32
+        if not now and name.startswith(("num_", "n_devices", "nattr", "op", "queue_percentage")):
+            return rng.choice((0, 1, 1, 1, 2))
+        return now
 
     def value(self, rng: random.Random, name: str, bits: int, now: int) -> int:
         """Choose what a field should not hold, most of the time."""
@@ -140,7 +148,7 @@ def argument(rng: random.Random, pools: Pools, request: int, content: bytes) -> 
     if spec is None or spec.struct is None:
         return result
     fields = [leaf for leaf in leaves(spec.struct) if leaf[1] + leaf[2] <= len(result)]
-    changed = rng.sample(fields, min(rng.choice((0, 1, 1, 2, 4)), len(fields)))
+    changed = rng.sample(fields, min(rng.choice((0, 0, 0, 1, 1, 2, 4)), len(fields)))
     for name, offset, size in fields:
         now = int.from_bytes(result[offset : offset + size], "little")
         choose = pools.value if (name, offset, size) in changed else pools.sound

@@ -24,6 +24,12 @@ from kfd_client import GTT, MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAP_SHARED, P
 
 MACHINES = (("rx7900xtx",), ("mi300x",), ("mi210", "r9700"), ("strixhalo",))
 SCRATCH_PAGES = 4
+LAST_UPSTREAM = 0x28
+COMPOSED = [
+    *[spec for number, spec in KFD_IOCTLS.items() if spec.struct and number <= LAST_UPSTREAM] * 4,
+    *[spec for spec in (*KFD_IOCTLS.values(), *DRM_IOCTLS.values()) if spec.struct],
+]
+"""Those of the mainline kernel most often."""
 
 
 class Session(Client):
@@ -42,11 +48,14 @@ class Session(Client):
         unused = os.memfd_create("unused")
         self._own_files = [unused]
         self._pools = Pools([gpu.gpu_id for gpu in self.gpus], [self.fd, *self.renders, unused])
-        self._pools.addresses += [self._scratch, self._scratch + 256, end - 4, end - 8, end - 16, end]
+        self._pools.addresses += [self._scratch, self._scratch, self._scratch + PAGE, self._scratch + 256]
+        self._pools.addresses += [end - 4, end - 16, end]
         for _ in range(rng.randrange(4)):
             self._remember(self.buffer(rng.choice((PAGE, 1 << 16)), rng.choice((GTT, 0xE0000001))))
         if rng.random() < 0.7:
             self._remember(self.event_page())
+            for event_type in (0, 0, 5, 8):
+                self._remember(self.call(KfdIoctl.CREATE_EVENT, event_type=event_type))
         self._doorbells = [self.map_doorbells(gpu) for gpu in range(len(self.gpus))]
         for _ in range(rng.randrange(3)):
             kind = rng.choice((QueueType.SDMA, QueueType.COMPUTE, QueueType.COMPUTE_AQL))
@@ -100,11 +109,9 @@ class Session(Client):
         fd = self.fd if type_ == ord("K") else rng.choice(self.renders)
         if rng.random() < 0.05:
             fd = rng.choice([*self._pools.files, -1, 1 << 20])
-        try:
-            assert self.kernel.ioctl(fd, request, arguments) >= 0
-        finally:
-            if type_ == ord("K") and not isinstance(arguments, ctypes.Array):
-                self._remember(arguments)
+        assert self.kernel.ioctl(fd, request, arguments) >= 0
+        if type_ == ord("K") and not isinstance(arguments, ctypes.Array):
+            self._remember(arguments)
 
     def _mutated(self) -> None:
         request, content = self._rng.choice(self._corpus)
@@ -116,14 +123,16 @@ class Session(Client):
             [spec for spec in (*KFD_IOCTLS.values(), *DRM_IOCTLS.values()) if spec.struct]
         )
         assert spec.struct is not None
-        content = bytes(self._rng.choice((0, 0, 1)) for _ in range(ctypes.sizeof(spec.struct)))
+        content = argument(self._rng, self._pools, spec.request, bytes(ctypes.sizeof(spec.struct)))
         if spec.request == KfdIoctl.SVM:
-            pairs = [self._rng.choice((0, 1, 2, 3, 4, 5, 6, 7, *self._pools.gpu_ids)) for _ in range(8)]
-            content += b"".join(value.to_bytes(4, "little") for value in pairs[: 2 * self._rng.randrange(5)])
-        self._do(
-            ioctl.with_size(spec.request, len(content)),
-            argument(self._rng, self._pools, spec.request, content),
-        )
+            content += self._attributes(int.from_bytes(content[20:24], "little") % 8)
+        self._do(ioctl.with_size(spec.request, len(content)), content)
+
+    def _attributes(self, count: int) -> bytes:
+        """Pairs of type and value that stand behind the arguments of SVM."""
+        values = (0, 1, 2, 3, 15, 31, *self._pools.gpu_ids)
+        pairs = [(self._rng.randrange(9), self._rng.choice(values)) for _ in range(count)]
+        return b"".join(number.to_bytes(4, "little") for pair in pairs for number in pair)
 
     def _resized(self) -> None:
         request, content = self._rng.choice(self._corpus)
