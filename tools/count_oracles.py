@@ -53,6 +53,10 @@ ORACLES: dict[str, tuple[str, tuple[str, ...]]] = {
         "defects injected into software GPUs: each must be caught by a named test",
         ("sensitivity/*",),
     ),
+    "bad input": (
+        "random and mutated input by seed: no crash, hang or leak, and what is refused is refused with a reason",
+        ("fuzz/*",),
+    ),
     "the plugin, commands, documentation": (
         "pytest in a subprocess, with crashes, faults, hangs and dead workers; what the docs show is run",
         ("plugin/*", "commands/*", "test_*"),
