@@ -54,7 +54,7 @@ ORACLES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("sensitivity/*",),
     ),
     "bad input": (
-        "random and mutated input by seed: no crash, hang or leak, and what is refused is refused with a reason",
+        "random and mutated input by seed: no crash, no hang, no leak, and no refusal without a reason",
         ("fuzz/*",),
     ),
     "the plugin, commands, documentation": (
