@@ -101,7 +101,7 @@ class Pools:
         if pool is not None:
             wild = BAD_ADDRESSES if bits == 64 else (0, 0xFFFFFFFF, 1 << 20)
             chosen = rng.choice(pool) if pool and rng.random() < 0.3 else rng.choice(wild)
-            return chosen + (rng.choice((0, 0, 0, 8, 64, PAGE)) if bits == 64 else 0)
+            return chosen + (rng.choice((0, 0, 0, 1, 4, 8, 64, PAGE)) if bits == 64 else 0)
         if "timeout" in name:
             return rng.randrange(3)
         if "size" in name:
