@@ -184,7 +184,17 @@ class Session(Client):
         )()
 
     def _good_queue(self) -> None:
-        self._remember(self.create_queue(self._rng.choice((QueueType.SDMA, QueueType.COMPUTE))))
+        """Create a queue of what it needs, often with one field a bit wrong, and let it run its ring."""
+        rng = self._rng
+        fields = self.queue_fields(rng.choice((QueueType.SDMA, QueueType.COMPUTE, QueueType.COMPUTE_AQL)))
+        words = [rng.choice((0, 0x80000000, 0x00030005, rng.getrandbits(32))) for _ in range(64)]
+        ctypes.memmove(fields["ring_base_address"], (ctypes.c_uint32 * 64)(*words), 256)
+        if rng.random() < 0.5:
+            name = rng.choice([name for name in fields if name not in ("gpu_id", "queue_type")])
+            fields[name] = max(fields[name] + rng.choice((-1, 1, 3, 4, 8, 256, PAGE)), 0)
+        queue = self.call(KfdIoctl.CREATE_QUEUE, **fields)
+        self._remember(queue)
+        self.kernel.store_doorbell(self._doorbells[0] + queue.doorbell_offset % PAGE, rng.choice((4, 16, 64)))
 
     def close(self) -> None:
         """End the process; nothing may be left of it."""
