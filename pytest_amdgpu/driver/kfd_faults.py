@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import math
+import time
 from contextlib import ExitStack
 
 from pytest_amdgpu.abi.kfd import (
@@ -81,29 +82,33 @@ class FaultListener:
     def wait(self, event: Event | None, age: int, timeout: float) -> int:
         """Sleep until `event` was signalled since `age`, a fault arrived, or `timeout` seconds passed.
 
-        Returns the event's age. An interrupting signal of the process ends the wait, too: the caller looks
-        and waits again.
+        Returns the event's age. A signal of the process interrupts the call; it goes on for what is left of
+        the time when the signal's handler has returned.
         """
         wanted = [*self._events, event] if event is not None else self._events
         data = (EventData * len(wanted))(*(EventData(event_id=one.event_id) for one in wanted))
         data[2].signal_event_data.last_event_age = self._queue_error_age
         data[-1].signal_event_data.last_event_age = age if event is not None else self._queue_error_age
-        milliseconds = min(math.ceil(max(timeout, 0.0) * 1000), _LONGEST_WAIT_MS)
-        arguments = WaitEventsArgs(
-            events_ptr=ctypes.addressof(data), num_events=len(wanted), timeout=milliseconds
-        )
-        try:
-            self._process.ioctl(KfdIoctl.WAIT_EVENTS, arguments)
-        except KernelError as error:
-            if error.errno != errno.EINTR:
-                raise
-            return age
+        self._wait(WaitEventsArgs(events_ptr=ctypes.addressof(data), num_events=len(wanted)), timeout)
         self._collect_faults(data[0], data[1])
         queue_error_age = int(data[2].signal_event_data.last_event_age)
         if queue_error_age != self._queue_error_age:
             self._queue_error_age = queue_error_age
             self._collect_queue_errors()
         return int(data[-1].signal_event_data.last_event_age)
+
+    def _wait(self, arguments: WaitEventsArgs, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while True:
+            remaining = max(deadline - time.monotonic(), 0.0)
+            arguments.timeout = min(math.ceil(remaining * 1000), _LONGEST_WAIT_MS)
+            try:
+                self._process.ioctl(KfdIoctl.WAIT_EVENTS, arguments)
+            except KernelError as error:
+                if error.errno != errno.EINTR:
+                    raise
+            else:
+                return
 
     def _collect_faults(self, memory: EventData, reset: EventData) -> None:
         """Take what the kernel told. It tells the listeners of all GPUs.

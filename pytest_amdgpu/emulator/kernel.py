@@ -24,6 +24,7 @@ from pytest_amdgpu.emulator.drm import RenderFile
 from pytest_amdgpu.emulator.fault_injection import FaultInjection
 from pytest_amdgpu.emulator.files import File
 from pytest_amdgpu.emulator.gpu import make_gpus
+from pytest_amdgpu.emulator.hostile import Hostility
 from pytest_amdgpu.emulator.kfd.file import KfdFile
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, BufferObject
 from pytest_amdgpu.emulator.process import Machine, Process
@@ -46,6 +47,7 @@ class EmulatedKernel(FaultInjection):
     `host_memory` bounds the bytes of host memory that all buffers may occupy (default: half of what the
     host has); pages count when they are first touched. `log` has lines as dmesg would. `behaviour` chooses
     the kernel: `6.12` (amdgpu-dkms, interface 1.17) or `newest` (mainline, 1.22); see `behaviour.py`.
+    `hostile` is the seed of hostile timing (`hostile.py`); None: events happen when they are caused.
 
     Refusals are raised as `KernelError` with a note that says why. Bugs of the driver that a real kernel
     would not notice are warned about as `KfdMisuse`; those that an engine's thread finds are warned about
@@ -60,9 +62,14 @@ class EmulatedKernel(FaultInjection):
         *,
         host_memory: int | None = None,
         behaviour: str = DEFAULT_BEHAVIOUR,
+        hostile: int | None = None,
     ) -> None:
         self.log: list[str] = []
+        self._hostility = None if hostile is None else Hostility(hostile)
         self.gpus = make_gpus(models)
+        if self._hostility is not None:
+            for gpu, gpu_id in zip(self.gpus, self._hostility.gpu_ids(len(models)), strict=True):
+                gpu.gpu_id = gpu_id
         self._misuses: list[str] = []
         self._maps_lock = threading.Lock()
         total = host.memory_size()
@@ -77,6 +84,7 @@ class EmulatedKernel(FaultInjection):
             total // 2 if host_memory is None else host_memory,
             total - total // 64 - _KERNEL_RESERVE,
             known_behaviour(behaviour),
+            self._hostility,
         )
         self._sysfs = Sysfs(self._machine)
         self._process: Process | None = None
@@ -245,7 +253,7 @@ class EmulatedKernel(FaultInjection):
         queue = doorbells.store(base + address % PAGE_SIZE, value)
         if queue is None:
             self._misuse(f"store of {value:#x} to doorbell {address:#x}, which no queue has")
-        else:
+        elif self._hostility is None or not self._hostility.evicts(queue):
             queue.engine.ring_doorbell(value)
 
     def shutdown(self) -> None:

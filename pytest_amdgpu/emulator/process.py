@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pytest_amdgpu.emulator.client_maps import ClientMaps
     from pytest_amdgpu.emulator.drm import RenderFile
     from pytest_amdgpu.emulator.gpu import SoftwareGpu
+    from pytest_amdgpu.emulator.hostile import Hostility
     from pytest_amdgpu.emulator.kfd.queue import Queue
 
 Handler: TypeAlias = Callable[["Process", Any], int | None]
@@ -58,6 +59,7 @@ class Machine:
         host_memory: int,
         system_memory: int,
         behaviour: Behaviour,
+        hostility: Hostility | None = None,
     ) -> None:
         self.gpus = gpus
         self.arena = arena
@@ -70,6 +72,8 @@ class Machine:
         self.host_memory = host_memory
         """Bytes of the host's memory that buffers may occupy."""
         self.behaviour = behaviour
+        self.hostility = hostility
+        """Whose timing the machine has, if it is not a friendly one."""
         self.files = FileTable(partial(received, self))
         self.due: list[Callable[[], None]] = []
         """What the kernel has put off until the client calls next."""
@@ -187,7 +191,7 @@ class Process:
         self.atomic_lock = threading.RLock()
         self.memory_changed = threading.Condition()
         self.devices = {gpu.gpu_id: ProcessDevice(self, gpu) for gpu in machine.gpus}
-        self.events = EventTable()
+        self.events = EventTable(machine.hostility.interrupts_wait if machine.hostility else None)
         self.event_page: HostMemory | None = None
         self.event_page_handle = 0
         """Handle of the buffer object that is the events page; 0 if it is the kernel's own."""

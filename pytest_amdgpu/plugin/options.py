@@ -66,6 +66,13 @@ def add_options(parser: pytest.Parser) -> None:
         help=f"Choose the kernel driver that software GPUs behave as. Default: {DEFAULT_BEHAVIOUR}",
     )
     group.addoption(
+        "--amdgpu-hostile",
+        type=_seed,
+        metavar="SEED",
+        help="Let software GPUs have hostile timing: evictions, lost doorbells, late interrupts, signals, "
+        "a topology that changes. Hardware keeps its own.",
+    )
+    group.addoption(
         "--amdgpu-model",
         action="append",
         default=[],

@@ -31,6 +31,8 @@ def header(plan: Plan) -> list[str]:
     lines = [f"amdgpu: seed {plan.seed}, {machine.backend} GPUs ({machine.reason})"]
     if machine.software and machine.software_kernel != DEFAULT_BEHAVIOUR:
         lines.append(f"amdgpu: they behave as with kernel {machine.software_kernel}")
+    if machine.hostile is not None:
+        lines.append(f"amdgpu: their timing is hostile, seed {machine.hostile}")
     if machine.backend == "hardware":
         lines += [f"amdgpu: cannot be used, {note}" for note in machine.notes]
     rows = [("", "device", "target", "name", "XCCs", "VRAM")]
@@ -101,6 +103,7 @@ def _reproduction(item: pytest.Item, plan: Plan) -> Iterator[str]:
         ("--amdgpu-backend", "auto"),
         ("--amdgpu-software", None),
         ("--amdgpu-software-kernel", DEFAULT_BEHAVIOUR),
+        ("--amdgpu-hostile", None),
     ):
         if (value := item.config.getoption(name)) != default:
             options.append(f"{name}={value}")

@@ -183,6 +183,7 @@ def _make_plan(config: pytest.Config) -> Plan:
             model_files=config.getoption("--amdgpu-model"),
             behaviour=config.getoption("--amdgpu-software-kernel"),
             nearest_target=config.getoption("--amdgpu-nearest-target"),
+            hostile=config.getoption("--amdgpu-hostile"),
         )
     except NoUsableGpuError as error:
         raise pytest.UsageError(f"--amdgpu-backend={backend}: {error}") from error
