@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pytest_amdgpu.driver.errors import CommandError, WaitTimeoutError
+from pytest_amdgpu.families.queue_sizes import queue_sizes
 
 GROUPS, BLOCK = 40, 64
 SEED = 12345
@@ -89,11 +90,11 @@ def test_a_queue_can_be_paused_again_and_again(queue, held):
 def test_pausing_saves_the_waves(queue, held):
     queue.pause()
     saved = queue.saved_waves()
-    request = queue._memory.request
+    sizes = queue_sizes(queue.device.node.properties)
     for xcc, waves in enumerate(saved):
         assert (waves.wave_state > 0) == (waves.control_stack > 0) == (xcc in queue.xccs)
-        assert waves.control_stack < request.control_stack_size
-        assert waves.wave_state <= request.context_save_size - request.control_stack_size
+        assert waves.control_stack < sizes.ctl_stack_size
+        assert waves.wave_state <= sizes.cwsr_size - sizes.ctl_stack_size
     # Each has at least the ten registers that it holds in every lane.
     assert sum(waves.wave_state for waves in saved) >= GROUPS * BLOCK * 4 * 10
     queue.resume()

@@ -144,6 +144,9 @@ CATCHES: dict[str, dict[str, str]] = {
     },
     "queues/test_priority.py": {
         "test_the_higher_priority_is_served_first[sw-gfx1100-0]": "the_lowest_priority_goes_first",
+        "test_the_lowest_priority_works_beside_the_highest[sw-gfx1100-0]": (
+            "the_highest_priority_keeps_all_others_out"
+        ),
         "test_a_queue_works_at_every_priority[sw-gfx1100-0-pm4]": (
             "a_queue_of_the_highest_priority_stands_still"
         ),
