@@ -141,6 +141,11 @@ class GpuNode:
         return self.properties["simd_arrays_per_engine"]
 
     @property
+    def units_per_array(self) -> int:
+        """Compute units of each array, those included that are switched off."""
+        return self.properties["cu_per_simd_array"]
+
+    @property
     def waves_per_unit(self) -> int:
         """Waves that a compute unit holds at most."""
         return self.properties["simd_per_cu"] * self.properties["max_waves_per_simd"]

@@ -133,6 +133,8 @@ class Placement:
         self._limits = limits
         self._groups = np.zeros(units.count // self.step, np.int64)
         self._order = units.order(claimant.xccs, self.step)
+        self._slot_order = np.arange(units.slots * self.step).reshape(self.step, -1).T.reshape(-1)
+        """Slots in the order in which they are taken: those of a pair of units in turn."""
 
     @property
     def pipe_priority(self) -> int:
@@ -288,15 +290,17 @@ class Placement:
         """Choose free slots of rows for workgroups and mark them used."""
         used = self._view(self.units.used)
         if len(rows) == 1:
-            only = np.flatnonzero(~used[rows[0]])[None, : self._waves]
+            only: Rows = self._slot_order[~used[rows[0]][self._slot_order]][None, : self._waves]
             used[rows[0], only] = True
             self._account(rows, only, 1)
             return only
         unique, inverse, groups = np.unique(rows, return_inverse=True, return_counts=True)
-        free = ~used[unique]
+        free = ~used[unique][:, self._slot_order]
         chosen = free & (np.cumsum(free, axis=1) <= (groups * self._waves)[:, None])
-        used[unique] |= chosen
+        row, place = np.nonzero(chosen)
+        taken = self._slot_order[place]
+        used[unique[row], taken] = True
         slots = np.empty((len(rows), self._waves), np.int64)
-        slots[np.argsort(inverse, kind="stable")] = np.nonzero(chosen)[1].reshape(-1, self._waves)
+        slots[np.argsort(inverse, kind="stable")] = taken.reshape(-1, self._waves)
         self._account(rows, slots, 1)
         return slots

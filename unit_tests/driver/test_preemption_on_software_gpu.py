@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,14 @@ MODELS = ("mi210", "mi300x", "mi350x", "rx6900xt", "rx7900xtx", "strixhalo", "rx
 GROUPS, SEED = 40, 12345
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for an engine's thread, at most 10 seconds."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+
+
 class Bench:
     """A queue with the kernel `hold` in flight, and the ioctls that the driver would do."""
 
@@ -51,10 +59,7 @@ class Bench:
         started, flag, out = self.buffer[:4], self.buffer[64:68], self.buffer[128:]
         self.queue.dispatch(self.hold, 64 * GROUPS, [started, flag, out, SEED], block=64)
         self.queue.signal(self.done, 1).submit()
-        deadline = time.monotonic() + 10
-        while self.words[0] < GROUPS:
-            assert time.monotonic() < deadline
-            time.sleep(0.0005)
+        until(lambda: bool(self.words[0] == GROUPS))
 
     def finish(self) -> None:
         """Let the waves end, and check what became of what they held."""
@@ -211,9 +216,7 @@ def test_a_mask_without_units_stops_the_waves_until_there_is_another(bench: Benc
     with pytest.raises(WaitTimeoutError):
         bench.done.wait(1, timeout=0.02)
     (queue,) = bench.gpu_queues()
-    deadline = time.monotonic() + 10
-    while "waiting for room on compute units (0 waves on 0 of" not in queue.engine.state():
-        assert time.monotonic() < deadline, queue.engine.state()
+    until(lambda: "waiting for room on compute units (0 waves on 0 of" in queue.engine.state())
     words[:] = [0xFFFFFFFF] * 10
     bench.ioctl(KfdIoctl.SET_CU_MASK, argument)
     bench.finish()
@@ -225,3 +228,55 @@ def test_destroying_a_queue_frees_the_units(bench: Bench) -> None:
     bench.queue.close()
     assert not bench.gpu.units.used.any()
     assert not bench.gpu.hardware_queues.holders
+
+
+def toil_result(count: int, rounds: int) -> npt.NDArray[np.uint32]:
+    """What the kernel `toil` computes: a linear congruence, step by step."""
+    x = np.arange(1, count + 1, dtype=np.uint32)
+    for _ in range(rounds):
+        x = x * np.uint32(1664525) + np.uint32(1013904223)
+    return x
+
+
+@pytest.mark.parametrize("bench", ["mi300x", "rx9060xt"], indirect=True)
+def test_any_mixture_of_pausing_masks_and_priorities_leaves_results_right(bench: Bench) -> None:
+    """Two queues more than the hardware has, all at work while they are paused, moved and preferred."""
+    device, rng = bench.device, np.random.default_rng(3)
+    node, rounds, count = device.node, 300, 64 * 700
+    toil = device.load(OBJECTS / device.family.name / "toil.co")["toil"]
+    queues = [
+        device.compute_queue(("aql", "pm4")[index % 2], priority=int(rng.integers(16)))
+        for index in range(min(node.hardware_queues, 6) + 2)
+    ]
+    outputs = [[device.gtt(4 * count) for _ in range(2)] for _ in queues]
+    for queue, buffers in zip(queues, outputs, strict=True):
+        for buffer in buffers:
+            queue.dispatch(toil, count, [buffer, rounds], block=64)
+        queue.submit()
+    step = 2 * node.num_xcc
+    for _ in range(60):
+        queue = queues[int(rng.integers(len(queues)))]
+        match int(rng.integers(5)):
+            case 0:
+                queue.pause()
+                queue.saved_waves()
+            case 1:
+                queue.resume()
+            case 2:
+                first = int(rng.integers(3)) * step
+                queue.set_cu_mask(range(first, first + step))
+            case 3:
+                queue.set_cu_mask(None)
+            case 4:
+                queue.set_priority(int(rng.integers(16)))
+    for queue in queues:
+        queue.resume()
+        queue.set_cu_mask(None)
+    expected = toil_result(count, rounds)
+    for queue, buffers in zip(queues, outputs, strict=True):
+        queue.wait_idle(timeout=30)
+        for buffer in buffers:
+            assert np.array_equal(buffer.view(np.uint32), expected)
+    assert not bench.gpu.units.used.any()
+    assert not bench.gpu.units.busy.any()
+    until(lambda: not bench.gpu.hardware_queues.holders)

@@ -170,17 +170,18 @@ def test_saved_waves_are_read_from_the_headers(fake: FakeKernel, device: Device)
 
 
 @pytest.mark.parametrize(
-    ("name", "units", "engines", "arrays", "waves", "queues"),
+    ("name", "units", "engines", "arrays", "slots", "waves", "queues"),
     [
-        ("mi210", 104, 8, 1, 32, 24),
-        ("mi300x", 304, 4, 1, 32, 24),
-        ("rx7900xtx", 96, 6, 2, 32, 8),
-        ("rx9060xt", 32, 2, 2, 32, 4),
+        ("mi210", 104, 8, 1, 14, 32, 24),
+        ("mi300x", 304, 4, 1, 10, 32, 24),
+        ("rx7900xtx", 96, 6, 2, 8, 32, 8),
+        ("rx9060xt", 32, 2, 2, 8, 32, 4),
     ],
 )
 def test_what_the_topology_says_of_compute_units(
-    name: str, units: int, engines: int, arrays: int, waves: int, queues: int
+    name: str, units: int, engines: int, arrays: int, slots: int, waves: int, queues: int
 ) -> None:
     node = node_of(name)
     assert (node.compute_units, node.shader_engines, node.arrays_per_engine) == (units, engines, arrays)
+    assert node.units_per_array == slots
     assert (node.waves_per_unit, node.hardware_queues) == (waves, queues)

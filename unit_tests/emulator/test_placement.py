@@ -272,10 +272,10 @@ def test_hw_id1_on_rdna() -> None:
     fields = hardware_ids(family("gfx1100"))
     claim = take(place(units, Needs(34, pair=True)), 13)
     hw_id1 = claim.register({name: field for name, field in fields.items() if field.register == 23})
-    # The thirteenth, with twelve arrays: engine 0, array 0, pair 1. 34 waves fill one unit (32) and begin on
-    # the other.
-    assert hw_id1[12].tolist()[:4] == [1 << 10, 1 << 10 | 2 << 8, 1 << 10 | 1, 1 << 10 | 2 << 8 | 1]
-    assert hw_id1[12].tolist()[32:] == [1 << 10 | 1 << 8, 1 << 10 | 3 << 8]
+    # The thirteenth, with twelve arrays: engine 0, array 0, pair 1. Its waves go to the four SIMDs in turn,
+    # whose bit 0 is the unit; the ninth wave of a SIMD has slot 8.
+    assert hw_id1[12].tolist()[:5] == [1 << 10 | simd << 8 for simd in range(4)] + [1 << 10 | 1]
+    assert hw_id1[12].tolist()[32:] == [1 << 10 | 8, 1 << 10 | 1 << 8 | 8]
     # The seventh: engine 0, array 1.
     assert hw_id1[6][0] == 1 << 16
 

@@ -165,10 +165,16 @@ CATCHES: dict[str, dict[str, str]] = {
         "test_an_idle_queue_saves_nothing[pm4-sw-gfx1100-0]": "an_idle_queue_has_saved_waves",
         "test_what_is_submitted_to_a_paused_queue_waits[sw-gfx1100-0]": "a_paused_queue_goes_on",
         "test_a_mask_moves_waves_that_run[pm4-sw-gfx1100-0]": "lds_is_lost_when_waves_are_preempted",
+        "test_waves_of_more_queues_than_the_hardware_has_keep_what_they_hold[sw-gfx1100-0]": (
+            "lds_is_lost_when_waves_are_preempted"
+        ),
         "test_more_queues_than_the_hardware_has_all_go_on[sw-gfx1100-0]": "queues_never_give_up_their_slot",
     },
     "queues/test_priority.py": {
         "test_the_higher_priority_is_served_first[sw-gfx1100-0]": "the_lowest_priority_goes_first",
+        "test_the_lowest_priority_works_beside_the_highest[sw-gfx1100-0]": (
+            "the_highest_priority_keeps_all_others_out"
+        ),
         "test_a_queue_works_at_every_priority[sw-gfx1100-0-pm4]": (
             "a_queue_of_the_highest_priority_stands_still"
         ),
