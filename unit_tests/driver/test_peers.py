@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from pytest_amdgpu.driver.kfd_process import disconnect
 from pytest_amdgpu.driver.topology import discover
 from pytest_amdgpu.emulator.kernel import EmulatedKernel
 from pytest_amdgpu.families.models import Model, model
+from pytest_amdgpu.kernel.protocol import KernelError
 
 Open = Callable[..., list[Device]]
 
@@ -89,6 +91,25 @@ def test_links_without_p2p_directory_and_engines(open_devices: Open, monkeypatch
     )
     (link,) = device.links()
     assert link.engines == ()
+
+
+def test_links_of_hidden_gpus_are_left_out(open_devices: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = open_devices("mi300x", "mi300x")
+    kernel = first.kernel
+    read_text = kernel.read_text
+
+    def read(path: str) -> str:
+        if path.endswith("io_links/1/properties"):
+            raise KernelError(error, "read", path)
+        return read_text(path)
+
+    monkeypatch.setattr(kernel, "read_text", read)
+    error = errno.EPERM
+    assert [link.target for link in first.links()] == [0]
+    assert not first.can_reach(second)
+    error = errno.EIO
+    with pytest.raises(KernelError, match="EIO"):
+        first.links()
 
 
 def test_a_full_hive_gives_each_link_its_engine(open_devices: Open) -> None:
