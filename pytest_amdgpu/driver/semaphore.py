@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 
 from pytest_amdgpu.driver.backend import PAGE, Event, Location, MemoryRequest, QueueKind
 from pytest_amdgpu.driver.buffer import Buffer
-from pytest_amdgpu.driver.errors import SemaphoreValueError, UseAfterFreeError, WaitTimeoutError
+from pytest_amdgpu.driver.errors import (
+    PeerAccessError,
+    SemaphoreValueError,
+    UseAfterFreeError,
+    WaitTimeoutError,
+)
 from pytest_amdgpu.driver.resources import creation_site
 
 if TYPE_CHECKING:
@@ -117,6 +122,14 @@ class TimelineSemaphore:
                 f"{self.describe()} cannot step to {value} while an engine that compares 32 bits waits for"
                 f" {waited}: signal {waited} first"
             )
+
+    def check_reach(self, device: Device) -> None:
+        """Raise `PeerAccessError` if a device's engines would fault on it."""
+        if device is self._device or device.node.gpu_id in self._page.allocation.mapped_gpus:
+            return
+        raise PeerAccessError(
+            f"{device.name} does not reach {self.describe()} of {self._device.name}: map_to() gives it access"
+        )
 
     def note_narrow_wait(self, value: int) -> None:
         """Remember that an engine which compares 32 bits waits for `value`."""

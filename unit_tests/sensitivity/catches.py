@@ -180,6 +180,49 @@ CATCHES: dict[str, dict[str, str]] = {
         ),
         "test_a_priority_that_does_not_exist_is_refused[sw-gfx1100-0]": "any_priority_is_taken",
     },
+    "multi_gpu/test_handover.py": {
+        "test_a_kernel_sees_what_a_peers_engine_wrote_since[first-sw-gfx942-0+sw-gfx1100-0]": (
+            "caches_are_not_invalidated"
+        ),
+        "test_a_peers_engine_takes_what_a_kernel_wrote[second-sw-gfx942-0+sw-gfx1100-0]": (
+            "caches_are_not_written_back"
+        ),
+        "test_a_peer_waits_for_the_signal[first-sw-gfx942-0+sw-gfx1100-0]": "sdma_does_not_wait",
+        "test_a_ring_of_gpus_passes_data_on[sw-gfx942-0+sw-gfx1100-0+sw-gfx1201-0]": "sdma_does_not_wait",
+    },
+    "multi_gpu/test_peer_copy.py": {
+        "test_a_copy_between_two_gpus[first-sw-gfx942-0+sw-gfx1100-0-12293-to_peer]": (
+            "a_peers_memory_is_a_copy"
+        ),
+        "test_a_copy_between_two_gpus[second-sw-gfx942-0+sw-gfx1100-0-12293-from_peer]": (
+            "a_peers_memory_is_a_copy"
+        ),
+        "test_every_engine_reaches_the_peer[first-sw-gfx942-0+sw-gfx1100-0]": (
+            "engines_by_number_cannot_be_had"
+        ),
+        "test_both_gpus_copy_at_once[sw-gfx942-0+sw-gfx1100-0]": "a_peers_memory_is_a_copy",
+        "test_access_is_given_by_mapping[sw-gfx942-0+sw-gfx1100-0]": (
+            "peers_are_forgotten_when_memory_is_freed"
+        ),
+        "test_the_link_says_what_it_is[first-sw-gfx942-0+sw-gfx1100-0]": "the_way_back_weighs_more",
+    },
+    "multi_gpu/test_peer_kernels.py": {
+        "test_a_kernel_reads_a_peers_memory[first-sw-gfx942-0+sw-gfx1100-0]": "a_peers_memory_is_a_copy",
+        "test_a_kernel_writes_a_peers_memory[second-sw-gfx942-0+sw-gfx1100-0]": "a_peers_memory_is_a_copy",
+        "test_two_gpus_count_together[sw-gfx942-0+sw-gfx1100-0-vram]": "a_peers_memory_is_a_copy",
+        "test_two_gpus_count_together[sw-gfx942-0+sw-gfx1100-0-gtt]": "atomics_return_the_new_value",
+    },
+    "multi_gpu/test_sharing.py": {
+        "test_a_child_process_has_the_same_memory[sw-gfx942-0+sw-gfx1100-0-vram-same]": (
+            "another_process_gets_a_copy"
+        ),
+        "test_a_child_process_has_the_same_memory[sw-gfx942-0+sw-gfx1100-0-gtt-peer]": (
+            "another_process_gets_a_copy"
+        ),
+        "test_a_peer_imports_in_the_same_process[first-sw-gfx942-0+sw-gfx1100-0]": (
+            "imported_memory_is_a_copy"
+        ),
+    },
     "queues/test_recording.py": {
         "test_a_recorded_copy_takes_what_is_there_when_it_runs[sw-gfx1100-0]": (
             "an_indirect_buffer_of_sdma_runs_once"
