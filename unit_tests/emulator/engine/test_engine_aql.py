@@ -11,7 +11,18 @@ from pytest_amdgpu.emulator.engine.caches import release_scope
 from pytest_amdgpu.families.registry import family
 from pytest_amdgpu.packets.pm4 import pm4_packets
 
-TARGETS = ["gfx908", "gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1151", "gfx1200", "gfx1201"]
+TARGETS = [
+    "gfx908",
+    "gfx90a",
+    "gfx942",
+    "gfx950",
+    "gfx1010",
+    "gfx1030",
+    "gfx1100",
+    "gfx1151",
+    "gfx1200",
+    "gfx1201",
+]
 BARRIER = 1 << 8
 PREFERRED = 0x80  # offset of the read pointer in amd_queue_t
 
