@@ -55,7 +55,7 @@ class Ledger:
         from pytest_amdgpu.driver.resources import attempt
 
         errors: list[Exception] = []
-        if not self.device.backend.faults:
+        if not self.device.fault_was_told:
             attempt(errors, self.device.check_health)
         timeout = IDLE_TIMEOUT_AFTER_FAILURE if failed else IDLE_TIMEOUT
         attempt(errors, lambda: self.device.reclaim(timeout, keep=self._older))
