@@ -25,14 +25,28 @@ from pathlib import Path
 CRASHED = -1
 
 
+SONAME = "libLLVM.so.22.1"
+
+
 def find_library() -> str:
-    """Path of libLLVM 22 next to llvm-mc; raises FileNotFoundError naming what was looked for."""
+    """Path of libLLVM 22 beside llvm-mc, or its name if only the loader knows where it is.
+
+    Debian has `libLLVM.so` beside llvm-mc only where the development package is installed. Raises
+    FileNotFoundError naming what was looked for.
+    """
     candidates = [os.environ.get("LLVM_MC"), shutil.which("llvm-mc-22"), "/usr/lib/llvm-22/bin/llvm-mc"]
     for tool in filter(None, candidates):
         library = Path(tool).resolve().parent.parent / "lib" / "libLLVM.so"
         if library.exists():
             return str(library)
-    raise FileNotFoundError(f"no libLLVM.so beside llvm-mc 22; looked at {candidates}")
+    try:
+        ctypes.CDLL(SONAME)
+    except OSError:
+        raise FileNotFoundError(
+            f"no libLLVM.so beside llvm-mc 22, and no {SONAME} among the loader's libraries;"
+            f" looked at {candidates}"
+        ) from None
+    return SONAME
 
 
 class _Disassembler:

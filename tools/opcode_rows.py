@@ -178,7 +178,11 @@ def row(prober: Prober, narrow_prober: Prober | None, probe: Probe) -> str:
     for position, token in enumerate(tokens):
         field = re.match(r"=?(\w+)", token)
         assert field is not None
-        if field[1] in ("src0", "src1", "src2", "ssrc0", "ssrc1") and "!" not in token:
+        if field[1] not in ("src0", "src1", "src2", "ssrc0", "ssrc1"):
+            continue
+        if token.endswith("!a"):
+            tokens[position] = token + "i" * ("i" in source_class(prober, probe, field[1]))
+        elif "!" not in token:
             letters = source_class(prober, probe, field[1])
             tokens[position] = token + class_suffix(probe.layout, field[1], letters)
     fixed, free = loose_bits(prober, probe)

@@ -53,7 +53,7 @@ EXAMPLES = (
             timeline_semaphore.wait(1, timeout=5.0)
             assert (buffer.array == 0xA5).all()
         """,
-        ("-v", "--amdgpu-all-devices"),
+        ("-v", "--amdgpu-all-devices", "--amdgpu-software=gfx942,gfx1100"),
     ),
     Example(
         "Wrong data",
@@ -146,7 +146,7 @@ EXAMPLES = (
         "No such device",
         "Options that nothing meets end the run before it begins, with what there is.",
         "def test_nothing(amdgpu_device): pass",
-        ("--amdgpu-device=gfx90a",),
+        ("--amdgpu-device=gfx908",),
     ),
     Example(
         "No such software GPU",

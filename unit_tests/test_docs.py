@@ -71,7 +71,7 @@ def test_the_example_tests_pass(page: str, pytester: pytest.Pytester, require_zi
     (source,) = python_blocks(ROOT / page)
     pytester.makepyfile(source)
     result = pytester.runpytest_subprocess("--amdgpu-all-devices", "--amdgpu-backend=software")
-    result.assert_outcomes(passed=2)
+    result.assert_outcomes(passed=8)
 
 
 def test_every_unit_test_belongs_to_an_oracle_of_the_architecture() -> None:

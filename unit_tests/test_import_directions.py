@@ -21,10 +21,11 @@ ALLOWED: dict[str, set[str]] = {
     "families": {"packets"},
     "driver": {"kernel", "abi", "packets", "families"},
     "emulator": {"kernel.protocol", "kernel.describe", "abi", "packets", "families"},
+    "results": {"families"},
     "devices": {"kernel", "abi", "packets", "families", "driver", "emulator"},
-    "commands": {"kernel", "abi", "packets", "families", "driver", "devices"},
+    "commands": {"kernel", "abi", "packets", "families", "driver", "devices", "results"},
     "__main__": {"commands"},
-    "plugin": {"kernel", "abi", "packets", "families", "driver", "emulator", "devices"},
+    "plugin": {"kernel", "abi", "packets", "families", "driver", "emulator", "devices", "results"},
 }
 """What each layer may import of the other layers (its own modules always)."""
 

@@ -46,7 +46,8 @@ def test_properties_agree_with_the_family(amdgpu_device):
     assert properties["lds_size_in_kb"] * 1024 == family.lds_bytes
     assert properties["simd_count"] % (properties["simd_per_cu"] * amdgpu_device.node.num_xcc) == 0
     # A virtual function may be left without engines; but an engine has queues.
-    assert properties["num_sdma_queues_per_engine"] >= 1 or not amdgpu_device.node.sdma_engines
+    engines = [*amdgpu_device.node.sdma_engines, *amdgpu_device.node.xgmi_engines]
+    assert properties["num_sdma_queues_per_engine"] >= 1 or not engines
 
 
 def test_vram_is_reported_and_available(amdgpu_device):

@@ -15,7 +15,18 @@ from pytest_amdgpu.driver.compiler import Compiler, compile_source, find_compile
 
 HERE = Path(__file__).parent
 OBJECTS = HERE / "objects"
-TARGETS = ("gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1151", "gfx1200", "gfx1201")
+TARGETS = (
+    "gfx908",
+    "gfx90a",
+    "gfx942",
+    "gfx950",
+    "gfx1010",
+    "gfx1030",
+    "gfx1100",
+    "gfx1151",
+    "gfx1200",
+    "gfx1201",
+)
 OPTIONS = ("-O2",)
 
 

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
 
 from pytest_amdgpu.abi.drm import AmdgpuInfo, DrmIoctl, HwIp
 from pytest_amdgpu.abi.drm_info import AmdgpuInfoDevice, AmdgpuInfoHwIp, InfoQuery
@@ -17,8 +16,11 @@ from pytest_amdgpu.devices.selection import select_devices
 from pytest_amdgpu.driver.topology import (
     TOPOLOGY,
     GpuNode,
+    Properties,
     discover,
+    parse_number,
     parse_properties,
+    read_number,
     read_properties,
 )
 from pytest_amdgpu.families.caches import ENTRY_BITS, CacheKind, cache_list
@@ -39,6 +41,8 @@ _XGMI = 11
 _KIND = ("level", "size", "cache_line_size", "type")
 
 Bitmaps = list[list[list[int]]]
+CacheEntry = tuple[Properties, tuple[int, ...]]
+"""Properties of a cache, and the flags of the units that share it."""
 
 
 class CaptureError(ValueError):
@@ -59,7 +63,7 @@ def choose(kernel: Kernel, wish: str | None) -> GpuNode:
 
 
 def model_text(kernel: Kernel, node: GpuNode, name: str | None = None) -> str:
-    """Return the text of a model file; raises `CaptureError` and `KernelError`."""
+    """Return the text of a model file; raises `CaptureError`, `TopologyError` and `KernelError`."""
     product = hardware_devices([node])[0].name
     name = name or _slug(product)
     if not NAME.fullmatch(name):
@@ -126,21 +130,23 @@ def _table(name: str, values: Mapping[str, int], keys: Sequence[str]) -> Iterato
 
 def _pci(kernel: Kernel, node: GpuNode) -> dict[str, int]:
     path = f"/sys/class/drm/renderD{node.properties['drm_render_minor']}/device"
-    return {key: int(kernel.read_text(f"{path}/{key}"), 16) for key in PCI_KEYS}
+    return {key: read_number(kernel, f"{path}/{key}", base=16) for key in PCI_KEYS}
 
 
 def _numbered(kernel: Kernel, path: str) -> list[str]:
-    return [f"{path}/{name}" for name in sorted(kernel.listdir(path), key=int)]
+    return [
+        f"{path}/{number}" for number in sorted(parse_number(path, name) for name in kernel.listdir(path))
+    ]
 
 
-def _caches(kernel: Kernel, node: GpuNode) -> list[dict[str, Any]]:
-    """Read the entries of the cache list; `map` are the flags of the units that share one."""
-    found = []
+def _caches(kernel: Kernel, node: GpuNode) -> list[CacheEntry]:
+    """Read the entries of the cache list."""
+    found: list[CacheEntry] = []
     for path in _numbered(kernel, f"{TOPOLOGY}/nodes/{node.index}/caches"):
-        *lines, siblings = kernel.read_text(f"{path}/properties").split("sibling_map")
-        entry: dict[str, Any] = dict(parse_properties("".join(lines)))
-        entry["map"] = tuple(int(flag) for flag in siblings.strip().strip(",").split(","))
-        found.append(entry)
+        file = f"{path}/properties"
+        lines, _, siblings = kernel.read_text(file).partition("sibling_map")
+        flags = tuple(parse_number(file, flag) for flag in siblings.strip().strip(",").split(","))
+        found.append((parse_properties(file, lines), flags))
     if not found:
         raise CaptureError(
             f"node {node.index} lists no caches, which tell the compute units that are present"
@@ -148,33 +154,42 @@ def _caches(kernel: Kernel, node: GpuNode) -> list[dict[str, Any]]:
     return found
 
 
-def _bitmaps(properties: Mapping[str, int], caches: list[dict[str, Any]]) -> Bitmaps:
+def _bitmaps(properties: Properties, caches: list[CacheEntry]) -> Bitmaps:
     """Masks of the units by XCC, engine and array: the first kind of cache is each unit's own."""
-    slots, arrays = properties["cu_per_simd_array"], properties["array_count"]
+    slots, arrays = properties.positive("cu_per_simd_array"), properties.positive("array_count")
+    per_engine, xccs = properties.positive("simd_arrays_per_engine"), properties.positive("num_xcc")
+    if slots > ENTRY_BITS or arrays > len(caches) or arrays % (per_engine * xccs):
+        raise CaptureError(
+            f"{properties.path}: {arrays} arrays of {slots} units, {per_engine} to an engine, in {xccs} dies,"
+            f" and {len(caches)} caches do not fit together"
+        )
     masks = [0] * arrays
-    first = tuple(caches[0][key] for key in _KIND)
-    for cache in caches:
-        if tuple(cache[key] for key in _KIND) == first and sum(cache["map"]) == 1:
+    first = _kind_of(caches[0][0])
+    for cache, siblings in caches:
+        if _kind_of(cache) == first and sum(siblings) == 1:
             array, unit = divmod(cache["processor_id_low"] - properties["simd_id_base"], slots)
             if not 0 <= array < arrays:
                 raise CaptureError(f"a cache of unit {cache['processor_id_low']} is outside of the GPU")
             masks[array] |= 1 << unit
-    units = properties["simd_count"] // properties["simd_per_cu"]
+    units = properties["simd_count"] // properties.positive("simd_per_cu")
     present = sum(mask.bit_count() for mask in masks)
     if present != units:
         raise CaptureError(f"{present} compute units have a cache of their own, but there are {units}")
-    per_engine, xccs = properties["simd_arrays_per_engine"], properties["num_xcc"]
     engines = [masks[start : start + per_engine] for start in range(0, arrays, per_engine)]
     step = len(engines) // xccs
     return [engines[start : start + step] for start in range(0, len(engines), step)]
 
 
-def _kinds(node: GpuNode, caches: list[dict[str, Any]], bitmaps: Bitmaps) -> Iterator[dict[str, int]]:
+def _kind_of(cache: Properties) -> tuple[int, ...]:
+    return tuple(cache[key] for key in _KIND)
+
+
+def _kinds(node: GpuNode, caches: list[CacheEntry], bitmaps: Bitmaps) -> Iterator[dict[str, int]]:
     """Tell by how many units each kind of cache is shared: by so many that the same entries follow."""
     base, slots = node.properties["simd_id_base"], node.properties["cu_per_simd_array"]
-    for kind, group in groupby(caches, key=lambda cache: tuple(cache[key] for key in _KIND)):
+    for kind, group in groupby(caches, key=lambda entry: _kind_of(entry[0])):
         level, size, line_size, type_ = kind
-        entries = [(cache["processor_id_low"] - base, cache["map"]) for cache in group]
+        entries = [(cache["processor_id_low"] - base, siblings) for cache, siblings in group]
         # All units of an array share what is not of the first level, also those that are switched off.
         for cus in range(1, ENTRY_BITS + 1) if level == 1 else (slots,):
             made = cache_list([CacheKind(level, size, line_size, type_, cus)], bitmaps, slots)
@@ -190,7 +205,7 @@ def _links(kernel: Kernel, node: GpuNode) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for path in _numbered(kernel, f"{TOPOLOGY}/nodes/{node.index}/io_links"):
         link = read_properties(kernel, f"{path}/properties")
-        if int(kernel.read_text(f"{TOPOLOGY}/nodes/{link['node_to']}/gpu_id")) == 0:
+        if read_number(kernel, f"{TOPOLOGY}/nodes/{link['node_to']}/gpu_id") == 0:
             found.setdefault("links.cpu", link)
         elif link["type"] == _XGMI:
             found.setdefault("links.xgmi", link)

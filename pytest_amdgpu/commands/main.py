@@ -7,17 +7,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_amdgpu.commands import capture, decode
+from pytest_amdgpu.commands import capture, decode, devices, expectations
 from pytest_amdgpu.devices.selection import DeviceSelectionError
 from pytest_amdgpu.driver.errors import DeviceOpenError
 from pytest_amdgpu.families.registry import UnknownFamilyError
 from pytest_amdgpu.kernel.linux import LinuxKernel
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
+from pytest_amdgpu.results.expectation_file import ExpectationError
 
 FAILED = 1
 _FAILURES = (
     capture.CaptureError,
     decode.DecodeError,
+    devices.NoDevicesError,
+    ExpectationError,
     DeviceSelectionError,
     UnknownFamilyError,
     DeviceOpenError,
@@ -32,6 +35,13 @@ def main(arguments: Sequence[str] | None = None, kernel: Kernel | None = None) -
     try:
         if options.command == "capture":
             _capture(options, kernel or LinuxKernel())
+        elif options.command == "devices":
+            for line in devices.lines(kernel or LinuxKernel(), options.lease_directory):
+                print(line)
+        elif options.command == "expectations":
+            wrong = list(expectations.lint_lines(options.directory, options.tests))
+            print(*wrong, sep="\n", end="\n" if wrong else "")
+            return FAILED if wrong else 0
         else:
             for line in decode.lines(options.file, options.target, options.engine):
                 print(line)
@@ -60,6 +70,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     captured.add_argument("--name", help="what to call the model (default: made from the product's name)")
     captured.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: print it")
+    listed = commands.add_parser(
+        "devices", help="list the GPUs of this machine, what else they are called, and who has leased them"
+    )
+    listed.add_argument(
+        "--lease-directory",
+        type=Path,
+        metavar="DIR",
+        help="as with --amdgpu-lease-directory (default: /run/lock/pytest-amdgpu)",
+    )
+    expected = commands.add_parser("expectations", help="work on the files of --amdgpu-expectations")
+    actions = expected.add_subparsers(dest="action", required=True, metavar="ACTION")
+    linted = actions.add_parser("lint", help="say which lines do nothing, hide too much, or are out of date")
+    linted.add_argument("directory", type=Path, metavar="DIR")
+    linted.add_argument(
+        "--tests",
+        type=Path,
+        metavar="FILE",
+        help="what `pytest --collect-only -q` printed: lines about other tests are wrong, too",
+    )
     decoded = commands.add_parser("decode", help="print the packets in a dump of a ring or indirect buffer")
     decoded.add_argument("--target", required=True, metavar="gfxNNN", help="the GPU that the packets are for")
     decoded.add_argument("--engine", required=True, choices=decode.ENGINES)

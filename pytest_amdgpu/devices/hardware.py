@@ -9,8 +9,8 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pytest_amdgpu.driver.errors import DeviceOpenError
-from pytest_amdgpu.driver.topology import TOPOLOGY, GpuNode, discover
+from pytest_amdgpu.driver.errors import DeviceOpenError, TopologyError
+from pytest_amdgpu.driver.topology import TOPOLOGY, GpuNode, discover, read_number
 from pytest_amdgpu.families.registry import UnknownFamilyError, nearest_family
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
 
@@ -97,7 +97,10 @@ def examine_hardware(
 
 def _unsuitable(node: GpuNode) -> Obstacle | None:
     try:
-        _ = node.description, node.render_path, node.family
+        _ = node.description, node.vram_bytes, node.render_path, node.family
+    except TopologyError as error:
+        text = f"{error}; the amdgpu driver may be too old: update the kernel, or install amdgpu-dkms"
+        return Obstacle(Cause.UNSUITABLE_DRIVER, text)
     except DeviceOpenError as error:
         return Obstacle(Cause.UNSUITABLE_DRIVER, str(error))
     except UnknownFamilyError as error:
@@ -196,6 +199,6 @@ def amd_gpus_on_pci(kernel: Kernel) -> list[str]:
 
 
 def _is_amd_gpu(kernel: Kernel, address: str) -> bool:
-    vendor = int(kernel.read_text(f"{PCI_DEVICES}/{address}/vendor"), 16)
-    base_class = int(kernel.read_text(f"{PCI_DEVICES}/{address}/class"), 16) >> 16
+    vendor = read_number(kernel, f"{PCI_DEVICES}/{address}/vendor", base=16)
+    base_class = read_number(kernel, f"{PCI_DEVICES}/{address}/class", base=16) >> 16
     return vendor == AMD_VENDOR and base_class in (_DISPLAY_CLASS, _ACCELERATOR_CLASS)

@@ -18,6 +18,7 @@ from pytest_amdgpu.devices.renewal import continue_in_child
 from pytest_amdgpu.devices.software import parse_software, software_kernel, software_model
 from pytest_amdgpu.driver.kfd_source import KfdSource
 from pytest_amdgpu.driver.topology import discover
+from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.kernel.linux import LinuxKernel
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Machine:
     """The GPUs of a run. `backend` is `hardware`, `software` or the name of an entry point.
 
     `software` refers to the model of each software GPU (`software_model`); it is empty on hardware.
+    `software_kernel` is the kernel that software GPUs have, as in `EmulatedKernel`.
     """
 
     backend: str
@@ -40,6 +42,7 @@ class Machine:
     devices: tuple[DeviceInfo, ...]
     software: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    software_kernel: str = DEFAULT_BEHAVIOUR
     nearest_target: bool = False
     """Whether unknown steppings run as their nearest relatives."""
 
@@ -56,6 +59,7 @@ class Machine:
             devices=tuple(DeviceInfo.from_json(device) for device in values["devices"]),
             software=tuple(values["software"]),
             notes=tuple(values["notes"]),
+            software_kernel=values["software_kernel"],
             nearest_target=values["nearest_target"],
         )
 
@@ -65,7 +69,7 @@ class Machine:
             return Connection(load_backend(self.backend), [], _nothing, needs_fork=False)
         if not self.software:
             return Connection(KfdSource(LinuxKernel()), [], continue_in_child, needs_fork=True)
-        kernel = software_kernel(self.software)
+        kernel = software_kernel(self.software, self.software_kernel)
         return Connection(KfdSource(kernel), kernel.log, kernel.shutdown, needs_fork=False)
 
 
@@ -88,6 +92,7 @@ def find_machine(
     software: str | None,
     examine: Callable[[], HardwareReport] | None = None,
     model_files: Sequence[str] = (),
+    behaviour: str = DEFAULT_BEHAVIOUR,
     *,
     nearest_target: bool = False,
 ) -> Machine:
@@ -105,7 +110,7 @@ def find_machine(
     if backend not in OWN_BACKENDS:
         return _other_machine(backend, nearest_target)
     if backend == "software":
-        return _software_machine(models, "asked for", nearest_target)
+        return _software_machine(models, "asked for", behaviour, nearest_target)
     report = examine() if examine else examine_hardware(LinuxKernel(), nearest_target=nearest_target)
     notes = tuple(str(obstacle) for obstacle in report.obstacles)
     if report.nodes:
@@ -114,7 +119,8 @@ def find_machine(
         return Machine("hardware", reason, devices, notes=notes, nearest_target=nearest_target)
     if backend == "hardware":
         raise NoUsableGpuError("; ".join(notes))
-    return _software_machine(models, f"no usable hardware, {'; '.join(notes)}", nearest_target)
+    reason = f"no usable hardware, {'; '.join(notes)}"
+    return _software_machine(models, reason, behaviour, nearest_target)
 
 
 def _other_machine(backend: str, nearest_target: bool) -> Machine:
@@ -135,9 +141,16 @@ def _nothing() -> None:
     """Do what a kernel needs that keeps nothing against a process."""
 
 
-def _software_machine(models: list[str], reason: str, nearest_target: bool) -> Machine:
-    kernel = software_kernel(models)
+def _software_machine(models: list[str], reason: str, behaviour: str, nearest_target: bool) -> Machine:
+    kernel = software_kernel(models, behaviour)
     nodes = discover(kernel, nearest_target=nearest_target)
     devices = tuple(software_devices(nodes, [software_model(name) for name in models]))
     kernel.shutdown()
-    return Machine("software", reason, devices, software=tuple(models), nearest_target=nearest_target)
+    return Machine(
+        "software",
+        reason,
+        devices,
+        software=tuple(models),
+        software_kernel=behaviour,
+        nearest_target=nearest_target,
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.devices.selection import MAX_DIGITS
+from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.families.model_file import ModelFileError
 from pytest_amdgpu.families.models import Model, UnknownModelError, load_model, model
 from pytest_amdgpu.families.variants import SEPARATOR, VariantError, variant
@@ -14,8 +15,8 @@ from pytest_amdgpu.families.variants import SEPARATOR, VariantError, variant
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.kernel import EmulatedKernel
 
-DEFAULT_SOFTWARE = "gfx942,gfx1100"
-"""One GPU with 64 lanes per wave and several dies, one with 32 lanes and one die."""
+DEFAULT_SOFTWARE = "gfx90a,gfx942,gfx950,gfx1030,gfx1100,gfx1151,gfx1200,gfx1201"
+"""One GPU of each generation that ROCm supports."""
 
 _FILE_END = "//"
 """Stands behind the path of a model file."""
@@ -86,9 +87,9 @@ def software_model(reference: str) -> Model:
     return variant(base, options)
 
 
-def software_kernel(references: Sequence[str]) -> EmulatedKernel:
-    """Return a kernel with one software GPU per model."""
+def software_kernel(references: Sequence[str], behaviour: str = DEFAULT_BEHAVIOUR) -> EmulatedKernel:
+    """Return a kernel with one software GPU per model; `behaviour` as in `EmulatedKernel`."""
     from pytest_amdgpu.emulator.kernel import EmulatedKernel
 
     models = {reference: software_model(reference) for reference in references}
-    return EmulatedKernel([models[reference] for reference in references])
+    return EmulatedKernel([models[reference] for reference in references], behaviour=behaviour)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.driver import aql_packet
-from pytest_amdgpu.driver.backend import QueueKind
+from pytest_amdgpu.driver.backend import NORMAL_PRIORITY, QueueKind
 from pytest_amdgpu.driver.commands import Commands, encode, resolve
 from pytest_amdgpu.driver.compute_queue import ComputeCommands, ComputeQueue
 from pytest_amdgpu.driver.dispatch_template import DispatchTemplate, TemplateLink
@@ -63,9 +63,14 @@ class AqlQueue(ComputeQueue):
     UNIT = PACKET_BYTES
     DOORBELL_BIAS = 1
 
-    def __init__(self, device: Device, ring_size: int) -> None:
+    def __init__(self, device: Device, ring_size: int, *, priority: int | str = NORMAL_PRIORITY) -> None:
         self._pm4_packets: dict[int, bytes] = {}
-        super().__init__(device, ring_size)
+        super().__init__(device, ring_size, priority=priority)
+
+    @property
+    def xccs(self) -> range:
+        """All XCCs work on the queue."""
+        return range(self.device.node.num_xcc)
 
     def pm4_packet(self, dwords: int) -> bytes:
         """Return a packet that runs an indirect buffer of `dwords`, whose address is still 0."""

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pytest_amdgpu.driver.errors import GpuFaultError
+from pytest_amdgpu.driver.errors import FAULT_ERRORS, GpuFaultError
 from pytest_amdgpu.driver.topology import GpuNode
 from pytest_amdgpu.kernel.protocol import Kernel
 
 PAGE = 4096
+NORMAL_PRIORITY = 7
+"""Of KFD's priorities 0 to 15, that of HSA's normal queues."""
 
 
 class Location(enum.Enum):
@@ -75,7 +77,8 @@ class Allocation:
 class QueueRequest:
     """A wish for a hardware queue; addresses are those of allocations that live as long as the queue.
 
-    `engine` picks an SDMA engine by its number, `xcc` the die that serves a PM4 queue.
+    `engine` picks an SDMA engine by its number, `xgmi` any of those for XGMI links; `xcc` picks the die that
+    serves a PM4 queue.
     """
 
     kind: QueueKind
@@ -87,8 +90,9 @@ class QueueRequest:
     context_save_size: int = 0
     control_stack_size: int = 0
     engine: int | None = None
+    xgmi: bool = False
     xcc: int = 0
-    priority: int = 7
+    priority: int = NORMAL_PRIORITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +113,23 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that the GPU or the kernel reported; `kind` as in `GpuFaultError`."""
+    """Something that the GPU or the kernel reported; the members are those of `GpuFaultError`."""
 
     kind: str
     text: str
     address: int | None = None
+    memory_lost: bool = False
+    queue: str | None = None
 
-    def error(self) -> GpuFaultError:
-        """The exception that tells a test."""
-        return GpuFaultError(self.text, self.kind, self.address)
+    def stops(self, queue: str) -> bool:
+        """Whether it has stopped a queue for good."""
+        return self.queue in (None, queue)
+
+    def error(self, more: str = "") -> GpuFaultError:
+        """The exception that tells a test; `more` is what the driver knows besides."""
+        return FAULT_ERRORS[self.kind](
+            self.text + more, self.kind, self.address, memory_lost=self.memory_lost, queue=self.queue
+        )
 
 
 class Backend(Protocol):
@@ -142,7 +154,16 @@ class Backend(Protocol):
         """Reserve `size` bytes of addresses for requests that name their place; raises `AllocationError`."""
 
     def map_to_peer(self, allocation: Allocation, peer: Backend) -> None:
-        """Let another GPU reach memory of this one; harmless where it can already."""
+        """Let another GPU reach memory of this one; harmless where it can already.
+
+        Raises `PeerAccessError`.
+        """
+
+    def export(self, allocation: Allocation) -> int:
+        """Return a descriptor of memory, for other processes; raises `SharingError`."""
+
+    def adopt(self, fd: int) -> Allocation:
+        """Map exported memory on this GPU, and for the CPU if it may see it; raises `SharingError`."""
 
     def free(self, allocation: Allocation) -> None:
         """Unmap memory from all GPUs and free it; the CPU's mapping stays until `unmap_cpu`."""
@@ -152,6 +173,20 @@ class Backend(Protocol):
 
     def create_queue(self, request: QueueRequest) -> HardwareQueue:
         """Start a queue."""
+
+    def update_queue(
+        self, queue: HardwareQueue, request: QueueRequest, *, priority: int, percentage: int
+    ) -> None:
+        """Give a queue another priority (0 to 15), or take it off the hardware with a `percentage` of 0.
+
+        `request` is what the queue was made from.
+        """
+
+    def set_cu_mask(self, queue: HardwareQueue, words: Sequence[int]) -> None:
+        """Restrict a compute queue to the compute units of a mask, in words of 32 bits."""
+
+    def save_wave_state(self, queue: HardwareQueue, area: int) -> None:
+        """Have the header of each XCC at the context save area `area` say what a paused queue saved."""
 
     def destroy_queue(self, queue: HardwareQueue) -> None:
         """Stop a queue, whatever it was doing."""

@@ -14,10 +14,12 @@ from pytest_amdgpu.driver.backend import Allocation, Backend
 from pytest_amdgpu.driver.errors import (
     BufferBoundsError,
     NotCpuVisibleError,
+    PeerAccessError,
     SmallBarError,
     UseAfterFreeError,
 )
 from pytest_amdgpu.driver.resources import Tracker, creation_site
+from pytest_amdgpu.driver.shared_memory import SharedMemory
 
 if TYPE_CHECKING:
     from pytest_amdgpu.driver.device import Device
@@ -66,6 +68,11 @@ class Buffer:
         if self._allocation is None:
             self._refuse_freed()
         return self._address
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """First address and the one behind the last, also after `free`."""
+        return self._address, self._address + self.size
 
     @property
     def allocation(self) -> Allocation:
@@ -131,8 +138,21 @@ class Buffer:
         return self.size
 
     def map_to(self, device: Device) -> None:
-        """Let another GPU reach this buffer; harmless where it can already."""
+        """Let another GPU reach this buffer, until it is freed; harmless where it can already.
+
+        Raises `PeerAccessError` with the reason where it cannot.
+        """
+        device.check_open()
+        if device.kernel is not self._backend.kernel:
+            raise PeerAccessError(f"{device.name} is behind another kernel than {self.describe()}")
         self._backend.map_to_peer(self.allocation, device.backend)
+
+    def export(self) -> SharedMemory:
+        """Make a descriptor of the memory, with which another process can `Device.import_buffer` it.
+
+        The memory lives as long as anybody has it. Raises `SharingError` for memory of the process.
+        """
+        return SharedMemory(self._backend, self.allocation, self.size, self._tracker)
 
     @property
     def freed(self) -> bool:

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgpack
+import numpy as np
 from elftools.common.exceptions import ELFError
+from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import NoteSection, SymbolTableSection
@@ -37,7 +39,10 @@ PT_LOAD = "PT_LOAD"
 MAX_IMAGE = 1 << 31
 """Bytes; more than any code object needs, and little enough to lay out before anything is known of it."""
 
-MALFORMED = (ELFError, struct.error, KeyError, IndexError, AttributeError, AssertionError, ValueError)
+MALFORMED = (
+    *(ELFError, ConstructError, struct.error),
+    *(KeyError, IndexError, AttributeError, AssertionError, ValueError, OverflowError),
+)
 """What pyelftools raises for a file whose headers make no sense."""
 
 
@@ -234,9 +239,9 @@ def _unpack(note: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return metadata
 
 
-def _image(segments: tuple[Segment, ...], size: int) -> bytearray:
-    """Lay the segments out as they lie in memory."""
-    image = bytearray(size)
+def _image(segments: tuple[Segment, ...], size: int) -> memoryview:
+    """Lay the segments out as they lie in memory; pages that none fills cost nothing."""
+    image = memoryview(np.zeros(size, np.uint8))  # type: ignore[arg-type]
     for segment in segments:
         image[segment.address : segment.address + len(segment.data)] = segment.data
     return image

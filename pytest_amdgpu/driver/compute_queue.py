@@ -6,10 +6,14 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from pytest_amdgpu.abi.kfd import ContextSaveWaveState
 from pytest_amdgpu.driver import launch
+from pytest_amdgpu.driver.backend import NORMAL_PRIORITY
 from pytest_amdgpu.driver.commands import Commands, encode, transfer_size
 from pytest_amdgpu.driver.dispatch_template import DispatchTemplate
+from pytest_amdgpu.driver.errors import CommandError
 from pytest_amdgpu.driver.queue import Queue
+from pytest_amdgpu.driver.scheduling import CuMask, SavedWaves, mask_words
 from pytest_amdgpu.driver.scratch import Scratch
 from pytest_amdgpu.packets.pm4 import DATA_GPU_CLOCK, Pm4Packets, pm4_packets
 
@@ -115,14 +119,47 @@ class ComputeQueue(Queue[ComputeCommands]):
     first_acquire = b""
     """What must precede the first dispatch of a chain, so that it sees what others wrote."""
 
-    def __init__(self, device: Device, ring_size: int) -> None:
+    def __init__(self, device: Device, ring_size: int, *, priority: int | str = NORMAL_PRIORITY) -> None:
         self.packets: Pm4Packets = pm4_packets(device.family.pm4)
         self.scratch = Scratch(self)
         self._templates: dict[tuple[Any, ...], DispatchTemplate] = {}
         self._acquire = encode(self.packets.acquire_all())
         self._wide_wait = hasattr(self.packets, "wait_reg_mem64")
         self._dispatches = 0
-        super().__init__(device, ring_size)
+        super().__init__(device, ring_size, priority=priority)
+
+    @property
+    def xccs(self) -> range:
+        """The XCCs that the queue's waves run on."""
+        raise NotImplementedError
+
+    def set_cu_mask(self, mask: CuMask | None) -> None:
+        """Let waves run on these compute units only: the bits of an integer, or numbers; None means all.
+
+        Waves that run are moved. How units are numbered, and what is refused with `CommandError`, says
+        `scheduling.mask_words`.
+        """
+        self.check_open()
+        words = mask_words(self.device.node, mask, self.xccs)
+        self.device.backend.set_cu_mask(self._memory.hardware, words)
+
+    def saved_waves(self) -> list[SavedWaves]:
+        """Return what pausing the queue saved to its context save area, by XCC; 0 bytes where nothing ran.
+
+        Raises `CommandError` for a queue that is not paused.
+        """
+        self.check_open()
+        area, request = self._memory.context_save, self._memory.request
+        if not self._paused or area is None:
+            raise CommandError(
+                f"{self.describe()} is not paused: the hardware has its waves; pause() it first"
+            )
+        self.device.backend.save_wave_state(self._memory.hardware, area.address)
+        headers = (
+            ContextSaveWaveState.from_buffer_copy(area.memory, xcc * request.context_save_size)
+            for xcc in range(self.device.node.num_xcc)
+        )
+        return [SavedWaves(header.control_stack_size, header.wave_state_size) for header in headers]
 
     def template(
         self, kernel: ProgramKernel, grid: Shape, block: Shape | None, dynamic_lds: int
@@ -189,11 +226,17 @@ class ComputeQueue(Queue[ComputeCommands]):
         """The queue's scratch is another buffer."""
 
 
-def compute_queue(device: Device, kind: QueueKind | str | None, ring_size: int | None) -> ComputeQueue:
+def compute_queue(
+    device: Device,
+    kind: QueueKind | str | None,
+    ring_size: int | None,
+    *,
+    priority: int | str = NORMAL_PRIORITY,
+    cu_mask: CuMask | None = None,
+) -> ComputeQueue:
     """Create a compute queue: AQL where there are several XCCs, because PM4 runs on one, else PM4."""
     from pytest_amdgpu.driver.aql_queue import AqlQueue
     from pytest_amdgpu.driver.backend import QueueKind
-    from pytest_amdgpu.driver.errors import CommandError
     from pytest_amdgpu.driver.pm4_queue import Pm4Queue
 
     if kind is None:
@@ -202,4 +245,11 @@ def compute_queue(device: Device, kind: QueueKind | str | None, ring_size: int |
     name = kind.value if isinstance(kind, QueueKind) else kind
     if name not in makers:
         raise CommandError(f"unknown kind of compute queue {name!r}; there are {', '.join(makers)}")
-    return makers[name](device, ring_size or DEFAULT_RING_SIZE)
+    queue: ComputeQueue = makers[name](device, ring_size or DEFAULT_RING_SIZE, priority=priority)
+    if cu_mask is not None:
+        try:
+            queue.set_cu_mask(cu_mask)
+        except BaseException:
+            queue.close()
+            raise
+    return queue

@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from pytest_amdgpu.driver.backend import PAGE, Backend, Location, MemoryRequest
+from pytest_amdgpu.driver.backend import NORMAL_PRIORITY, PAGE, Backend, Fault, Location, MemoryRequest
 from pytest_amdgpu.driver.buffer import Buffer
 from pytest_amdgpu.driver.errors import (
     AllocationError,
+    CommandError,
     DeviceClosedError,
     NearestTargetWarning,
     NoSdmaQueueError,
+    PeerAccessError,
+    QueueLostError,
 )
+from pytest_amdgpu.driver.links import Link, find_link, read_links, why_unreachable
 from pytest_amdgpu.driver.queue import Queue
 from pytest_amdgpu.driver.resources import Leak, Resource, Tracker, attempt
 from pytest_amdgpu.driver.semaphore import SemaphorePool, TimelineSemaphore
@@ -27,12 +31,14 @@ from pytest_amdgpu.driver.topology import GpuNode
 from pytest_amdgpu.kernel.protocol import KernelError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from pytest_amdgpu.driver.backend import QueueKind
     from pytest_amdgpu.driver.compute_queue import ComputeQueue
     from pytest_amdgpu.driver.program import Program
+    from pytest_amdgpu.driver.scheduling import CuMask
     from pytest_amdgpu.driver.sdma_queue import SdmaQueue
+    from pytest_amdgpu.driver.shared_memory import SharedMemory
     from pytest_amdgpu.families.registry import Family
     from pytest_amdgpu.kernel.protocol import Kernel
 
@@ -58,6 +64,7 @@ class Device:
         self.semaphores = SemaphorePool(self)
         self.host_writes_vram = False
         """Whether the CPU may have written VRAM, so that each submission must flush its writes."""
+        self._told: set[Fault] = set()
         self._queues_made = 0
         self._closed = False
 
@@ -119,7 +126,7 @@ class Device:
 
         The GPU gets whole pages, so it reaches what lies beside an array that does not fill its pages.
         """
-        self._check_open()
+        self.check_open()
         if isinstance(memory, np.ndarray):
             return self._register(memory, peers)
         size = self._checked_size(memory, Location.USERPTR)
@@ -135,41 +142,87 @@ class Device:
             undo.pop_all()
         return Buffer(self.backend, allocation, size, self.tracker)
 
-    def sdma_queue(self, ring_size: int | None = None, *, engine: int | None = None) -> SdmaQueue:
-        """Create a queue of an SDMA engine (by default one that the kernel chooses).
+    def import_buffer(self, descriptor: int | SharedMemory) -> Buffer:
+        """Map memory that another process (or GPU) has exported; the descriptor may be closed afterwards.
 
-        Raises `NoSdmaQueueError` where the GPU has none.
+        Its size is that of the exported memory in whole pages. Raises `SharingError` if it is no descriptor
+        of GPU memory, and `PeerAccessError` if it is memory of a GPU that this one cannot reach.
         """
-        from pytest_amdgpu.driver.sdma_queue import DEFAULT_RING_SIZE, SdmaQueue
+        self.check_open()
+        allocation = self.backend.adopt(descriptor if isinstance(descriptor, int) else descriptor.fd)
+        self.host_writes_vram = self.host_writes_vram or allocation.request.location is Location.VRAM
+        return Buffer(self.backend, allocation, allocation.size, self.tracker)
 
-        self._check_open()
-        if not self.node.sdma_engines:
+    def links(self) -> list[Link]:
+        """Return the links from this GPU to the CPU and to other GPUs."""
+        return read_links(self.kernel, self.node)
+
+    def link_to(self, peer: Device) -> Link | None:
+        """Return the link from this GPU to another one, None if there is none."""
+        return find_link(self.kernel, self.node, peer.node)
+
+    def can_reach(self, peer: Device) -> bool:
+        """Whether this GPU can be given access to another one's memory (`peer.vram(..., peers=[self])`)."""
+        return peer.node.gpu_id == self.node.gpu_id or self.link_to(peer) is not None
+
+    def sdma_queue(
+        self,
+        ring_size: int | None = None,
+        *,
+        engine: int | None = None,
+        peer: Device | None = None,
+        priority: int | str = NORMAL_PRIORITY,
+    ) -> SdmaQueue:
+        """Create a queue of an SDMA engine: by default one that the kernel chooses, or a number.
+
+        With a `peer` it is one that the kernel recommends for the link to it; `PeerAccessError` if there is
+        no link. Raises `NoSdmaQueueError` where the GPU has no engine.
+        """
+        from pytest_amdgpu.driver.sdma_queue import DEFAULT_RING_SIZE, SdmaQueue, engine_for
+
+        self.check_open()
+        if not (self.node.sdma_engines or self.node.xgmi_engines):
             raise NoSdmaQueueError(
                 f"{self.node.description} has no SDMA queue: num_sdma_engines and num_sdma_xgmi_engines are 0"
                 f" in {self.node.path}/properties, as for a virtual function or a partition that no engine is"
                 " left for; give it some, or copy with a kernel"
             )
-        return SdmaQueue(self, ring_size or DEFAULT_RING_SIZE, engine=engine)
+        xgmi = False
+        if peer is not None:
+            if engine is not None:
+                raise CommandError(f"either engine={engine} or peer={peer.name} chooses the engine, not both")
+            link = self.link_to(peer)
+            if link is None:
+                why = why_unreachable(self.kernel, peer.node, self.node)
+                raise PeerAccessError(f"{self.name} cannot reach {peer.name}: {why}")
+            engine, xgmi = engine_for(link, self.node)
+        return SdmaQueue(self, ring_size or DEFAULT_RING_SIZE, engine=engine, xgmi=xgmi, priority=priority)
 
     def compute_queue(
-        self, kind: QueueKind | str | None = None, ring_size: int | None = None
+        self,
+        kind: QueueKind | str | None = None,
+        ring_size: int | None = None,
+        *,
+        priority: int | str = NORMAL_PRIORITY,
+        cu_mask: CuMask | None = None,
     ) -> ComputeQueue:
         """Create a compute queue of kind `aql` or `pm4`.
 
         The default is AQL on a GPU with several XCCs, all of which it uses, and PM4 elsewhere. A PM4 queue
-        on a GPU with several XCCs uses the first of them.
+        on a GPU with several XCCs uses the first of them. `priority` is 0 to 15, or `low`, `normal` or
+        `high`; `cu_mask` names the compute units that waves may run on (`ComputeQueue.set_cu_mask`).
         """
         from pytest_amdgpu.driver.compute_queue import compute_queue
 
-        self._check_open()
-        return compute_queue(self, kind, ring_size)
+        self.check_open()
+        return compute_queue(self, kind, ring_size, priority=priority, cu_mask=cu_mask)
 
     def load(self, code_object: bytes | str | Path) -> Program:
         """Load a code object, given as its bytes or its file; raises `CodeObjectError`."""
         from pytest_amdgpu.driver.code_object import parse
         from pytest_amdgpu.driver.program import Program
 
-        self._check_open()
+        self.check_open()
         if isinstance(code_object, bytes):
             return Program(self, parse(code_object))
         path = Path(code_object)
@@ -177,14 +230,35 @@ class Device:
 
     def timeline_semaphore(self, initial: int = 0) -> TimelineSemaphore:
         """Make a semaphore with a value of 64 bits."""
-        self._check_open()
+        self.check_open()
         return self.semaphores.create(initial, self.tracker.add)
 
-    def raise_fault(self) -> None:
-        """Raise `GpuFaultError` if the GPU has reported a fault that was seen by any wait."""
-        faults = self.backend.faults
-        if faults:
-            raise faults[0].error()
+    def raise_fault(self, queues: Collection[str] = ()) -> None:
+        """Raise `GpuFaultError` if the GPU has reported a fault that was seen by any wait.
+
+        One that has stopped a single queue is raised once, and again to whom waits for that queue: the
+        others go on. `queues` names those that are waited for.
+        """
+        for fault in self.backend.faults:
+            if fault.queue is not None and fault.queue not in queues and fault in self._told:
+                continue
+            self._told.add(fault)
+            raise fault.error(self._circumstances(fault))
+
+    def refuse_lost(self, queue: str) -> None:
+        """Raise `QueueLostError` if a fault has stopped a queue for good."""
+        for fault in self.backend.faults:
+            if fault.stops(queue):
+                raise QueueLostError(
+                    f"{queue} on {self.name} runs nothing more, because of an earlier fault: {fault.text}; "
+                    "open the device anew with reopen()"
+                )
+
+    def _circumstances(self, fault: Fault) -> str:
+        """Tell of a fault what the kernel does not know: what lies at the address, and what was going on."""
+        place = "" if fault.address is None else self.tracker.describe_address(fault.address)
+        busy = [queue.state() for queue in reversed(self.queues()) if not queue.ring.drained]
+        return f"; the page is {place}" * bool(place) + "".join(f"\n{state}" for state in busy)
 
     def check_health(self) -> None:
         """Ask the kernel for faults, and raise `GpuFaultError` if there was one."""
@@ -197,7 +271,7 @@ class Device:
 
     def available_vram(self) -> int:
         """Bytes of the GPU's memory that could be allocated now (the kernel rounds them down)."""
-        self._check_open()
+        self.check_open()
         return self.backend.available_memory()
 
     def describe_queues(self) -> list[str]:
@@ -274,7 +348,7 @@ class Device:
         uncached: bool,
         peers: Sequence[Device],
     ) -> Buffer:
-        self._check_open()
+        self.check_open()
         rounded = _pages(self._checked_size(size, location))
         request = MemoryRequest(location, rounded, cpu_visible, executable, uncached)
         buffer = Buffer(self.backend, self.backend.allocate(request), size, self.tracker)
@@ -316,7 +390,8 @@ class Device:
             raise AllocationError(f"cannot allocate {size} bytes of {location.value}")
         return size
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raise `DeviceClosedError` if it was closed."""
         if self._closed:
             raise DeviceClosedError(f"{self.name} was closed")
 

@@ -15,12 +15,12 @@ class DeviceOpenError(DriverError):
     """A GPU cannot be used: no driver, too old an interface, no permission, or no such render node."""
 
 
-class TopologyError(DeviceOpenError, ValueError):
-    """A file of the topology does not say what it should; the message names it."""
-
-
 class NearestTargetWarning(UserWarning):
     """A GPU with an unknown stepping was opened as its nearest relative."""
+
+
+class TopologyError(DeviceOpenError):
+    """A file of sysfs does not hold what it should; the message says file, content and what was expected."""
 
 
 class DeviceClosedError(DriverError):
@@ -33,6 +33,14 @@ class AllocationError(DriverError):
 
 class MissingCapabilityError(DriverError):
     """The GPU, as this machine presents it, has not what was asked for; another one may have it."""
+
+
+class PeerAccessError(DriverError):
+    """A GPU cannot reach memory of another one; the message says why."""
+
+
+class SharingError(DriverError):
+    """Memory cannot be exported, or a descriptor is not one of GPU memory that could be imported."""
 
 
 class BufferBoundsError(DriverError, IndexError):
@@ -86,13 +94,54 @@ class WaitTimeoutError(DriverError, TimeoutError):
     """A wait ended without what it waited for; the message says what was going on."""
 
 
-class GpuFaultError(DriverError):
-    """The GPU reported a fault while something waited for it.
+class QueueLostError(DriverError):
+    """Work was submitted to a queue that a fault has stopped for good."""
 
-    `kind` is `memory`, `reset` or `queue`; `address` is the page that a memory fault hit, else None.
+
+class GpuFaultError(DriverError):
+    """The GPU reported a fault while something waited for it; each kind has a class of its own.
+
+    `kind` is `memory`, `poison`, `reset` or `queue`. `address` is the page that a memory fault hit, else
+    None. `memory_lost` is whether the kernel gives the contents of the GPU's memory up. `queue` is the
+    queue that stopped, where the kernel names it; else all queues of the device have stopped.
     """
 
-    def __init__(self, text: str, kind: str, address: int | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        kind: str,
+        address: int | None = None,
+        *,
+        memory_lost: bool = False,
+        queue: str | None = None,
+    ) -> None:
         super().__init__(text)
         self.kind = kind
         self.address = address
+        self.memory_lost = memory_lost
+        self.queue = queue
+
+
+class MemoryFaultError(GpuFaultError):
+    """The page tables refused an access of the GPU."""
+
+
+class PoisonError(GpuFaultError):
+    """The GPU has read memory whose contents are lost to an uncorrectable error."""
+
+
+class GpuResetError(GpuFaultError):
+    """The kernel has reset the GPU, or a queue of this process that hung on it."""
+
+
+class QueueError(GpuFaultError):
+    """A queue met what it cannot execute, and has stopped."""
+
+
+FAULT_ERRORS: dict[str, type[GpuFaultError]] = {
+    "memory": MemoryFaultError,
+    "poison": PoisonError,
+    "reset": GpuResetError,
+    "queue": QueueError,
+}
+"""The class for each kind of fault."""

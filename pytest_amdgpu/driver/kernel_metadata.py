@@ -91,7 +91,7 @@ class KernelInfo:
 
 
 def parse_kernels(
-    metadata: Mapping[str, Any], symbols: Mapping[str, int], image: bytearray
+    metadata: Mapping[str, Any], symbols: Mapping[str, int], image: memoryview
 ) -> dict[str, KernelInfo]:
     """Read all kernels that the metadata names. Raises KeyError, TypeError, ValueError or struct.error."""
     kernels: dict[str, KernelInfo] = {}
@@ -101,7 +101,7 @@ def parse_kernels(
     return kernels
 
 
-def _parse_kernel(entry: Mapping[str, Any], symbols: Mapping[str, int], image: bytearray) -> KernelInfo:
+def _parse_kernel(entry: Mapping[str, Any], symbols: Mapping[str, int], image: memoryview) -> KernelInfo:
     name, symbol = entry[".name"], entry[".symbol"]
     if symbol not in symbols:
         raise ValueError(f"kernel {name}: symbol {symbol} of its descriptor is not defined")

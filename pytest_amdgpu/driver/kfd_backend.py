@@ -17,11 +17,14 @@ from pytest_amdgpu.abi.kfd import (
     FreeMemoryOfGpuArgs,
     GetAvailableMemoryArgs,
     GetClockCountersArgs,
+    GetQueueWaveStateArgs,
     KfdIoctl,
     MmioRemap,
     QueueType,
+    SetCuMaskArgs,
     SetEventArgs,
     SetXnackModeArgs,
+    UpdateQueueArgs,
 )
 from pytest_amdgpu.driver.backend import (
     PAGE,
@@ -30,14 +33,16 @@ from pytest_amdgpu.driver.backend import (
     Event,
     Fault,
     HardwareQueue,
+    Location,
     MemoryRequest,
     QueueKind,
     QueueRequest,
 )
-from pytest_amdgpu.driver.errors import NoFreeQueueError
+from pytest_amdgpu.driver.errors import AllocationError, NoFreeQueueError, PeerAccessError
 from pytest_amdgpu.driver.kfd_faults import FaultListener
 from pytest_amdgpu.driver.kfd_memory import KfdMemory
 from pytest_amdgpu.driver.kfd_process import connect
+from pytest_amdgpu.driver.links import why_unreachable
 from pytest_amdgpu.driver.topology import GpuNode
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
 
@@ -54,18 +59,21 @@ class KfdBackend:
         self.kernel = kernel
         self.node = node
         self._process = connect(kernel)
-        render_fd = self._process.acquire_vm(node)
-        self._memory = KfdMemory(self._process, node, render_fd)
-        apertures = self._process.apertures(node.gpu_id)
-        self.shared_aperture = int(apertures.lds_base)
-        self.private_aperture = int(apertures.scratch_base)
-        self._process.enable_exceptions()
-        self._process.share_events_page(self._memory, node)
-        self._listener = FaultListener(self._process, node)
         self._doorbells = 0
         self._hdp_flush: memoryview | None = None
-        self._undo = ExitStack()
-        self._undo.callback(self._listener.close)
+        with ExitStack() as undo:
+            self._process.enter()
+            undo.callback(self._process.leave)
+            render_fd = self._process.acquire_vm(node)
+            self._memory = KfdMemory(self._process, node, render_fd)
+            apertures = self._process.apertures(node.gpu_id)
+            self.shared_aperture = int(apertures.lds_base)
+            self.private_aperture = int(apertures.scratch_base)
+            self._process.enable_exceptions()
+            self._process.share_events_page(self._memory, node)
+            self._listener = FaultListener(self._process, node)
+            undo.callback(self._listener.close)
+            self._undo = undo.pop_all()
 
     @property
     def faults(self) -> Sequence[Fault]:
@@ -74,6 +82,12 @@ class KfdBackend:
 
     def allocate(self, request: MemoryRequest) -> Allocation:
         """Allocate memory and map it on this GPU; raises `AllocationError`."""
+        if request.location is Location.USERPTR and self._process.secondary:
+            raise AllocationError(
+                f"GPU {self.node.identity} cannot reach memory of the process: after an earlier fault this "
+                "process goes on in a secondary process of the kernel's, which may not register user memory "
+                "(EOPNOTSUPP); a new process may"
+            )
         return self._memory.allocate(request)
 
     def reserve(self, size: int) -> int:
@@ -81,8 +95,23 @@ class KfdBackend:
         return self._memory.reserve(size)
 
     def map_to_peer(self, allocation: Allocation, peer: Backend) -> None:
-        """Let another GPU reach memory of this one; harmless where it can already."""
-        self._memory.map_to(allocation, [peer.node.gpu_id])
+        """Let another GPU reach memory of this one; raises `PeerAccessError`."""
+        try:
+            self._memory.map_to(allocation, [peer.node.gpu_id])
+        except KernelError as error:
+            if error.errno != errno.EINVAL or peer.node.gpu_id == self.node.gpu_id:
+                raise
+            why = why_unreachable(self.kernel, self.node, peer.node)
+            what = f"{allocation.request.location.value} of {self.node.identity}"
+            raise PeerAccessError(f"{peer.node.identity} cannot reach {what}: {why} ({error})") from error
+
+    def export(self, allocation: Allocation) -> int:
+        """Return a descriptor of memory, for other processes; raises `SharingError`."""
+        return self._memory.export(allocation)
+
+    def adopt(self, fd: int) -> Allocation:
+        """Map exported memory here; raises `SharingError`, or `PeerAccessError` for an unreachable GPU's."""
+        return self._memory.adopt(fd)
 
     def free(self, allocation: Allocation) -> None:
         """Unmap memory from all GPUs and free it; the CPU's mapping stays until `unmap_cpu`."""
@@ -135,6 +164,32 @@ class KfdBackend:
             self._process.ioctl(KfdIoctl.DESTROY_QUEUE, DestroyQueueArgs(queue_id=queue_id))
             raise
         return HardwareQueue(queue_id, self._doorbells + (offset & (DOORBELL_SLICE - 1)))
+
+    def update_queue(
+        self, queue: HardwareQueue, request: QueueRequest, *, priority: int, percentage: int
+    ) -> None:
+        """Give a queue another priority, or take it off the hardware with a `percentage` of 0."""
+        arguments = UpdateQueueArgs(
+            ring_base_address=request.ring.address,
+            queue_id=queue.queue_id,
+            ring_size=request.ring.size,
+            queue_percentage=percentage | request.xcc << 8,
+            queue_priority=priority,
+        )
+        self._process.ioctl(KfdIoctl.UPDATE_QUEUE, arguments)
+
+    def set_cu_mask(self, queue: HardwareQueue, words: Sequence[int]) -> None:
+        """Restrict a compute queue to the compute units of a mask, in words of 32 bits."""
+        mask = (ctypes.c_uint32 * len(words))(*words)
+        arguments = SetCuMaskArgs(
+            queue_id=queue.queue_id, num_cu_mask=32 * len(words), cu_mask_ptr=ctypes.addressof(mask)
+        )
+        self._process.ioctl(KfdIoctl.SET_CU_MASK, arguments)
+
+    def save_wave_state(self, queue: HardwareQueue, area: int) -> None:
+        """Have the header of each XCC at the context save area say what a paused queue saved."""
+        arguments = GetQueueWaveStateArgs(queue_id=queue.queue_id, ctl_stack_address=area)
+        self._process.ioctl(KfdIoctl.GET_QUEUE_WAVE_STATE, arguments)
 
     def destroy_queue(self, queue: HardwareQueue) -> None:
         """Stop a queue, whatever it was doing.
@@ -243,5 +298,7 @@ class KfdBackend:
 
 def _queue_type(request: QueueRequest) -> QueueType:
     if request.kind is QueueKind.SDMA:
-        return QueueType.SDMA if request.engine is None else QueueType.SDMA_BY_ENG_ID
+        if request.engine is not None:
+            return QueueType.SDMA_BY_ENG_ID
+        return QueueType.SDMA_XGMI if request.xgmi else QueueType.SDMA
     return QueueType.COMPUTE_AQL if request.kind is QueueKind.AQL else QueueType.COMPUTE

@@ -74,6 +74,9 @@ class FaultListener:
         """Add a fault, unless it was told before (to another thread that waited)."""
         if fault not in self.faults:
             self.faults.append(fault)
+        if fault.queue is None:
+            # Evicted for good, and so is what the process creates later (`is_evicted`, create_queue_cpsch).
+            self._process.spoiled = self._process.spoiled or fault.text
 
     def wait(self, event: Event | None, age: int, timeout: float) -> int:
         """Sleep until `event` was signalled since `age`, a fault arrived, or `timeout` seconds passed.
@@ -104,11 +107,16 @@ class FaultListener:
 
     def _collect_faults(self, memory: EventData, reset: EventData) -> None:
         """Take what the kernel told. It tells the listeners of all GPUs, so the faults of others are left."""
-        fault = memory.memory_exception_data
+        fault, exception = memory.memory_exception_data, reset.hw_exception_data
+        told = False
         if fault.gpu_id == self._node.gpu_id:
-            self.record(_memory_fault(fault, self._node))
-        exception = reset.hw_exception_data
-        if exception.gpu_id == self._node.gpu_id:
+            told = fault.ErrorType != MemoryErrorType.NO_RAS
+            self.record(_poison_fault(fault, self._node) if told else _memory_fault(fault, self._node))
+        # For a memory error the kernel signals both events, before there was a reset
+        # (kfd_signal_poison_consumed_event), and the reset that follows says the same once more.
+        if exception.gpu_id == self._node.gpu_id and not (
+            told and exception.reset_cause == HwExceptionCause.ECC
+        ):
             self.record(_reset_fault(exception, self._node))
 
     def _collect_queue_errors(self) -> None:
@@ -117,7 +125,10 @@ class FaultListener:
             mask, word.value = word.value, 0
             if mask:
                 codes = [bit + 1 for bit in range(64) if mask >> bit & 1]
-                self.record(Fault("queue", f"{name} stopped: {', '.join(map(_exception_name, codes))}"))
+                text = (
+                    f"{name} of GPU {self._node.identity} stopped: {', '.join(map(_exception_name, codes))}"
+                )
+                self.record(Fault("queue", text, queue=name))
 
 
 def _exception_name(code: int) -> str:
@@ -128,13 +139,33 @@ def _exception_name(code: int) -> str:
 
 
 def _reset_fault(data: HsaHwExceptionData, node: GpuNode) -> Fault:
+    """Say what HW_EXCEPTION tells.
+
+    amdkfd fills the event in the same way (whole GPU, memory lost) whether it has reset the GPU or, where
+    it can, only queues of this process that hung (kfd_signal_reset_event); the kernel's log tells which.
+    """
     whole = data.reset_type == HwResetType.WHOLE_GPU_RESET
-    what = f"GPU {node.identity}" if whole else f"a queue of GPU {node.identity}"
+    what = (
+        f"GPU {node.identity}, or a queue of this process on it,"
+        if whole
+        else f"a queue of GPU {node.identity}"
+    )
     cause = {HwExceptionCause.GPU_HANG: "hung", HwExceptionCause.ECC: "had a memory error"}.get(
         data.reset_cause, f"failed for cause {data.reset_cause}"
     )
-    lost = "lost" if data.memory_lost else "kept"
-    return Fault("reset", f"{what} {cause} and was reset; memory was {lost} (the kernel's log may say more)")
+    lost = "is given up as lost" if data.memory_lost else "was kept"
+    text = f"{what} {cause} and was reset; memory {lost} (the kernel's log may say more)"
+    return Fault("reset", text, memory_lost=bool(data.memory_lost))
+
+
+def _poison_fault(data: HsaMemoryExceptionData, node: GpuNode) -> Fault:
+    """Say what a MEMORY event with an error type tells: there is no address to it."""
+    names = {kind.value: kind.name.lower().replace("_", " ") for kind in MemoryErrorType}
+    text = (
+        f"GPU {node.identity} met an uncorrectable error of its memory "
+        f"({names.get(data.ErrorType, f'error type {data.ErrorType}')}); the kernel resets it"
+    )
+    return Fault("poison", text, memory_lost=True)
 
 
 def _memory_fault(data: HsaMemoryExceptionData, node: GpuNode) -> Fault:
@@ -149,8 +180,5 @@ def _memory_fault(data: HsaMemoryExceptionData, node: GpuNode) -> Fault:
         )
         if flag
     ]
-    if data.ErrorType != MemoryErrorType.NO_RAS:
-        names = {kind.value: kind.name for kind in MemoryErrorType}
-        causes.append(f"error type {names.get(data.ErrorType, data.ErrorType)}")
     cause = ", ".join(causes) or "no cause given"
     return Fault("memory", f"memory fault on GPU {node.identity} at {data.va:#x}: {cause}", int(data.va))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import mmap
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Protocol
@@ -17,13 +18,16 @@ from typing import Protocol
 from pytest_amdgpu.abi.kfd import (
     AllocFlag,
     AllocMemoryOfGpuArgs,
+    ExportDmabufArgs,
     FreeMemoryOfGpuArgs,
+    GetDmabufInfoArgs,
+    ImportDmabufArgs,
     KfdIoctl,
     MapMemoryToGpuArgs,
     UnmapMemoryFromGpuArgs,
 )
 from pytest_amdgpu.driver.backend import Allocation, Location, MemoryRequest
-from pytest_amdgpu.driver.errors import AllocationError, SmallBarError
+from pytest_amdgpu.driver.errors import AllocationError, PeerAccessError, SharingError, SmallBarError
 from pytest_amdgpu.driver.topology import GpuNode
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
 
@@ -113,6 +117,51 @@ class KfdMemory:
                 self._unmap(allocation.handle, wanted[: arguments.n_success])
             raise
         allocation.mapped_gpus.extend(wanted)
+
+    def export(self, allocation: Allocation) -> int:
+        """Make a dma-buf of memory, closed on exec; raises `SharingError`."""
+        arguments = ExportDmabufArgs(handle=allocation.handle, flags=os.O_CLOEXEC | os.O_RDWR)
+        try:
+            self._process.ioctl(KfdIoctl.EXPORT_DMABUF, arguments)
+        except KernelError as error:
+            raise SharingError(f"cannot export {_describe(allocation.request)}: {error}") from error
+        return int(arguments.dmabuf_fd)
+
+    def adopt(self, fd: int) -> Allocation:
+        """Import a dma-buf and map it on this GPU, and for the CPU where it can see it.
+
+        IMPORT_DMABUF gives no offset for the render node, so the CPU maps the dma-buf itself. Raises
+        `SharingError`.
+        """
+        info = GetDmabufInfoArgs(dmabuf_fd=fd)
+        try:
+            self._process.ioctl(KfdIoctl.GET_DMABUF_INFO, info)
+        except KernelError as error:
+            raise SharingError(f"descriptor {fd} is not one of GPU memory: {error}") from error
+        location = Location.VRAM if info.flags & AllocFlag.VRAM else Location.GTT
+        visible = location is Location.GTT or bool(info.flags & AllocFlag.PUBLIC)
+        request = MemoryRequest(location, int(info.size), cpu_visible=visible, executable=True)
+        with ExitStack() as undo:
+            address = self.reserve(request.size)
+            undo.callback(self._kernel.munmap, address, request.size)
+            arguments = ImportDmabufArgs(va_addr=address, gpu_id=self._gpu_id, dmabuf_fd=fd)
+            self._process.ioctl(KfdIoctl.IMPORT_DMABUF, arguments)
+            undo.callback(self._free_object, arguments.handle)
+            if visible:
+                shared_fixed = mmap.MAP_SHARED | MAP_FIXED
+                self._kernel.mmap(address, request.size, _READ_WRITE, shared_fixed, fd, 0)
+            allocation = Allocation(request, address, arguments.handle)
+            try:
+                self.map_to(allocation, [self._gpu_id])
+            except KernelError as error:
+                if error.errno != errno.EINVAL or info.gpu_id == self._gpu_id:
+                    raise
+                raise PeerAccessError(
+                    f"GPU {self._gpu_id:#x} cannot reach the exported {_describe(request)} of GPU"
+                    f" {int(info.gpu_id):#x}: they are in no common hive and not PCIe peers ({error})"
+                ) from error
+            undo.pop_all()
+        return allocation
 
     def free(self, allocation: Allocation) -> None:
         """Unmap memory from all GPUs and free the buffer object; the CPU's mapping stays."""

@@ -3,6 +3,12 @@
 The kernel keeps this state until the process ends: a GPU stays bound to the render node's descriptor
 that acquired its VM (a second descriptor gets EBUSY), and the events page can neither be replaced nor
 freed (kfd_process.c, kfd_events.c). So it is kept here, and a GPU may be closed and opened again.
+
+After a memory fault or a reset the kernel runs no queue of the process any more. Since interface 1.19 a
+descriptor of `/dev/kfd` can be made a secondary process of its own, with VMs, events and queues that know
+nothing of the fault (CREATE_PROCESS; kfd_ioctl_create_process). It ends with the descriptor, and the kernel
+serves it no user memory, no shared virtual memory and no debugger (series "amdkfd: introduce multiple
+contexts", October and November 2025).
 """
 
 from __future__ import annotations
@@ -11,6 +17,7 @@ import ctypes
 import errno
 import os
 import weakref
+from contextlib import ExitStack
 
 from pytest_amdgpu.abi.kfd import (
     EVENT_PAGE_SIZE,
@@ -36,17 +43,29 @@ KFD_PATH = "/dev/kfd"
 NEEDED_VERSION = (1, 14)
 """First interface with `last_event_age` in WAIT_EVENTS, without which a wake-up can be missed."""
 
+SECONDARY_VERSION = (1, 19)
+"""First interface with secondary processes."""
+
 _OPEN_FLAGS = os.O_RDWR | os.O_CLOEXEC
+
+
+class _Nothing(ctypes.Structure):
+    """The argument of an ioctl that has none."""
 
 
 class KfdProcess:
     """This process's connection to amdkfd; get it with `connect`."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, *, secondary: bool = False) -> None:
         """Open `/dev/kfd` and check its interface; raises `DeviceOpenError`."""
         # Weak, because `connect` keeps this object for as long as the kernel lives.
         self._kernel = weakref.ref(kernel)
         self.pid = os.getpid()
+        self.secondary = secondary
+        """Whether it is a secondary process, for which the kernel does less."""
+        self.spoiled = ""
+        """What happened, if the kernel will run no more queues of this process."""
+        self._users = 0
         self._render_fds: dict[int, int] = {}
         self._events_page: Allocation | None = None
         self._runtime_enabled = False
@@ -61,6 +80,8 @@ class KfdProcess:
                     f" needed is {NEEDED_VERSION[0]}.{NEEDED_VERSION[1]} or a later one of"
                     f" version {NEEDED_VERSION[0]}"
                 )
+            if secondary:
+                self.ioctl(KfdIoctl.CREATE_PROCESS, _Nothing())
         except BaseException:
             kernel.close(self.fd)
             raise
@@ -71,6 +92,32 @@ class KfdProcess:
         kernel = self._kernel()
         assert kernel is not None, "whoever uses the connection holds the kernel"
         return kernel
+
+    @property
+    def can_be_left(self) -> bool:
+        """Whether the kernel lets this process go on in another one of its own."""
+        return self.version >= SECONDARY_VERSION
+
+    def enter(self) -> None:
+        """Count a GPU that is open through this connection."""
+        self._users += 1
+
+    def leave(self) -> None:
+        """Count it no more; a connection that is of no use any more ends with its last GPU."""
+        self._users -= 1
+        if self.spoiled and not self._users:
+            self._end()
+
+    def _end(self) -> None:
+        """Close all descriptors; with them a secondary process ends, whatever it still has."""
+        kernel = self.kernel
+        with ExitStack() as undo:
+            undo.callback(kernel.close, self.fd)
+            for fd in self._render_fds.values():
+                undo.callback(kernel.close, fd)
+            page, self._events_page = self._events_page, None
+            if page is not None:
+                undo.callback(kernel.munmap, page.address, page.size)
 
     def ioctl(self, request: KfdIoctl, argument: ctypes.Structure) -> int:
         """Do an ioctl on `/dev/kfd`."""
@@ -159,12 +206,29 @@ _processes: weakref.WeakKeyDictionary[Kernel, KfdProcess] = weakref.WeakKeyDicti
 
 
 def connect(kernel: Kernel) -> KfdProcess:
-    """Return this process's connection through `kernel`, and open it the first time."""
+    """Return this process's connection through `kernel`, and open it the first time.
+
+    After a fault it is another one than before. Raises `DeviceOpenError` where the kernel has no such thing.
+    """
     process = _processes.get(kernel)
     # A fork inherits the object, but amdkfd serves a descriptor only to the process that opened it.
     if process is None or process.pid != os.getpid():
         process = _processes[kernel] = KfdProcess(kernel)
+    elif process.spoiled:
+        if not process.can_be_left:
+            raise DeviceOpenError(
+                f"the kernel runs no more queues of this process after an earlier fault ({process.spoiled}); "
+                f"{KFD_PATH} speaks interface {process.version[0]}.{process.version[1]}, which has no "
+                f"secondary processes ({SECONDARY_VERSION[0]}.{SECONDARY_VERSION[1]} has): only another "
+                "process, for instance a forked one, can use the GPU"
+            )
+        process = _processes[kernel] = KfdProcess(kernel, secondary=True)
     return process
+
+
+def connection(kernel: Kernel) -> KfdProcess | None:
+    """Return the connection through `kernel` that `connect` opened last, if any."""
+    return _processes.get(kernel)
 
 
 def disconnect(kernel: Kernel) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.driver import pm4_dispatch
-from pytest_amdgpu.driver.backend import QueueKind
+from pytest_amdgpu.driver.backend import NORMAL_PRIORITY, QueueKind
 from pytest_amdgpu.driver.commands import PAYLOAD_ALIGNMENT, Commands, encode, nops, resolve
 from pytest_amdgpu.driver.compute_queue import ComputeCommands, ComputeQueue
 from pytest_amdgpu.driver.recording import Recording
@@ -35,11 +35,17 @@ class Pm4Queue(ComputeQueue):
     kind = QueueKind.PM4
     UNIT = 4
 
-    def __init__(self, device: Device, ring_size: int) -> None:
-        super().__init__(device, ring_size)
+    def __init__(self, device: Device, ring_size: int, *, priority: int | str = NORMAL_PRIORITY) -> None:
+        super().__init__(device, ring_size, priority=priority)
         # An AQL dispatch acquires from the whole system by its header. SDMA and the host write past the
         # shaders' caches, so PM4 must do the same; dispatches of one chain see each other with less.
         self.first_acquire = encode(self.packets.acquire_all())
+
+    @property
+    def xccs(self) -> range:
+        """One XCC reads the ring."""
+        xcc = self._memory.request.xcc
+        return range(xcc, xcc + 1)
 
     def record_commands(self, commands: Commands) -> Recording:
         """Put a finished chain into memory, to be run by an INDIRECT_BUFFER packet."""

@@ -106,6 +106,11 @@ class Program:
     def __len__(self) -> int:
         return len(self._kernels)
 
+    @property
+    def extent(self) -> tuple[int, int]:
+        """First address and the one behind the last, also after `free`."""
+        return self.address, self.address + self.size
+
     def describe(self) -> str:
         """One line that says what it is."""
         return f"program {self.code_object.name} of {self.size} bytes at {self.address:#x}"

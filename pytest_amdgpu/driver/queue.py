@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from pytest_amdgpu.driver import queue_memory
 from pytest_amdgpu.driver.arena import Arena
-from pytest_amdgpu.driver.backend import PAGE, Location, MemoryRequest, QueueKind
+from pytest_amdgpu.driver.backend import NORMAL_PRIORITY, PAGE, Location, MemoryRequest, QueueKind
 from pytest_amdgpu.driver.buffer import Buffer
 from pytest_amdgpu.driver.commands import Commands, resolve
 from pytest_amdgpu.driver.errors import CommandError, QueueClosedError
 from pytest_amdgpu.driver.recording import Recording
 from pytest_amdgpu.driver.resources import creation_site
 from pytest_amdgpu.driver.ring import Ring, SpaceWait
+from pytest_amdgpu.driver.scheduling import Schedulable, priority_number
 from pytest_amdgpu.packets.layout import Packet, PacketError
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ C = TypeVar("C", bound=Commands)
 """The chain of commands that a kind of queue takes."""
 
 
-class Queue(Generic[C]):
+class Queue(Generic[C], Schedulable):
     """A user-mode queue of one engine. One thread at a time may submit to it.
 
     Commands given to a queue gather in one open chain until `submit`, whether they are written as one
@@ -40,8 +42,17 @@ class Queue(Generic[C]):
     """Bytes that the read and write pointer count by one."""
     DOORBELL_BIAS = 0
 
-    def __init__(self, device: Device, ring_size: int, *, engine: int | None = None) -> None:
+    def __init__(
+        self,
+        device: Device,
+        ring_size: int,
+        *,
+        engine: int | None = None,
+        xgmi: bool = False,
+        priority: int | str = NORMAL_PRIORITY,
+    ) -> None:
         """Create the hardware queue; whatever fails, nothing is left behind."""
+        self._priority, self._paused = priority_number(priority), False
         self.device = device
         self.site = creation_site()
         self.name = f"{self.kind.value} queue {device.next_queue_number()}"
@@ -59,7 +70,15 @@ class Queue(Generic[C]):
             self._progress = device.semaphores.create(0, None)
             self._progress.label = f"end of work of {self.name}"
             undo.callback(self._progress.free)
-            memory = queue_memory.create(device.backend, self.kind, ring_size, self.name, engine=engine)
+            memory = queue_memory.create(
+                device.backend,
+                self.kind,
+                ring_size,
+                self.name,
+                engine=engine,
+                xgmi=xgmi,
+                priority=self._priority,
+            )
             undo.callback(memory.close)
             self.queue_id = memory.hardware.queue_id
             self.address = memory.pointers.address
@@ -114,6 +133,7 @@ class Queue(Generic[C]):
         Blocks while the ring is full, at most `full_timeout` seconds (`WaitTimeoutError`).
         """
         self.check_open()
+        self.device.refuse_lost(self.name)
         if commands.payload:
             self._place_payload(commands)
         ring = self.ring
@@ -127,6 +147,7 @@ class Queue(Generic[C]):
     def execute_recording(self, recording: Recording) -> None:
         """Put a recording's invocation into the ring; `Recording.submit` calls this."""
         self.check_open()
+        self.device.refuse_lost(self.name)
         self._put(recording.invocation)
         self._note(recording.signals)
 
@@ -141,9 +162,11 @@ class Queue(Generic[C]):
         """
         self.check_open()
         self._refuse_forgotten_commands()
-        self.device.raise_fault()
+        self.device.raise_fault([self.name])
         if self._submissions == self._idle_submissions:
             return
+        if self._paused:
+            raise CommandError(f"{self.describe()} is paused and has work: resume() it before wait_idle()")
         mark = self.mark()
         done = self._submissions
         self._progress.wait(mark, timeout)
@@ -262,7 +285,7 @@ class Queue(Generic[C]):
         self._submissions += 1
 
     def _wait_for_space(self) -> SpaceWait:
-        return SpaceWait(self.full_timeout, self.device.raise_fault, self.state)
+        return SpaceWait(self.full_timeout, partial(self.device.raise_fault, [self.name]), self.state)
 
     def _note(self, signals: list[tuple[TimelineSemaphore, int]]) -> None:
         for semaphore, value in signals:

@@ -15,6 +15,7 @@ import numpy as np
 
 from pytest_amdgpu.abi.kfd import ContextSaveAreaHeader
 from pytest_amdgpu.driver.backend import (
+    NORMAL_PRIORITY,
     PAGE,
     Backend,
     HardwareQueue,
@@ -52,6 +53,8 @@ class QueueMemory:
     hardware: HardwareQueue
     ring: Buffer
     pointers: Buffer
+    request: QueueRequest
+    context_save: Buffer | None
     _undo: ExitStack
 
     def pointer(self, offset: int) -> memoryview:
@@ -64,7 +67,14 @@ class QueueMemory:
 
 
 def create(
-    backend: Backend, kind: QueueKind, ring_size: int, name: str, *, engine: int | None = None
+    backend: Backend,
+    kind: QueueKind,
+    ring_size: int,
+    name: str,
+    *,
+    engine: int | None = None,
+    xgmi: bool = False,
+    priority: int = NORMAL_PRIORITY,
 ) -> QueueMemory:
     """Allocate what a queue needs and start it; whatever fails, nothing is left behind.
 
@@ -99,21 +109,22 @@ def create(
             if kind is QueueKind.AQL:
                 ring.view(np.uint32)[::PACKET_WORDS] = PacketType.INVALID
             _write_save_area_headers(context_save, sizes, backend.node.num_xcc, payload, event_id)
-        hardware = backend.create_queue(
-            QueueRequest(
-                kind,
-                ring.allocation,
-                pointers.address + READ_POINTER,
-                pointers.address + WRITE_POINTER,
-                end_of_pipe=end_of_pipe.allocation if end_of_pipe is not None else None,
-                context_save=context_save.allocation if context_save is not None else None,
-                context_save_size=sizes.cwsr_size if sizes else 0,
-                control_stack_size=sizes.ctl_stack_size if sizes else 0,
-                engine=engine,
-            )
+        queue_request = QueueRequest(
+            kind,
+            ring.allocation,
+            pointers.address + READ_POINTER,
+            pointers.address + WRITE_POINTER,
+            end_of_pipe=end_of_pipe.allocation if end_of_pipe is not None else None,
+            context_save=context_save.allocation if context_save is not None else None,
+            context_save_size=sizes.cwsr_size if sizes else 0,
+            control_stack_size=sizes.ctl_stack_size if sizes else 0,
+            engine=engine,
+            xgmi=xgmi,
+            priority=priority,
         )
+        hardware = backend.create_queue(queue_request)
         undo.callback(backend.destroy_queue, hardware)
-        return QueueMemory(hardware, ring, pointers, undo.pop_all())
+        return QueueMemory(hardware, ring, pointers, queue_request, context_save, undo.pop_all())
 
 
 def _describe_queue(page: Buffer, ring: Buffer, backend: Backend) -> None:

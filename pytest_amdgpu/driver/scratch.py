@@ -95,12 +95,12 @@ def _plan(family: Family, node: GpuNode, lane_size: int, kernel: str) -> Scratch
             f" than {family.name} can address"
         )
     properties = node.properties
-    compute_units = properties["simd_count"] // properties["simd_per_cu"] // node.num_xcc
+    compute_units = properties["simd_count"] // properties.positive("simd_per_cu") // node.num_xcc
     waves = compute_units * properties["max_slots_scratch_cu"]
     engines = 1
     if family.gfx_version[0] >= 11:
         # The register counts waves per shader engine, before gfx11 those of the whole XCC.
-        engines = properties["array_count"] // properties["simd_arrays_per_engine"] // node.num_xcc
+        engines = properties["array_count"] // properties.positive("simd_arrays_per_engine") // node.num_xcc
     affordable = node.vram_bytes // _VRAM_SHARE // node.num_xcc // wave_size
     largest = (1 << fields["waves"].width) - 1
     per_engine = min(waves // engines, affordable // engines, largest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self, cast
 
-from pytest_amdgpu.driver.backend import QueueKind
+from pytest_amdgpu.driver.backend import NORMAL_PRIORITY, QueueKind
 from pytest_amdgpu.driver.commands import Commands, encode, nops, transfer_size
 from pytest_amdgpu.driver.errors import CommandError
 from pytest_amdgpu.driver.queue import Queue
@@ -16,7 +16,9 @@ from pytest_amdgpu.packets.sdma import SdmaPackets, sdma_packets
 if TYPE_CHECKING:
     from pytest_amdgpu.driver.buffer import Buffer, BufferSlice
     from pytest_amdgpu.driver.device import Device
+    from pytest_amdgpu.driver.links import Link
     from pytest_amdgpu.driver.semaphore import TimelineSemaphore
+    from pytest_amdgpu.driver.topology import GpuNode
 
 DEFAULT_RING_SIZE = 1 << 18
 
@@ -130,6 +132,19 @@ class SdmaCommands(Commands):
         return self
 
 
+def engine_for(link: Link, node: GpuNode) -> tuple[int | None, bool]:
+    """Choose what serves a link: an engine by number, or whether any of those for XGMI (else of the others).
+
+    A single recommended engine is taken by its number; over several the kernel deals queues in turn.
+    """
+    engines = link.engines
+    if len(engines) == 1:
+        return engines[0], False
+    if engines:
+        return None, set(engines) <= set(node.xgmi_engines)
+    return None, link.kind == "xgmi" and bool(node.xgmi_engines)
+
+
 class SdmaQueue(Queue[SdmaCommands]):
     """A queue of an SDMA engine."""
 
@@ -137,9 +152,22 @@ class SdmaQueue(Queue[SdmaCommands]):
     UNIT = 1
 
     def __init__(
-        self, device: Device, ring_size: int = DEFAULT_RING_SIZE, *, engine: int | None = None
+        self,
+        device: Device,
+        ring_size: int = DEFAULT_RING_SIZE,
+        *,
+        engine: int | None = None,
+        xgmi: bool = False,
+        priority: int | str = NORMAL_PRIORITY,
     ) -> None:
-        """`engine` is the number of an SDMA engine (default: the kernel chooses)."""
+        """`engine` is the number of an SDMA engine, `xgmi` asks for one of those for XGMI links.
+
+        By default the kernel chooses among the others. Raises `CommandError` for an engine that is not there.
+        """
+        node = device.node
+        if engine is not None and engine not in (*node.sdma_engines, *node.xgmi_engines):
+            last = len(node.sdma_engines) + len(node.xgmi_engines) - 1
+            raise CommandError(f"{device.name} has the SDMA engines 0 to {last}, not {engine}")
         self.packets: SdmaPackets = sdma_packets(device.family.sdma)
         self.copy_limit = device.family.sdma_copy_limit
         self.fill_limit = device.family.sdma_fill_limit
@@ -149,7 +177,7 @@ class SdmaQueue(Queue[SdmaCommands]):
             encode(self.packets.gcr_req(gcr_control=_GL2_WRITE_BACK | _INVALIDATE)) if caches else b""
         )
         self.release_caches = encode(self.packets.gcr_req(gcr_control=_GL2_WRITE_BACK)) if caches else b""
-        super().__init__(device, ring_size, engine=engine)
+        super().__init__(device, ring_size, engine=engine, xgmi=xgmi, priority=priority)
 
     def copy(
         self, destination: Buffer | BufferSlice, source: Buffer | BufferSlice, size: int | None = None

@@ -81,7 +81,7 @@ class TimelineSemaphore:
             return
         deadline = time.monotonic() + timeout
         while True:
-            self._device.raise_fault()
+            self._device.raise_fault({queue for signalled, queue, _ in self._signals if signalled >= value})
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise WaitTimeoutError(self._diagnosis(value, timeout))

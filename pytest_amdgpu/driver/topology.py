@@ -6,6 +6,7 @@ Layout of the tree: drivers/gpu/drm/amd/amdkfd/kfd_topology.c. Nothing is opened
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -27,6 +28,9 @@ CAPABILITY_SRAM_ECC = 0x4000000
 _FIRST_RENDER_MINOR = 128
 """DRM numbers its render nodes from here on (drm_drv.c: 64 for each type of node)."""
 
+_MINORS = 1 << 20
+"""Minor numbers that the kernel has (MINORBITS of linux/kdev_t.h)."""
+
 _KNOWN_KEYS = frozenset(
     (*PROPERTY_KEYS, *MEM_BANK_KEYS, *LINK_KEYS, *CACHE_KEYS, "cache_line_size", "processor_id_low")
 )
@@ -34,6 +38,26 @@ _KNOWN_KEYS = frozenset(
 
 _READ_ATTEMPTS = 3
 """Times to read a topology that changes under the reader before giving up."""
+
+_NUMBERS = {10: re.compile(r"[0-9]{1,20}", re.ASCII), 16: re.compile(r"(0x)?[0-9a-fA-F]{1,16}", re.ASCII)}
+
+
+class Properties(dict[str, int]):
+    """Keys and values of a file of the topology; asking for a key that it lacks raises `TopologyError`."""
+
+    def __init__(self, path: str, values: Mapping[str, int]) -> None:
+        super().__init__(values)
+        self.path = path
+
+    def __missing__(self, key: str) -> int:
+        raise TopologyError(f"{self.path} has no {key}")
+
+    def positive(self, key: str) -> int:
+        """Return a value that must not be 0; raises `TopologyError`."""
+        value = self[key]
+        if not value:
+            raise TopologyError(f"{self.path}: {key} is 0")
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +68,26 @@ class GpuNode:
     """Number of the topology node. It changes between boots; `identity` and `unique_id` do not."""
     gpu_id: int
     name: str
-    properties: Mapping[str, int]
-    memory_banks: tuple[Mapping[str, int], ...]
+    properties: Properties
+    memory_banks: tuple[Properties, ...]
     nearest_target: bool = False
     """Whether an unknown stepping is taken for its nearest relative."""
 
     @property
     def family(self) -> Family:
         """The row of this GPU's gfx target, or of its nearest relative; raises `UnknownFamilyError`."""
-        version = self._needed("gfx_target_version")
+        version = self.properties["gfx_target_version"]
         return nearest_family(version) if self.nearest_target else family_by_version(version)
 
     @property
     def target(self) -> str:
         """The gfx target, such as `gfx942` (the stepping is a hexadecimal digit: gfx90a)."""
-        return target_name(self._needed("gfx_target_version"))
+        return target_name(self.properties["gfx_target_version"])
 
     @property
     def identity(self) -> str:
         """PCI address such as `0000:03:00.0`: `location_id` holds bus, device and function."""
-        location = self._needed("location_id")
+        location = self.properties["location_id"]
         domain = self.properties.get("domain", 0)
         return f"{domain:04x}:{location >> 8 & 0xFF:02x}:{location >> 3 & 0x1F:02x}.{location & 7}"
 
@@ -93,6 +117,31 @@ class GpuNode:
         return self.properties.get("num_xcc", 0) or 1
 
     @property
+    def compute_units(self) -> int:
+        """Compute units of all XCCs."""
+        return self.properties["simd_count"] // self.properties["simd_per_cu"]
+
+    @property
+    def shader_engines(self) -> int:
+        """Shader engines of each XCC (the kernel prints the arrays of all XCCs)."""
+        return self.properties["array_count"] // self.num_xcc // self.arrays_per_engine
+
+    @property
+    def arrays_per_engine(self) -> int:
+        """Shader arrays of each engine."""
+        return self.properties["simd_arrays_per_engine"]
+
+    @property
+    def waves_per_unit(self) -> int:
+        """Waves that a compute unit holds at most."""
+        return self.properties["simd_per_cu"] * self.properties["max_waves_per_simd"]
+
+    @property
+    def hardware_queues(self) -> int:
+        """Compute queues that the hardware serves at once; the scheduler gives more of them turns."""
+        return self.properties["num_cp_queues"]
+
+    @property
     def vram_bytes(self) -> int:
         """Size of all VRAM banks."""
         return sum(
@@ -107,13 +156,23 @@ class GpuNode:
         return all(bank["heap_type"] != HEAP_PRIVATE for bank in self.memory_banks)
 
     @property
-    def sdma_engines(self) -> int:
-        """SDMA engines of all kinds that queues can be made on; 0 where a virtual function got none.
+    def hive_id(self) -> int:
+        """Number of the hive, which GPUs that XGMI links have in common; 0 for none."""
+        return self.properties.get("hive_id", 0)
 
-        Where an old kernel does not print the number there is taken to be one.
+    @property
+    def sdma_engines(self) -> range:
+        """Numbers of the SDMA engines that serve any memory; none where a virtual function got none.
+
+        Where an old kernel does not print how many there are, there is taken to be one.
         """
-        properties = self.properties
-        return properties.get("num_sdma_engines", 1) + properties.get("num_sdma_xgmi_engines", 0)
+        return range(self.properties.get("num_sdma_engines", 1))
+
+    @property
+    def xgmi_engines(self) -> range:
+        """Numbers of the SDMA engines that are for XGMI links; they follow the others."""
+        first = len(self.sdma_engines)
+        return range(first, first + self.properties.get("num_sdma_xgmi_engines", 0))
 
     @property
     def sramecc(self) -> bool:
@@ -123,22 +182,13 @@ class GpuNode:
     @property
     def render_path(self) -> str:
         """The GPU's render node; raises `DeviceOpenError` if the driver has made none."""
-        minor = self._needed("drm_render_minor")
-        if minor < _FIRST_RENDER_MINOR:
+        minor = self.properties["drm_render_minor"]
+        if not _FIRST_RENDER_MINOR <= minor < _MINORS:
             raise DeviceOpenError(
                 f"{self.path}/properties has drm_render_minor {minor}, which is no render node's (they begin"
                 f" at {_FIRST_RENDER_MINOR}): the driver has made none for this GPU, `dmesg` may say why"
             )
         return f"/dev/dri/renderD{minor}"
-
-    def _needed(self, key: str) -> int:
-        try:
-            return self.properties[key]
-        except KeyError:
-            raise DeviceOpenError(
-                f"{self.path}/properties has no {key}: the amdgpu driver is too old; update the kernel, or"
-                " install amdgpu-dkms"
-            ) from None
 
 
 def discover(kernel: Kernel, *, nearest_target: bool = False) -> list[GpuNode]:
@@ -147,15 +197,17 @@ def discover(kernel: Kernel, *, nearest_target: bool = False) -> list[GpuNode]:
     With `nearest_target` a GPU with an unknown stepping can be opened as its nearest relative.
 
     Nodes that a container's device cgroup hides (their files answer EPERM) are left out, and so are
-    CPUs (gpu_id 0). Raises `DeviceOpenError` if the topology keeps changing while it is read or says
-    nonsense, and `KernelError` if there is none.
+    CPUs (gpu_id 0). Raises `DeviceOpenError` if the topology keeps changing while it is read,
+    `TopologyError` where a file makes no sense, and `KernelError` if there is none.
     """
     last = ""
     for _ in range(_READ_ATTEMPTS):
         generation = kernel.read_text(f"{TOPOLOGY}/generation_id")
-        indices = sorted(int(name) for name in kernel.listdir(f"{TOPOLOGY}/nodes") if name.isdecimal())
+        names = kernel.listdir(f"{TOPOLOGY}/nodes")
         try:
-            nodes = [_read_node(kernel, index, nearest_target) for index in indices]
+            nodes = [
+                _read_node(kernel, index, nearest_target) for index in _numbers(f"{TOPOLOGY}/nodes", names)
+            ]
         except KernelError as error:
             # A node that vanished between the listing and the reading is a change, too.
             if error.errno != errno.ENOENT:
@@ -170,23 +222,25 @@ def discover(kernel: Kernel, *, nearest_target: bool = False) -> list[GpuNode]:
     )
 
 
+def _numbers(path: str, names: list[str]) -> list[int]:
+    return sorted(parse_number(path, name) for name in names)
+
+
 def _read_node(kernel: Kernel, index: int, nearest_target: bool) -> GpuNode | None:
     """Read one node; None if it is a CPU or hidden (then some of its files answer EPERM, some do not)."""
     path = f"{TOPOLOGY}/nodes/{index}"
     try:
-        gpu_id = _number(kernel.read_text(f"{path}/gpu_id").strip(), f"{path}/gpu_id")
+        gpu_id = read_number(kernel, f"{path}/gpu_id")
         if gpu_id == 0:
             return None
-        banks = sorted((name for name in kernel.listdir(f"{path}/mem_banks") if name.isdecimal()), key=int)
+        banks = _numbers(f"{path}/mem_banks", kernel.listdir(f"{path}/mem_banks"))
         return GpuNode(
             index=index,
             gpu_id=gpu_id,
-            name=kernel.read_text(f"{path}/name").strip(),
+            name=_printable(kernel.read_text(f"{path}/name")),
             properties=read_properties(kernel, f"{path}/properties"),
             memory_banks=tuple(
-                {"heap_type": 0, "size_in_bytes": 0}
-                | read_properties(kernel, f"{path}/mem_banks/{bank}/properties")
-                for bank in banks
+                read_properties(kernel, f"{path}/mem_banks/{bank}/properties") for bank in banks
             ),
             nearest_target=nearest_target,
         )
@@ -196,30 +250,39 @@ def _read_node(kernel: Kernel, index: int, nearest_target: bool) -> GpuNode | No
         raise
 
 
-def read_properties(kernel: Kernel, path: str) -> dict[str, int]:
-    """Read a file of `key value` lines; raises `KernelError`, and `TopologyError` as `parse_properties`."""
-    return parse_properties(kernel.read_text(path), path)
+def _printable(text: str) -> str:
+    """Return text on one line; what cannot be printed becomes a question mark."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
 
 
-def parse_properties(text: str, path: str = "a topology file") -> dict[str, int]:
-    """Parse `key value` lines with decimal values.
+def parse_number(path: str, text: str, base: int = 10) -> int:
+    """Return the number of at most 64 bits that `path` holds; raises `TopologyError`."""
+    word = text.strip()
+    if _NUMBERS[base].fullmatch(word) and (number := int(word, base)) < 1 << 64:
+        return number
+    kind = {10: "decimal", 16: "hexadecimal"}[base]
+    raise TopologyError(f"{path}: {text[:80]!r} is not a {kind} number of 64 bits")
+
+
+def read_number(kernel: Kernel, path: str, base: int = 10) -> int:
+    """Read a file that holds one number; raises `TopologyError` and `KernelError`."""
+    return parse_number(path, kernel.read_text(path), base)
+
+
+def parse_properties(path: str, text: str) -> Properties:
+    """Parse lines of `key value` with decimal values; raises `TopologyError` naming a bad line.
 
     Lines of keys that are not known here are left out if their value is something else, for they may be of
-    a newer kernel. Raises `TopologyError` that names a bad line of a known key, and the file.
+    a newer kernel.
     """
     properties = {}
     for line in text.splitlines():
         key, _, value = line.strip().partition(" ")
-        try:
-            properties[key] = int(value)
-        except ValueError:
-            if key in _KNOWN_KEYS:
-                raise TopologyError(f"{path}: line {line!r} is not a key and a decimal number") from None
-    return properties
+        if key and (key in _KNOWN_KEYS or _NUMBERS[10].fullmatch(value.strip())):
+            properties[key] = parse_number(f"{path}: line {line[:80]!r}", value)
+    return Properties(path, properties)
 
 
-def _number(text: str, path: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise TopologyError(f"{path}: {text!r} is not a decimal number") from None
+def read_properties(kernel: Kernel, path: str) -> Properties:
+    """Read a file of `key value` lines; raises `TopologyError` and `KernelError`."""
+    return parse_properties(path, kernel.read_text(path))

@@ -24,6 +24,8 @@ class Behaviour:
     """CREATE_PROCESS gives a descriptor of `/dev/kfd` a process object of its own (since 1.19)."""
     metadata_ring: bool
     """The last member of CREATE_QUEUE is the size of a ring of metadata behind an AQL ring (since 1.22)."""
+    user_pointers_to_doorbells: bool
+    """A user pointer to mapped doorbells becomes a doorbell object (amdgpu-dkms only)."""
     used_pads: frozenset[str]
     """Ioctls whose member `pad` has a meaning by now."""
 
@@ -36,6 +38,7 @@ _BEHAVIOURS = (
         queue_sizes_in_sysfs=False,
         secondary_processes=False,
         metadata_ring=False,
+        user_pointers_to_doorbells=True,
         used_pads=frozenset(),
     ),
     Behaviour(
@@ -45,9 +48,14 @@ _BEHAVIOURS = (
         queue_sizes_in_sysfs=True,
         secondary_processes=True,
         metadata_ring=True,
+        user_pointers_to_doorbells=False,
         used_pads=frozenset({"AMDKFD_IOC_CREATE_QUEUE", "AMDKFD_IOC_SET_MEMORY_POLICY"}),
     ),
 )
+
+
+DEFAULT_BEHAVIOUR = _BEHAVIOURS[0].name
+BEHAVIOUR_NAMES = tuple(known.name for known in _BEHAVIOURS)
 
 
 def behaviour(name: str) -> Behaviour:

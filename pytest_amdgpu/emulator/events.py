@@ -221,6 +221,22 @@ class EventTable:
                 event.signal()
             return len(events)
 
+    def memory_error(self, memory: HsaMemoryExceptionData, hardware: HsaHwExceptionData) -> int:
+        """Signal MEMORY and HW_EXCEPTION events with these data, all at once; returns how many there are."""
+        with self._lock:
+            events = [
+                event
+                for event in self._events.values()
+                if event.type in (EventType.MEMORY, EventType.HW_EXCEPTION)
+            ]
+            for event in events:
+                if event.type == EventType.MEMORY:
+                    event.memory = memory
+                else:
+                    event.hardware = hardware
+                event.signal()
+            return len(events)
+
     def wait(self, elements: Sequence[EventData], wait_all: bool, timeout: float | None) -> WaitResult:
         """Wait for any or all of the events and fill the elements of those that were signalled.
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.abi.kfd import QueueType
+from pytest_amdgpu.emulator.compute_units import ComputeUnits
+from pytest_amdgpu.emulator.engine.hardware_queues import HardwareQueues
 from pytest_amdgpu.emulator.links import NodeLinks, has_large_bar, hive_ids, machine_links
 from pytest_amdgpu.emulator.refusal import Refusal
 from pytest_amdgpu.emulator.smi import SmiEvents
@@ -83,10 +85,14 @@ class SoftwareGpu:
         self.queue_sizes: QueueSizes = queue_sizes(self.properties, self.family.gfx_target_version)
         self.vram_size = sum(bank["size_in_bytes"] for bank in model.mem_banks)
         self.large_bar = has_large_bar(model)
-        self.vram_used = 0
+        self.units = ComputeUnits.of(model)
+        self.hardware_queues = HardwareQueues(self.properties["num_cp_queues"])
+        self.vram_used: int = 0
         self.queue_count = 0
-        self.vram_losses = 0
+        self.vram_losses: int = 0
         """Resets that cleared VRAM."""
+        self.scheduler_hangs = False
+        """Whether HWS or MES answers no more, until a reset."""
         self.smi = SmiEvents(self)
         self.last_fault: AmdgpuInfoGpuvmFault | None = None
         self.mmap_objects: dict[int, BufferObject] = {}
@@ -131,6 +137,11 @@ class SoftwareGpu:
     def uses_mes(self) -> bool:
         """Whether the scheduler is MES (from gfx11) rather than HWS."""
         return self.family.gfx_version[0] >= 11
+
+    @property
+    def is_apu(self) -> bool:
+        """Whether it shares the CPU's memory: AMDGPU_IDS_FLAGS_FUSION of amdgpu_drm.h."""
+        return bool(self.model.drm.get("ids_flags", 0) & 1)
 
     @property
     def debugger_needs_all_units(self) -> bool:

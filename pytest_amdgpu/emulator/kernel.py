@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pytest_amdgpu.emulator import host
 from pytest_amdgpu.emulator.arena import Arena
+from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.emulator.behaviour import behaviour as known_behaviour
 from pytest_amdgpu.emulator.client_maps import ClientMap, ClientMaps
 from pytest_amdgpu.emulator.doorbells import Doorbells
@@ -25,6 +26,7 @@ from pytest_amdgpu.emulator.gpu import make_gpus
 from pytest_amdgpu.emulator.kfd.file import KfdFile
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, BufferObject
 from pytest_amdgpu.emulator.process import Machine, Process
+from pytest_amdgpu.emulator.ras import poison
 from pytest_amdgpu.emulator.refusal import KfdMisuse, Refusal
 from pytest_amdgpu.emulator.reset import reset
 from pytest_amdgpu.emulator.sysfs import Sysfs
@@ -54,7 +56,11 @@ class EmulatedKernel:
     name = "software"
 
     def __init__(
-        self, models: Sequence[Model], *, host_memory: int | None = None, behaviour: str = "6.12"
+        self,
+        models: Sequence[Model],
+        *,
+        host_memory: int | None = None,
+        behaviour: str = DEFAULT_BEHAVIOUR,
     ) -> None:
         self.log: list[str] = []
         self.gpus = make_gpus(models)
@@ -104,6 +110,7 @@ class EmulatedKernel:
 
     def read(self, fd: int, size: int) -> bytes:
         """Read from a descriptor, which never blocks."""
+        self._catch_up()
         try:
             return self._files.get(fd).read(size)
         except Refusal as refusal:
@@ -118,8 +125,8 @@ class EmulatedKernel:
 
     def ioctl(self, fd: int, request: int, argument: Argument) -> int:
         """Do an ioctl; `argument` is read and written in place, also when the call fails."""
-        if self._misuses:
-            self._warn()
+        if self._misuses or self._machine.due:
+            self._catch_up()
         try:
             return self._files.get(fd).ioctl(request, argument) or 0
         except Refusal as refusal:
@@ -199,8 +206,24 @@ class EmulatedKernel:
         """
         reset(self.gpus[index], self._machine.processes, cause, memory_lost=memory_lost)
 
+    def hang_scheduler(self, index: int) -> None:
+        """Let the scheduler of a GPU (HWS, from gfx11 on MES) answer no more, as debugfs' hang_hws does.
+
+        The next call that must preempt queues there fails with ETIME, and the GPU is reset.
+        """
+        self.gpus[index].scheduler_hangs = True
+
+    def poison(self, index: int, address: int, size: int) -> None:
+        """Destroy `size` bytes of a GPU's VRAM at a GPU address, as an uncorrectable memory error does.
+
+        Who reads them consumes poison: see `ras.consume_poison`. The process gets SIGBUS then, as from the
+        real kernel. ValueError where the GPU knows no poison or the address is not its VRAM.
+        """
+        poison(self.gpus[index], self._machine.processes, address, size)
+
     def poll(self, fds: Sequence[tuple[int, int]], timeout: float | None) -> list[tuple[int, int]]:
         """Wait for events on descriptors: device nodes never have to be waited for, SMI events do."""
+        self._catch_up()
         poller = select.poll()
         for fd, events in fds:
             poller.register(fd, events)
@@ -225,8 +248,8 @@ class EmulatedKernel:
 
         EFAULT stands for the SIGSEGV of a store to where no doorbells are mapped.
         """
-        if self._misuses:
-            self._warn()
+        if self._misuses or self._machine.due:
+            self._catch_up()
         page = self._doorbell_pages.get(address // PAGE_SIZE)
         if page is None:
             shown = self._maps.find(address)
@@ -257,6 +280,7 @@ class EmulatedKernel:
         an engine did not stop.
         """
         process, self._process = self._process, None
+        self._machine.due.clear()
         # A forked child has none of the threads, and its parent still uses the memory.
         forked = process is not None and process.pid != os.getpid()
         problems = process.teardown() if process is not None and not forked else []
@@ -273,6 +297,13 @@ class EmulatedKernel:
     def _misuse(self, text: str) -> None:
         self.log.append(f"driver bug: {text}")
         warnings.warn(text, KfdMisuse, stacklevel=2)
+
+    def _catch_up(self) -> None:
+        """Do what has been put off until now, and warn about what the threads of engines have found."""
+        due = self._machine.due
+        while due:
+            due.pop(0)()
+        self._warn()
 
     def _warn(self) -> None:
         """Warn about what the threads of engines have found since the last call."""

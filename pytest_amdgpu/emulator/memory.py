@@ -52,6 +52,14 @@ class VmFault(Exception):
         self.reason = reason
 
 
+class PoisonConsumed(Exception):
+    """A GPU read of memory with an uncorrectable error; `address` is the first bad byte that it met."""
+
+    def __init__(self, address: int) -> None:
+        super().__init__(f"read of {address:#x}: memory is poisoned")
+        self.address = address
+
+
 class Location(enum.Enum):
     """Where a buffer object lives."""
 
@@ -91,6 +99,8 @@ class BufferObject:
     """The GPU whose memory it is, where that is not `gpu_id`; 0 where it is."""
     imported: bool = False
     """Whether the memory was allocated by another buffer object, which is charged for it."""
+    poison: list[tuple[int, int]] = field(default_factory=list)
+    """Bytes [start, end) of it whose contents an uncorrectable error has destroyed."""
 
     @property
     def size(self) -> int:
@@ -153,6 +163,8 @@ class AddressSpace:
         self.changed = changed or threading.Condition()
         """Notified after writes of engines that others may poll."""
         self.version = 0
+        self.poisoned: tuple[tuple[int, int], ...] = ()
+        """Addresses [start, end) at which poisoned memory is mapped."""
         self._lock = threading.Lock()
         # Replaced as a whole and never changed in place, so that readers need no lock.
         self._table: tuple[list[int], list[Mapping]] = ([], [])
@@ -189,6 +201,8 @@ class AddressSpace:
                 [*mappings[:index], mapping, *mappings[index:]],
             )
             self.version += 1
+        if bo.poison:
+            self.find_poison()
         return mapping
 
     def unmap(self, mapping: Mapping) -> None:
@@ -198,6 +212,24 @@ class AddressSpace:
             index = mappings.index(mapping)
             self._table = (starts[:index] + starts[index + 1 :], mappings[:index] + mappings[index + 1 :])
             self.version += 1
+        if mapping.bo.poison:
+            self.find_poison()
+
+    def find_poison(self) -> None:
+        """Take note of which addresses lead to poisoned memory now."""
+        with self._lock:
+            self.poisoned = tuple(
+                (mapping.start + first, mapping.start + last)
+                for mapping in self._table[1]
+                for first, last in mapping.bo.poison
+            )
+            self.version += 1
+
+    def check_poison(self, va: int, size: int) -> None:
+        """Raise PoisonConsumed if a read of [va, va+size) meets poison; called before anything is read."""
+        met = [max(start, va) for start, end in self.poisoned if start < va + size and va < end]
+        if met:
+            raise PoisonConsumed(min(met))
 
     def find(self, va: int) -> Mapping | None:
         """Return the mapping that holds an address, if any."""
@@ -226,6 +258,8 @@ class AddressSpace:
         mapping = self.translate(va, access)
         if va + size > mapping.end:
             raise VmFault(mapping.end, access, Reason.NOT_PRESENT)
+        if self.poisoned and access is not Access.WRITE:
+            self.check_poison(va, size)
         offset = va - mapping.start
         return mapping.data[offset : offset + size]
 
@@ -236,6 +270,8 @@ class AddressSpace:
         while va < end:
             mapping = self.translate(va, access)
             stop = min(end, mapping.end)
+            if self.poisoned and access is not Access.WRITE:
+                self.check_poison(va, stop - va)
             pieces.append(mapping.data[va - mapping.start : stop - mapping.start])
             va = stop
         return pieces
@@ -257,6 +293,8 @@ class AddressSpace:
         if va & 3:
             raise ValueError(f"32-bit load from unaligned address {va:#x}")
         mapping = self.translate(va, Access.READ)
+        if self.poisoned:
+            self.check_poison(va, 4)
         return mapping.u32[(va - mapping.start) >> 2]
 
     def read_u64(self, va: int) -> int:
@@ -264,6 +302,8 @@ class AddressSpace:
         if va & 7:
             raise ValueError(f"64-bit load from unaligned address {va:#x}")
         mapping = self.translate(va, Access.READ)
+        if self.poisoned:
+            self.check_poison(va, 8)
         return mapping.u64[(va - mapping.start) >> 3]
 
     def write_u32(self, va: int, value: int) -> None:

@@ -8,6 +8,7 @@ the first render node descriptor that was acquired. Here `EmulatedKernel.shutdow
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -37,6 +38,8 @@ Handler: TypeAlias = Callable[["Process", Any], int | None]
 
 HANDLE_GPU_SHIFT = 32
 MAX_QUEUE_IDS = 1024
+FIRST_PASID = 0x8000
+"""Amdkfd allocates ids of 16 bits with the highest one set (kfd_pasid.c)."""
 
 
 class Machine:
@@ -66,6 +69,9 @@ class Machine:
         """Bytes of the host's memory that buffers may occupy."""
         self.behaviour = behaviour
         self.files = FileTable()
+        self.due: list[Callable[[], None]] = []
+        """What the kernel has put off until the client calls next."""
+        self.pasids = itertools.count(FIRST_PASID)
         self.processes: list[Process] = []
         """The client's process, and the secondary ones that it made on descriptors."""
         self.system_memory = system_memory
@@ -171,6 +177,10 @@ class Process:
         """Whether it belongs to a descriptor and not to the client as a whole."""
         machine.processes.append(self)
         self.pid = os.getpid()
+        self.pasid = next(machine.pasids)
+        self.lock_poison = threading.Lock()
+        self.poison_consumed = False
+        """Whether it has been told of poison, which happens once (`poison` of struct kfd_process)."""
         self.lock = threading.RLock()
         self.atomic_lock = threading.RLock()
         self.memory_changed = threading.Condition()

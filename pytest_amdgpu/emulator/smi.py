@@ -19,6 +19,7 @@ from pytest_amdgpu.abi.kfd import (
     SmiEvent,
     SvmUnmapTrigger,
 )
+from pytest_amdgpu.emulator.fault_log import task
 from pytest_amdgpu.emulator.files import File
 from pytest_amdgpu.emulator.memory import PAGE_SIZE
 from pytest_amdgpu.emulator.refusal import Refusal
@@ -122,8 +123,7 @@ class SmiEvents:
 
     def vm_fault(self, pid: int) -> None:
         """Record a page fault of a process (`%x:%s`, pid in hex, name of the task)."""
-        with open("/proc/self/comm", encoding="utf-8", errors="replace") as file:
-            self._add(SmiEvent.VMFAULT, f"{pid:x}:{file.read().rstrip()}")
+        self._add(SmiEvent.VMFAULT, f"{pid:x}:{task()}")
 
     def pre_reset(self, cause: str) -> None:
         """Record that a reset begins (`%x %s`, number of the reset, cause)."""

@@ -45,6 +45,15 @@ def _parse(path: Path) -> dict[str, object]:
         raise ModelFileError(path, "file", f"is not TOML: {error}") from error
 
 
+def _shown(value: object) -> str:
+    """Return a value for a message, shortened; Python refuses to print the longest numbers."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number too long to print"
+    return text if len(text) < 100 else f"{text[:100]}..."
+
+
 class ModelFile:
     """Reader of one model file: takes values out with their sources, and knows where it is."""
 
@@ -58,10 +67,10 @@ class ModelFile:
                 raise self.error(f"sources.{name}", "must be a table with kind and text, and nothing else")
             if source["kind"] not in ("measured", "derived"):
                 raise self.error(
-                    f"sources.{name}.kind", f"must be measured or derived, it is {source['kind']!r}"
+                    f"sources.{name}.kind", f"must be measured or derived, it is {_shown(source['kind'])}"
                 )
             if not isinstance(source["text"], str) or not source["text"]:
-                raise self.error(f"sources.{name}.text", f"must be a text, it is {source['text']!r}")
+                raise self.error(f"sources.{name}.text", f"must be a text, it is {_shown(source['text'])}")
             self.sources[name] = str(source["kind"])
 
     def error(self, key: str, reason: str) -> ModelFileError:
@@ -86,9 +95,9 @@ class ModelFile:
         """Return a text at the top of the file."""
         value = self.content.get(key)
         if not isinstance(value, str) or not value:
-            raise self.error(key, f"must be a text, it is {value!r}")
+            raise self.error(key, f"must be a text, it is {_shown(value)}")
         if not value.isprintable():
-            raise self.error(key, f"must be one line of printable characters, it is {value!r}")
+            raise self.error(key, f"must be one line of printable characters, it is {_shown(value)}")
         return value
 
     def name(self, key: str) -> str:
@@ -96,17 +105,17 @@ class ModelFile:
         value = self.text(key)
         if not NAME.fullmatch(value):
             raise self.error(
-                key, f"must be letters, digits, and . _ - after the first of them, it is {value!r}"
+                key, f"must be letters, digits, and . _ - after the first of them, it is {_shown(value)}"
             )
         return value
 
     def sourced(self, key: str, value: object) -> object:
         """Take the value out of [value, source] and note what kind of source it has."""
         if not isinstance(value, list) or len(value) != 2:
-            raise self.error(key, f"must be [value, source], it is {value!r}")
+            raise self.error(key, f"must be [value, source], it is {_shown(value)}")
         if not isinstance(value[1], str) or value[1] not in self.sources:
             known = ", ".join(self.sources) or "none"
-            raise self.error(key, f"names source {value[1]!r}; [sources] has {known}")
+            raise self.error(key, f"names source {_shown(value[1])}; [sources] has {known}")
         self.evidence[key] = self.sources[value[1]]
         return value[0]
 
@@ -119,7 +128,7 @@ class ModelFile:
                 if (least, most & most + 1) == (0, 0)
                 else f"from {least} to {most}"
             )
-            raise self.error(key, f"must be a number {span}, it is {number!r}")
+            raise self.error(key, f"must be a number {span}, it is {_shown(number)}")
         return number
 
     def numbers(

@@ -49,6 +49,11 @@ class QueueSizes:
     cwsr_mapping_size: int
 
 
+def vgpr_bytes_per_unit(gfx_target_version: int) -> int:
+    """Bytes of vector registers that a compute unit has (kfd_queue.c, VGPR_SIZE_PER_CU)."""
+    return _VGPR_BYTES_PER_CU.get(gfx_target_version, _VGPR_BYTES_PER_CU_OTHERS)
+
+
 def _align(value: int, alignment: int) -> int:
     return -(-value // alignment) * alignment
 
@@ -93,8 +98,7 @@ def queue_sizes(properties: Mapping[str, int], target_version: int | None = None
     cwsr_size = properties.get("cwsr_size", 0)
     if not cwsr_size:
         lds = properties["lds_size_in_kb"] * 1024 if version == 90500 else _LDS_BYTES_PER_CU
-        vgprs = _VGPR_BYTES_PER_CU.get(version, _VGPR_BYTES_PER_CU_OTHERS)
-        per_cu = vgprs + _SGPR_BYTES_PER_CU + lds + _HARDWARE_REGISTER_BYTES_PER_CU
+        per_cu = vgpr_bytes_per_unit(version) + _SGPR_BYTES_PER_CU + lds + _HARDWARE_REGISTER_BYTES_PER_CU
         cwsr_size = ctl_stack_size + _align(cu_count * per_cu, PAGE)
     debug_size = _align(wave_count * _DEBUG_BYTES_PER_WAVE, 64)
     return QueueSizes(

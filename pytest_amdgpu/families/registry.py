@@ -54,6 +54,11 @@ class Family:
         return self.wave_sizes[0]
 
     @property
+    def units_in_pairs(self) -> bool:
+        """Whether two compute units form a workgroup processor (WGP): from gfx10 on."""
+        return self.gfx_version[0] >= 10
+
+    @property
     def gfx_target_version(self) -> int:
         """The number in sysfs: 90402 is gfx942."""
         major, minor, stepping = self.gfx_version

@@ -304,7 +304,8 @@ TABLES: tuple[Table, ...] = (
         ),
         fixed=(("0[31]", 1),),
     ),
-    # Also flushes the host data path when hdp_flush is set, and then takes no register.
+    # Also flushes the host data path: the kernel sets hdp_flush (every SDMA ring's emit_hdp_flush), ROCr
+    # sends func 0 at address 1 << 63 (hdp_flush_cmd in sdma_registers.h).
     Table(
         "POLL_REG",
         8,

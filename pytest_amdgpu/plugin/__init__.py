@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 import pytest
 
-from pytest_amdgpu.plugin import options, parametrize, report
+from pytest_amdgpu.plugin import blame, leasing, options, parametrize, report
 from pytest_amdgpu.plugin.fixtures import (
     _amdgpu_take_back,
     amdgpu_device,
@@ -43,7 +43,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register markers, and the hooks of pytest-xdist where it is in use."""
+    """Register markers, and what gathers results and talks to pytest-xdist where it is in use."""
+    if options.wants_verdict(config):
+        from pytest_amdgpu.plugin import gate
+
+        gate.register(config)
     for marker in options.MARKERS:
         config.addinivalue_line("markers", marker)
     if config.getoption("--amdgpu-nearest-target"):
@@ -60,6 +64,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Find the GPUs and choose those that tests run on."""
     session.config.stash[session_key] = start_session(session.config)
+    if session.config.getoption("--amdgpu-expectations"):
+        from pytest_amdgpu.plugin import expected
+
+        expected.register(session.config)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -71,6 +79,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test per device of each that asks for one."""
     if parametrize.DEVICE_FIXTURE in metafunc.fixturenames:
         parametrize.parametrize_devices(metafunc, metafunc.config.stash[session_key].plan.selected)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Lease the GPUs of the tests; of a run with workers, the controller does it."""
+    if not (session.config.option.collectonly or hasattr(session.config, "workerinput")):
+        leasing.take_leases(session.config, (item.nodeid for item in session.items))
 
 
 # First, because set-up already talks to the kernel.
@@ -90,9 +104,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add to a failure what is needed to repeat it."""
     test_report = yield
+    blame.blame_machine(test_report, call)
     report.explain_failure(item, test_report, item.config.stash[session_key])
     return test_report
 
@@ -103,6 +120,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End the trace of system calls."""
+    """Give the leases back, and end the trace of system calls."""
+    leasing.release_leases(config)
     if session := config.stash.get(session_key, None):
         session.end()

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.sdma_queue import SdmaQueue
     from pytest_amdgpu.driver.semaphore import TimelineSemaphore
 
+USER_MEMORY_FIXTURE = "userptr_buffer"
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _R = TypeVar("_R", bound="Resource")
@@ -61,6 +63,8 @@ def _amdgpu_take_back(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     session = request.config.stash[session_key]
     session.check()
+    if USER_MEMORY_FIXTURE in request.fixturenames:
+        session.require_user_memory()
     ledger = Ledger(request.getfixturevalue(DEVICE_FIXTURE))
     request.node.stash[ledger_key] = ledger
     yield

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import math
 import secrets
 
 import pytest
 
 from pytest_amdgpu.devices.backends import OWN_BACKENDS, installed_backends
 from pytest_amdgpu.devices.software import DEFAULT_SOFTWARE
+from pytest_amdgpu.emulator.behaviour import BEHAVIOUR_NAMES, DEFAULT_BEHAVIOUR
 
 MAX_SEED = (1 << 32) - 1
+LEASE_KINDS = ("exclusive", "shared", "none")
+INFRASTRUCTURE = 10
+"""Exit status of a run that the machine kept from testing anything."""
 
 NEAREST_TARGET_WARNING = "pytest_amdgpu.driver.errors.NearestTargetWarning"
 
 TARGETS_MARKER = "amdgpu_targets"
 MARKERS = (
     f"{TARGETS_MARKER}(*targets): run the test only on devices of these gfx targets, such as 'gfx942'; "
-    "it is skipped, with that reason, where none is selected.",
+    "it is skipped as not applicable where none is selected.",
 )
 
 
@@ -51,6 +56,12 @@ def add_options(parser: pytest.Parser) -> None:
         f"Default: the models of --amdgpu-model, or {DEFAULT_SOFTWARE}",
     )
     group.addoption(
+        "--amdgpu-software-kernel",
+        choices=BEHAVIOUR_NAMES,
+        default=DEFAULT_BEHAVIOUR,
+        help=f"Choose the kernel driver that software GPUs behave as. Default: {DEFAULT_BEHAVIOUR}",
+    )
+    group.addoption(
         "--amdgpu-model",
         action="append",
         default=[],
@@ -77,6 +88,51 @@ def add_options(parser: pytest.Parser) -> None:
         "Workers of pytest-xdist add their id to its name.",
     )
     group.addoption(
+        "--amdgpu-gate",
+        action="store_true",
+        help="Let the exit status be a verdict: 0 good, 1 regression, 4 usage, 10 infrastructure, 11 "
+        "something that must run did not. Without a GPU, or if every test was skipped, it is never 0; "
+        "software GPUs count only if they are asked for by name.",
+    )
+    group.addoption(
+        "--amdgpu-verdict",
+        metavar="FILE",
+        help="Write the verdict, with a record of each test, as JSON. The file is whole at every moment of "
+        "the run, and says whether the run has come to its end.",
+    )
+    group.addoption(
+        "--amdgpu-must-run",
+        metavar="FILE",
+        help="Be a gate that also demands what this TOML file names: devices, tests and numbers of tests.",
+    )
+    group.addoption(
+        "--amdgpu-expectations",
+        metavar="DIR",
+        help="See results against the files of this directory: what is known to fail or to be flaky, and not "
+        "to be run at all, for all GPUs, a generation, a target or a product.",
+    )
+    group.addoption(
+        "--amdgpu-lease",
+        choices=LEASE_KINDS,
+        default=LEASE_KINDS[0],
+        help="How to lease the GPUs that tests use. exclusive (default): no other run has them meanwhile. "
+        "shared: runs that share them, too, may. none: do not ask who else is there.",
+    )
+    group.addoption(
+        "--amdgpu-lease-timeout",
+        type=_seconds,
+        default=600.0,
+        metavar="SECONDS",
+        help="Wait this long for GPUs that others have leased (default: 600). "
+        f"A run that waits longer tests nothing and exits with {INFRASTRUCTURE}.",
+    )
+    group.addoption(
+        "--amdgpu-lease-directory",
+        metavar="DIR",
+        help="Keep leases in this directory, which all that use the GPUs must share. "
+        "Default: /run/lock/pytest-amdgpu. Software GPUs are leased only if it is given.",
+    )
+    group.addoption(
         "--amdgpu-compiler",
         metavar="PATH",
         help="Compile kernels with this clang, or the one in this directory. "
@@ -84,10 +140,26 @@ def add_options(parser: pytest.Parser) -> None:
     )
 
 
+def wants_verdict(config: pytest.Config) -> bool:
+    """Whether results are to be judged, and in this process."""
+    options = ("--amdgpu-gate", "--amdgpu-verdict", "--amdgpu-must-run")
+    return any(map(config.getoption, options)) and not hasattr(config, "workerinput")
+
+
 def choose_seed(config: pytest.Config) -> int:
     """Return the run's seed: the option's, or a new one."""
     seed: int | None = config.getoption("--amdgpu-seed")
     return secrets.randbelow(MAX_SEED + 1) if seed is None else seed
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 on")
+    return value
 
 
 def _seed(text: str) -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.families.registry import UnknownFamilyError, family
+from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
 from pytest_amdgpu.plugin.options import TARGETS_MARKER
 
 DEVICE_FIXTURE = "amdgpu_device"
@@ -22,7 +23,7 @@ def parametrize_devices(metafunc: pytest.Metafunc, selected: tuple[DeviceInfo, .
     else:
         # An empty list would make pytest skip without saying which device was missing.
         there = ", ".join(device.id for device in selected)
-        reason = f"needs {' or '.join(sorted(targets or ()))}; selected is {there}"
+        reason = f"{NOT_APPLICABLE}needs {' or '.join(sorted(targets or ()))}; selected is {there}"
         parameters = [pytest.param(None, id="no-device", marks=pytest.mark.skip(reason=reason))]
     metafunc.parametrize(DEVICE_FIXTURE, parameters, indirect=True, scope="session")
 

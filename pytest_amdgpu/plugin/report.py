@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
 from pytest_amdgpu.plugin.session import GpuSession, Plan
 
@@ -28,6 +29,8 @@ def header(plan: Plan) -> list[str]:
     """Return the lines that open a run: which GPUs, why these, and the seed."""
     machine = plan.machine
     lines = [f"amdgpu: seed {plan.seed}, {machine.backend} GPUs ({machine.reason})"]
+    if machine.software and machine.software_kernel != DEFAULT_BEHAVIOUR:
+        lines.append(f"amdgpu: they behave as with kernel {machine.software_kernel}")
     if machine.backend == "hardware":
         lines += [f"amdgpu: cannot be used, {note}" for note in machine.notes]
     rows = [("", "device", "target", "name", "XCCs", "VRAM")]
@@ -93,7 +96,11 @@ def _reproduction(item: pytest.Item, plan: Plan) -> Iterator[str]:
         relative = f", runs as {device.stand_in}" if device.stand_in else ""
         yield f"device: {device.id} ({device.name}, {plan.machine.backend} GPU{relative})"
         options.append(f"--amdgpu-device={device.id}")
-    for name, default in (("--amdgpu-backend", "auto"), ("--amdgpu-software", None)):
+    for name, default in (
+        ("--amdgpu-backend", "auto"),
+        ("--amdgpu-software", None),
+        ("--amdgpu-software-kernel", DEFAULT_BEHAVIOUR),
+    ):
         if (value := item.config.getoption(name)) != default:
             options.append(f"{name}={value}")
     if plan.machine.nearest_target:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,10 @@ class DeviceLostError(RuntimeError):
     """An earlier test left the GPU in a state that this process cannot get it out of."""
 
 
+class DeviceGoneError(RuntimeError):
+    """A GPU that was there when the run began is no longer in the topology."""
+
+
 class GpuSession:
     """The plan of a run, and this process's kernel and open devices."""
 
@@ -81,7 +85,7 @@ class GpuSession:
                 device.name = info.id
                 self._open.append(device)
                 return device
-        raise LookupError(f"device {info.id} is gone from the topology")
+        raise DeviceGoneError(f"device {info.id} is gone from the topology")
 
     def close(self, device: Device) -> None:
         """Close a device; errors as from `Device.close`."""
@@ -91,22 +95,54 @@ class GpuSession:
     def renew(self, reason: str) -> None:
         """After a fault: become a new process to the kernel, and open all devices anew.
 
-        A worker of pytest-xdist cannot go on in another process on hardware; then the GPUs are lost to it,
-        and `check` says so to each further test.
+        That is not needed where only a queue stopped, and a kernel that has secondary processes gives this
+        process another one. Elsewhere the run must go on in another process of the machine, which a worker of
+        pytest-xdist cannot do on hardware: then the GPUs are lost to it, and `check` says so to each further
+        test.
         """
+        from pytest_amdgpu.driver.kfd_process import connection
+
+        connected = connection(self.kernel)
+        if connected is not None and (connected.can_be_left or not connected.spoiled):
+            self._open_anew(lambda: None)
+        elif self._can_be_replaced:
+            self._open_anew(self._replace)
+        else:
+            self._lost = (
+                f"{reason}; the kernel lets this process use the GPU no more, and a worker of pytest-xdist "
+                "cannot be exchanged: run such tests without -n"
+            )
+            self._open_anew(None)
+
+    def require_user_memory(self) -> None:
+        """Before a test that registers user memory: leave a secondary process, which may not.
+
+        Nothing is done where that is not possible; then the driver refuses the registration and says why.
+        """
+        from pytest_amdgpu.driver.kfd_process import connection
+
+        connected = connection(self.kernel)
+        if connected is not None and connected.secondary and self._can_be_replaced:
+            self._open_anew(self._replace)
+
+    @property
+    def _can_be_replaced(self) -> bool:
+        """Whether the run can go on in another process."""
+        return not (self._is_worker and self._connection.needs_fork)
+
+    def _replace(self) -> None:
+        self._connection.renew()
+        self._connection.source.renew(self.kernel)
+
+    def _open_anew(self, between: Callable[[], None] | None) -> None:
+        """Close all devices, call `between`, and open them again; or only close them if that is None."""
         from pytest_amdgpu.driver.resources import attempt
 
         errors: list[Exception] = []
         for device in self._open:
             attempt(errors, device.close)
-        if self._is_worker and self._connection.needs_fork:
-            self._lost = (
-                f"{reason}; the kernel lets this process use the GPU no more, and a worker of pytest-xdist "
-                "cannot be exchanged: run such tests without -n"
-            )
-        else:
-            self._connection.renew()
-            self._connection.source.renew(self.kernel)
+        if between is not None:
+            between()
             for device in self._open:
                 attempt(errors, partial(self._reopen, device))
         if errors:
@@ -143,6 +179,7 @@ def _make_plan(config: pytest.Config) -> Plan:
             backend,
             config.getoption("--amdgpu-software"),
             model_files=config.getoption("--amdgpu-model"),
+            behaviour=config.getoption("--amdgpu-software-kernel"),
             nearest_target=config.getoption("--amdgpu-nearest-target"),
         )
     except NoUsableGpuError as error:

@@ -11,6 +11,7 @@ import pytest
 from pytest_amdgpu.commands.capture import CaptureError, choose, model_text
 from pytest_amdgpu.commands.main import main
 from pytest_amdgpu.devices.software import parse_software, software_kernel, software_model
+from pytest_amdgpu.driver.errors import TopologyError
 from pytest_amdgpu.driver.topology import discover
 from pytest_amdgpu.emulator.kernel import EmulatedKernel
 from pytest_amdgpu.families.model_file import ModelFileError
@@ -134,12 +135,32 @@ class ChangedKernel:
             "sibling_map 1,1,1",
             "no number of compute units explains the caches of level 1",
         ),
-        ("array_count 32", "array_count 31", "is outside of the GPU"),
+        ("simd_id_base ", "simd_id_base 9", "a cache of unit [0-9]+ is outside of the GPU"),
+        ("array_count 32", "array_count 31", "31 arrays of 10 units, .* do not fit together"),
+        ("cu_per_simd_array 10", "cu_per_simd_array 2000000000", "arrays of 2000000000 units, .* do not fit"),
+        ("array_count 32", "array_count 4294967295", "4294967295 arrays of 10 units"),
     ],
 )
 def test_what_the_kernel_does_not_say(old: str, new: str, message: str, two_gpus: EmulatedKernel) -> None:
     kernel = ChangedKernel(two_gpus, old, new)
     with pytest.raises(CaptureError, match=message):
+        model_text(kernel, choose(kernel, None))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("processor_id_low ", "processor ", r"caches/0/properties has no processor_id_low$"),
+        ("sibling_map 1", "sibling_map x", r"caches/0/properties: 'x' is not a decimal number of 64 bits$"),
+        ("simd_per_cu 4", "simd_per_cu 0", r"nodes/1/properties: simd_per_cu is 0$"),
+        ("0x1002", "1002 2", r"device/vendor: '1002 2\\n' is not a hexadecimal number of 64 bits$"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_named(
+    old: str, new: str, message: str, two_gpus: EmulatedKernel
+) -> None:
+    kernel = ChangedKernel(two_gpus, old, new)
+    with pytest.raises(TopologyError, match=message):
         model_text(kernel, choose(kernel, None))  # type: ignore[arg-type]
 
 

@@ -67,7 +67,11 @@ class FakeKernel:
         self.objects: dict[int, FakeObject] = {}
         self.events: dict[int, FakeEvent] = {}
         self.queues: dict[int, kfd.CreateQueueArgs] = {}
+        self.cu_masks: dict[int, list[int]] = {}
+        self.saved_waves: list[tuple[int, int]] = []
         self.events_page = 0
+        self.events_pages: set[int] = set()
+        """Those of processes before, too: the kernel keeps them until the process ends."""
         self.doorbells: list[tuple[int, int]] = []
         self.lie_about_mapping = False
         self.xnack = 0
@@ -100,8 +104,11 @@ class FakeKernel:
     def held(self) -> dict[str, int]:
         """What a process that closed its devices may not hold (descriptors and events page excepted)."""
         return {
-            "objects": len(self.objects) - bool(self.events_page),
-            "mappings": len(self.mappings) - bool(self.events_page),
+            "objects": len(self.objects.keys() - self.events_pages),
+            "mappings": len(
+                self.mappings.keys()
+                - {self.objects[page].address for page in self.events_pages if page in self.objects}
+            ),
             "events": len(self.events),
             "queues": len(self.queues),
         }
@@ -200,6 +207,10 @@ class FakeKernel:
     def _get_version(self, argument: kfd.GetVersionArgs) -> None:
         argument.major_version, argument.minor_version = self.version
 
+    def _create_process(self, argument: object) -> None:
+        self.acquired.clear()
+        self.events_page = 0
+
     def _acquire_vm(self, argument: kfd.AcquireVmArgs) -> None:
         if self.acquired.setdefault(argument.gpu_id, argument.drm_fd) != argument.drm_fd:
             raise KernelError(errno.EBUSY, "ACQUIRE_VM", "")
@@ -232,7 +243,7 @@ class FakeKernel:
 
     def _free_memory_of_gpu(self, argument: kfd.FreeMemoryOfGpuArgs) -> None:
         assert not self.objects[argument.handle].mapped, "freed while mapped"
-        assert argument.handle != self.events_page
+        assert argument.handle not in self.events_pages
         del self.objects[argument.handle]
 
     def _map_memory_to_gpu(self, argument: kfd.MapMemoryToGpuArgs) -> None:
@@ -262,6 +273,7 @@ class FakeKernel:
             assert page.size == kfd.EVENT_PAGE_SIZE
             assert AllocFlag.GTT in page.flags
             self.events_page = argument.event_page_offset
+            self.events_pages.add(self.events_page)
         kind = EventType(argument.event_type)
         slots = {event.slot for event in self.events.values()}
         slot = next(index for index in range(1, 4096) if index not in slots)
@@ -303,6 +315,24 @@ class FakeKernel:
         argument.doorbell_offset = 3 << 62 | argument.gpu_id << 46 | 8 * queue_id
         self.on_create_queue()
         self.queues[queue_id] = type(argument).from_buffer_copy(argument)
+
+    def _update_queue(self, argument: kfd.UpdateQueueArgs) -> None:
+        queue = self.queues[argument.queue_id]
+        for name in ("ring_base_address", "ring_size", "queue_percentage", "queue_priority"):
+            setattr(queue, name, getattr(argument, name))
+
+    def _set_cu_mask(self, argument: kfd.SetCuMaskArgs) -> None:
+        words = (ctypes.c_uint32 * (argument.num_cu_mask // 32)).from_address(argument.cu_mask_ptr)
+        self.cu_masks[argument.queue_id] = list(words)
+
+    def _get_queue_wave_state(self, argument: kfd.GetQueueWaveStateArgs) -> None:
+        queue = self.queues[argument.queue_id]
+        assert queue.queue_percentage & 0xFF == 0
+        for xcc, (stack, state) in enumerate(self.saved_waves):
+            header = kfd.ContextSaveWaveState.from_address(
+                argument.ctl_stack_address + xcc * queue.ctx_save_restore_size
+            )
+            header.control_stack_size, header.wave_state_size = stack, state
 
     def _destroy_queue(self, argument: kfd.DestroyQueueArgs) -> None:
         del self.queues[argument.queue_id]

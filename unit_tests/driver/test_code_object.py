@@ -216,6 +216,21 @@ def test_a_segment_at_an_absurd_address_is_refused():
         parse(bytes(data), "damaged")
 
 
+@pytest.mark.parametrize(("kind", "offset"), [(11, 1 << 63), (7, -12)], ids=["symbols", "note"])
+def test_headers_that_point_nowhere_are_refused(kind, offset):
+    """What pyelftools stumbles over: symbols beyond any file, and a note that ends with its header.
+
+    Section headers (e_shoff at 40, 64 bytes each) have sh_type at 4 and sh_offset at 24.
+    """
+    data = bytearray(SCRATCH.read_bytes())
+    start = int.from_bytes(data[40:48], "little")
+    headers = range(start, len(data), 64)
+    (header,) = (at for at in headers if int.from_bytes(data[at + 4 : at + 8], "little") == kind)
+    data[header + 24 : header + 32] = (offset if offset > 0 else len(data) + offset).to_bytes(8, "little")
+    with pytest.raises(CodeObjectError, match="damaged: corrupt ELF file: "):
+        parse(bytes(data), "damaged")
+
+
 def test_metadata_of_the_wrong_shape_are_refused(monkeypatch):
     metadata = {
         "amdhsa.kernels": [{".name": "permute_private", ".symbol": "permute_private.kd", ".args": [7]}]

@@ -130,17 +130,6 @@ def test_what_was_given_back_is_no_leak(device: Device) -> None:
     assert device.leaks() == []
 
 
-def test_reopening_after_a_fault(fake: FakeKernel, device: Device) -> None:
-    buffer = device.gtt(64)
-    fake.raise_memory_fault(device.node.gpu_id, 0x1000)
-    with pytest.raises(GpuFaultError):
-        device.check_health()
-    device.reopen()
-    device.check_health()
-    assert buffer.freed
-    device.gtt(64).free()
-
-
 def test_reopening_tells_what_went_wrong_and_opens(fake: FakeKernel, device: Device) -> None:
     device.gtt(64)
     fake.fail("UNMAP_MEMORY_FROM_GPU", errno.EINVAL)

@@ -12,6 +12,9 @@ from pytest_amdgpu.abi.kfd import EventData, EventType, HsaHwExceptionData
 from pytest_amdgpu.driver.device import Device
 from pytest_amdgpu.driver.errors import (
     GpuFaultError,
+    GpuResetError,
+    PoisonError,
+    QueueError,
     SemaphoreValueError,
     UseAfterFreeError,
     WaitTimeoutError,
@@ -202,8 +205,10 @@ def test_an_uncorrectable_error_is_named(fake: FakeKernel, device: Device) -> No
     data = next(e for e in fake.events.values() if e.kind is EventType.MEMORY).data
     assert data is not None
     data.memory_exception_data.ErrorType = 2
-    with pytest.raises(GpuFaultError, match="page not present, error type POISON_CONSUMED"):
+    text = r"met an uncorrectable error of its memory \(poison consumed\); the kernel resets it"
+    with pytest.raises(PoisonError, match=text) as caught:
         device.check_health()
+    assert (caught.value.kind, caught.value.address, caught.value.memory_lost) == ("poison", None, True)
 
 
 def test_a_fault_of_another_gpu_is_not_ours() -> None:
@@ -216,13 +221,16 @@ def test_a_fault_of_another_gpu_is_not_ours() -> None:
             second.check_health()
 
 
+WHOLE = "GPU 0000:01:00.0, or a queue of this process on it,"
+
+
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        (HsaHwExceptionData(0, 0, 1), "GPU 0000:01:00.0 hung and was reset; memory was lost"),
+        (HsaHwExceptionData(0, 0, 1), f"{WHOLE} hung and was reset; memory is given up as lost"),
         (HsaHwExceptionData(1, 0, 0), "a queue of GPU 0000:01:00.0 hung and was reset; memory was kept"),
-        (HsaHwExceptionData(0, 1, 1), "GPU 0000:01:00.0 had a memory error and was reset; memory was lost"),
-        (HsaHwExceptionData(0, 9, 0), "GPU 0000:01:00.0 failed for cause 9 and was reset"),
+        (HsaHwExceptionData(0, 1, 1), f"{WHOLE} had a memory error and was reset; memory is given up"),
+        (HsaHwExceptionData(0, 9, 0), f"{WHOLE} failed for cause 9 and was reset"),
     ],
     ids=["hang", "queue", "ecc", "unknown"],
 )
@@ -233,9 +241,10 @@ def test_a_reset_ends_waits(
     event.data = EventData()
     event.data.hw_exception_data = data
     event.data.hw_exception_data.gpu_id = device.node.gpu_id
-    with pytest.raises(GpuFaultError, match=text) as caught:
+    with pytest.raises(GpuResetError, match=text) as caught:
         semaphore.wait(1, timeout=10)
     assert (caught.value.kind, caught.value.address) == ("reset", None)
+    assert caught.value.memory_lost == bool(data.memory_lost)
 
 
 def test_an_exception_of_a_queue_is_named(fake: FakeKernel, device: Device) -> None:
@@ -247,12 +256,12 @@ def test_an_exception_of_a_queue_is_named(fake: FakeKernel, device: Device) -> N
     signal_events = [number for number, e in fake.events.items() if e.kind is EventType.SIGNAL]
     fake.signal(min(signal_events))
     text = (
-        r"pm4 queue 0 stopped: queue wave illegal instruction \(code 4\), "
+        r"pm4 queue 0 of GPU 0000:01:00.0 stopped: queue wave illegal instruction \(code 4\), "
         r"queue packet unsupported \(code 20\), unknown exception code 61"
     )
-    with pytest.raises(GpuFaultError, match=text) as caught:
+    with pytest.raises(QueueError, match=text) as caught:
         device.check_health()
-    assert caught.value.kind == "queue"
+    assert (caught.value.kind, caught.value.queue) == ("queue", "pm4 queue 0")
     assert payload[0] == 0
     assert created.queue_id == queue.queue_id
 

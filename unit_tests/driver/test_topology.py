@@ -8,13 +8,13 @@ import itertools
 import pytest
 from fake_kernel import FakeKernel, add_node
 
-from pytest_amdgpu.driver.errors import DeviceOpenError
-from pytest_amdgpu.driver.topology import TOPOLOGY, GpuNode, discover, parse_properties
+from pytest_amdgpu.driver.errors import DeviceOpenError, TopologyError
+from pytest_amdgpu.driver.topology import TOPOLOGY, GpuNode, Properties, discover, parse_properties
 from pytest_amdgpu.kernel.protocol import KernelError
 
 
 def node(**properties: int) -> GpuNode:
-    return GpuNode(1, 1, "", properties, ())
+    return GpuNode(1, 1, "", Properties("properties", properties), ())
 
 
 def test_nodes_come_in_numeric_order_with_gpu_id_from_its_own_file() -> None:
@@ -100,6 +100,46 @@ def test_facts_of_a_node() -> None:
 
 
 def test_a_line_that_is_no_property_is_an_error() -> None:
-    assert parse_properties("a 1\n\nb 2\n") == {"a": 1, "b": 2}
-    with pytest.raises(ValueError, match="'vendor_id 0x1002'"):
-        parse_properties("vendor_id 0x1002\n")
+    assert parse_properties("file", "a 1\n\nb 2\nnew_key gfx\nnewer\n") == {"a": 1, "b": 2}
+    for line in (
+        "vendor_id 0x1002",
+        "num_xcc",
+        "simd_count 18446744073709551616",
+        "size 1_0",
+        "level \u0661",
+        "weight -1",
+    ):
+        with pytest.raises(
+            TopologyError, match=f"^file: line '{line}': '.*' is not a decimal number of 64 bits"
+        ):
+            parse_properties("file", f"{line}\n")
+
+
+def test_a_key_that_is_missing_or_0_is_named_with_its_file() -> None:
+    properties = Properties("/file", {"a": 0})
+    with pytest.raises(TopologyError, match=r"^/file has no b$"):
+        properties["b"]
+    with pytest.raises(TopologyError, match=r"^/file: a is 0$"):
+        properties.positive("a")
+    assert properties.get("b", 3) == 3
+
+
+@pytest.mark.parametrize("text", ["", "\n", "abc\n", "1" * 5000, "-1\n"])
+def test_a_gpu_id_that_is_no_number_is_named_with_its_file(text: str) -> None:
+    kernel = FakeKernel("mi300x")
+    kernel.files[f"{TOPOLOGY}/nodes/1/gpu_id"] = text
+    with pytest.raises(TopologyError, match=f"^{TOPOLOGY}/nodes/1/gpu_id: .* is not a decimal number"):
+        discover(kernel)
+
+
+def test_a_node_or_bank_that_has_no_number_is_an_error() -> None:
+    kernel = FakeKernel("mi300x")
+    kernel.files[f"{TOPOLOGY}/nodes/abc/gpu_id"] = "0"
+    with pytest.raises(TopologyError, match=f"^{TOPOLOGY}/nodes: 'abc' is not a decimal number"):
+        discover(kernel)
+
+
+def test_a_name_is_one_printable_line() -> None:
+    kernel = FakeKernel("mi300x")
+    kernel.files[f"{TOPOLOGY}/nodes/1/name"] = "a\x1b[1m\ud800 b\nc\n"
+    assert discover(kernel)[0].name == "a?[1m? b c"

@@ -319,6 +319,25 @@ def test_missing_file_is_refused(tmp_path):
         load_model(tmp_path / "none.toml")
 
 
+@pytest.mark.parametrize("value", ["1" * 5000, "[" * 5000], ids=["digits", "depth"])
+def test_what_python_cannot_read_is_refused(value, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(f"devices = {value}")
+    with pytest.raises(ModelFileError, match=r"mine\.toml: file: .*([Ll]imit|nested too deeply)"):
+        load_model(path)
+
+
+def test_a_long_value_is_shortened(good_text, tmp_path):
+    path = tmp_path / "mine.toml"
+    for value, shown in (
+        ("0x" + "1" * 5000, "a number too long to print"),
+        ('"' + "x" * 999 + '"', "'x{99}[.]{3}"),
+    ):
+        path.write_text(re.sub(r"^slots = .*$", f'slots = [{value}, "dump"]', good_text, flags=re.MULTILINE))
+        with pytest.raises(ModelFileError, match=f"compute_units.slots: must be .*, it is {shown}$"):
+            load_model(path)
+
+
 def test_units_beyond_the_slots_are_refused(good_text, tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(good_text.replace("[[0xff, 0xff], [0xff", "[[0x17f, 0xff], [0xff", 1))

@@ -13,7 +13,6 @@ from pytest_amdgpu.packets.aql import (
     to_bytes,
 )
 from pytest_amdgpu.packets.layout import TruncatedPacketError, UnknownPacketError
-from pytest_amdgpu.packets.pm4 import pm4_packets
 
 
 def test_kernel_dispatch_is_hsa_kernel_dispatch_packet():
@@ -77,7 +76,8 @@ def test_agent_dispatch_is_hsa_agent_dispatch_packet():
 def test_vendor_packet_carries_the_jump_of_pm4():
     # ROCr, AqlQueue::ExecutePM4: header, vendor format 1, the four dwords of INDIRECT_BUFFER, 10, 8 reserved.
     words = aql_packets().pm4_ib(0x7FED_0000_4000, 100, completion_signal=0x40)
-    jump = pm4_packets("gfx940").indirect_buffer(0x7FED_0000_4000, 100)
+    # PACKET3(PACKET3_INDIRECT_BUFFER 0x3f, 2), INDIRECT_BUFFER_VALID 23
+    jump = (0xC002_3F00, 0x0000_4000, 0x0000_7FED, 0x0080_0064)
     header = 0 | 1 << 8 | 2 << 9 | 2 << 11
     assert to_bytes(words) == struct.pack("<HH4II8IQ", header, 1, *jump, 10, *[0] * 8, 0x40)
 
@@ -97,6 +97,11 @@ def test_vendor_packet_carries_the_jump_of_pm4():
 def test_foreign_packet_is_refused(words, message):
     with pytest.raises(UnknownPacketError, match=message):
         aql_packets().decode(words + (0,) * (16 - len(words)))
+
+
+def test_every_packet_is_laid_out_by_hand_here():
+    tested = {"KERNEL_DISPATCH", "BARRIER_AND", "BARRIER_OR", "AGENT_DISPATCH", "PM4_IB", "INVALID"}
+    assert set(aql_packets().layouts) == tested
 
 
 def test_invalid_packet_is_a_packet():

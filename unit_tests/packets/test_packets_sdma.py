@@ -11,7 +11,7 @@ from pytest_amdgpu.packets.sdma import SDMA_VERSIONS, sdma_packets
 
 SOURCE = 0x1234_5678_9ABC
 TARGET = 0x7FED_CBA9_8760
-ALL = ("4.0", "4.4", "5.0", "5.2", "6.0", "6.1", "7.0")
+ALL = ("4.0", "4.2", "4.4.0", "4.4", "5.0", "5.2", "6.0", "6.1", "7.0")
 V4 = ("4.0", "4.2", "4.4.0", "4.4")
 V5 = ("5.0", "5.2")
 V6 = ("6.0", "6.1")
@@ -226,7 +226,14 @@ GOLDEN = [
         {"addr": TARGET, "value": 9, "mask": 0xFF, "func": 3, "interval": 10, "retry_count": 1},
         "b0000008 cba98760 00007fed 9 ff 0001000a",
     ),
-    # _HDP_FLUSH 26: what ROCr sends to flush the host data path
+    # ROCr, hdp_flush_cmd of sdma_registers.h: what it sends to flush the host data path
+    (
+        ALL,
+        "poll_reg",
+        {"addr": 1 << 63, "value": 0, "mask": 0, "interval": 0, "retry_count": 0},
+        "00000008 0 80000000 0 0 0",
+    ),
+    # _HDP_FLUSH 26: what the kernel sends, with registers behind it
     (
         ALL,
         "poll_reg",
@@ -313,10 +320,8 @@ def test_golden_dwords(version, method, arguments, dwords):
 
 def test_every_packet_has_a_golden_case_in_every_generation():
     for version in SDMA_VERSIONS:
-        relevant = {
-            method for versions, method, _, _ in GOLDEN for known in versions if known[0] == version[0]
-        }
-        assert {name.lower() for name in sdma_packets(version).layouts} == relevant
+        tested = {method for versions, method, _, _ in GOLDEN if version in versions}
+        assert {name.lower() for name in sdma_packets(version).layouts} == tested
 
 
 def test_packets_captured_from_a_working_driver():

@@ -6,19 +6,25 @@ from collections.abc import Callable
 
 import pytest
 
+TWO_UNLIKE = "gfx942,gfx1100"
+"""One GPU with 64 lanes per wave and several dies, one with 32 lanes and one die."""
+
 
 @pytest.fixture
 def run(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
-    """Run pytest in a process of its own, on software GPUs unless told otherwise.
+    """Run pytest in a process of its own, on two software GPUs unless told otherwise (None: the default).
 
     Other plugins of the environment stay out, because they cost time and are not what is tested.
     """
 
-    def run_pytest(*arguments: str, backend: str = "software", xdist: bool = False) -> pytest.RunResult:
+    def run_pytest(
+        *arguments: str, backend: str = "software", software: str | None = TWO_UNLIKE, xdist: bool = False
+    ) -> pytest.RunResult:
         others = ["hypothesispytest", *([] if xdist else ["xdist"])]
         disabled = [part for name in others for part in ("-p", f"no:{name}")]
+        gpus = [] if software is None else [f"--amdgpu-software={software}"]
         return pytester.runpytest_subprocess(
-            *disabled, f"--amdgpu-backend={backend}", *arguments, timeout=100
+            *disabled, f"--amdgpu-backend={backend}", *gpus, *arguments, timeout=100
         )
 
     return run_pytest

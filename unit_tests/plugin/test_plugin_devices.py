@@ -47,9 +47,16 @@ def test_the_model_of_a_file_is_a_software_gpu(run: Run, pytester: pytest.Pytest
     text = text.replace('name = "rx7900xtx"', 'name = "mine"', 1).replace("RX 7900 XTX", "MINE")
     pytester.makefile(".toml", mine=text)
     pytester.makepyfile(ONE_TEST)
-    result = run("--amdgpu-model=mine.toml")
+    result = run("--amdgpu-model=mine.toml", software=None)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*sw-gfx1100-0 * gfx1100 * AMD Radeon MINE *"])
+
+
+def test_by_default_there_is_one_gpu_of_each_generation(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_ids=ONE_TEST)
+    result = run("--collect-only", "-q", "--amdgpu-all-devices", software=None)
+    targets = ["gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1151", "gfx1200", "gfx1201"]
+    assert _ids(result) == [f"test_ids.py::test_it[sw-{target}-0]" for target in targets]
 
 
 def test_a_variant_of_the_model_of_a_file(run: Run, pytester: pytest.Pytester) -> None:
@@ -221,7 +228,9 @@ def test_targets_marker_chooses_among_the_selected_devices(run: Run, pytester: p
     result = run("--amdgpu-all-devices", "--strict-markers", "-rs", "-v")
     result.assert_outcomes(passed=1, skipped=1)
     result.stdout.fnmatch_lines(["*::test_one*sw-gfx1100-0* PASSED*"])
-    result.stdout.fnmatch_lines(["SKIPPED*needs gfx908 or gfx90a; selected is sw-gfx942-0, sw-gfx1100-0"])
+    result.stdout.fnmatch_lines(
+        ["SKIPPED*not applicable: needs gfx908 or gfx90a; selected is sw-gfx942-0, sw-gfx1100-0"]
+    )
 
 
 def test_a_targets_marker_with_other_arguments_is_an_error(run: Run, pytester: pytest.Pytester) -> None:

@@ -168,7 +168,7 @@ def test_a_fault_that_no_wait_saw_is_an_error_of_the_test(run: Run, pytester: py
     )
     result = run()
     result.assert_outcomes(passed=4, errors=1)
-    result.stdout.fnmatch_lines(["*ERROR at teardown of test_unseen*", "*GpuFaultError: *0x7e0000000000*"])
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_unseen*", "*MemoryFaultError: *0x7e0000000000*"])
 
 
 def test_a_failure_shows_what_the_kernel_logged_during_the_test(run: Run, pytester: pytest.Pytester) -> None:

@@ -71,19 +71,20 @@ def test_a_worker_that_dies_does_not_take_the_others_with_it(run: Run, pytester:
     result.assert_outcomes(passed=3, failed=1)
 
 
+AS_ON_HARDWARE = """
+    import dataclasses
+    from pytest_amdgpu.devices.machine import Machine
+
+    connect = Machine.connect
+    Machine.connect = lambda machine: dataclasses.replace(connect(machine), needs_fork=True)
+"""
+"""Only another process of the machine can use the GPU again."""
+
+
 def test_after_a_fault_a_worker_that_cannot_be_exchanged_says_that_its_gpu_is_lost(
     run: Run, pytester: pytest.Pytester
 ) -> None:
-    # As on hardware, where only another process can use the GPU again.
-    pytester.makeconftest(
-        """
-        import dataclasses
-        from pytest_amdgpu.devices.machine import Machine
-
-        connect = Machine.connect
-        Machine.connect = lambda machine: dataclasses.replace(connect(machine), needs_fork=True)
-        """
-    )
+    pytester.makeconftest(AS_ON_HARDWARE)
     pytester.makepyfile(
         test_lost="""
         from types import SimpleNamespace
@@ -102,3 +103,93 @@ def test_after_a_fault_a_worker_that_cannot_be_exchanged_says_that_its_gpu_is_lo
     result.stdout.fnmatch_lines(
         ["*DeviceLostError: test_lost.py::test_fault* made the GPU fault; *run such tests without -n"]
     )
+
+
+def test_after_a_fault_a_worker_goes_on_where_the_kernel_has_secondary_processes(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(AS_ON_HARDWARE)
+    pytester.makepyfile(
+        """
+        from types import SimpleNamespace
+        import pytest
+        from pytest_amdgpu.driver.errors import AllocationError, MemoryFaultError
+
+        @pytest.mark.parametrize("time", range(2))
+        def test_fault(time, sdma_queue, gtt_buffer):
+            sdma_queue.copy(gtt_buffer(4096), SimpleNamespace(address=0x7E0000000000, size=64)).submit()
+            with pytest.raises(MemoryFaultError):
+                sdma_queue.wait_idle(10)
+
+        def test_next(sdma_queue, vram_buffer):
+            buffer = vram_buffer(4096)
+            sdma_queue.fill(buffer, 7).submit()
+            sdma_queue.wait_idle(10)
+            assert (buffer.array == 7).all()
+
+        def test_user_memory(userptr_buffer):
+            with pytest.raises(AllocationError, match="secondary process"):
+                userptr_buffer(4096)
+        """
+    )
+    result = run("-n1", "--amdgpu-software-kernel=newest", xdist=True)
+    result.assert_outcomes(passed=4)
+
+
+def test_after_a_fault_user_memory_needs_a_process_of_its_own(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        from types import SimpleNamespace
+        import pytest
+        from pytest_amdgpu.driver.errors import MemoryFaultError
+        from pytest_amdgpu.driver.kfd_process import connection
+
+        def test_fault(sdma_queue, gtt_buffer):
+            sdma_queue.copy(gtt_buffer(4096), SimpleNamespace(address=0x7E0000000000, size=64)).submit()
+            with pytest.raises(MemoryFaultError):
+                sdma_queue.wait_idle(10)
+
+        def test_next(amdgpu_device, gtt_buffer):
+            assert connection(amdgpu_device.kernel).secondary
+            gtt_buffer(4096)
+
+        def test_user_memory(userptr_buffer, amdgpu_device):
+            assert not connection(amdgpu_device.kernel).secondary
+            userptr_buffer(4096)
+        """
+    )
+    result = run("--amdgpu-software-kernel=newest")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(["amdgpu: they behave as with kernel newest"])
+
+
+def test_an_error_of_a_queue_leaves_the_process_as_it_is(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(AS_ON_HARDWARE)
+    pytester.makepyfile(
+        """
+        import pytest
+        from pytest_amdgpu.driver.errors import QueueError
+
+        def test_bad_packet(compute_queue, timeline_semaphore):
+            compute_queue._put(b"\\xff" * compute_queue.UNIT)
+            with pytest.raises(QueueError):
+                compute_queue.wait_idle(10)
+
+        def test_next(compute_queue, timeline_semaphore):
+            compute_queue.signal(timeline_semaphore, 1).submit()
+            timeline_semaphore.wait(1, timeout=10)
+        """
+    )
+    run("-n1", xdist=True).assert_outcomes(passed=2)
+
+
+def test_an_unknown_kernel_is_refused_with_the_known_ones(run: Run, pytester: pytest.Pytester) -> None:
+    result = run("--amdgpu-software-kernel=5.4")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--amdgpu-software-kernel: invalid choice: '5.4'*6.12*newest*"])
+
+
+def test_a_failure_on_another_kernel_is_repeated_on_it(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_fails(amdgpu_device): assert False")
+    result = run("--amdgpu-software-kernel=newest", "--amdgpu-seed=1")
+    result.stdout.fnmatch_lines(["to repeat: pytest *--amdgpu-software-kernel=newest*"])

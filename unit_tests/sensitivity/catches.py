@@ -78,7 +78,25 @@ CATCHES: dict[str, dict[str, str]] = {
         "test_every_interrupt_ends_a_wait[sw-gfx1100-0-sdma]": "every_tenth_sdma_trap_is_lost",
         "test_every_interrupt_ends_a_wait[sw-gfx942-0-sdma]": "event_slots_are_not_fenced",
     },
+    "faults/test_queue_errors.py": {
+        "test_an_unknown_packet_is_told_with_its_code[sw-gfx1100-0]": (
+            "every_bad_packet_has_the_code_of_another"
+        ),
+        "test_an_unknown_packet_leaves_other_queues[sw-gfx1100-0-sdma]": "a_bad_packet_stops_all_queues",
+        "test_an_unknown_packet_leaves_other_queues[sw-gfx942-0-pm4]": "a_bad_packet_stops_all_queues",
+        "test_after_an_unknown_packet_a_new_queue_works[sw-gfx1100-0]": (
+            "queues_made_after_a_bad_packet_do_not_run"
+        ),
+        "test_an_illegal_instruction_ends_the_wave_and_leaves_other_queues[sw-gfx1100-0-pm4]": (
+            "an_illegal_instruction_stops_all_queues"
+        ),
+    },
     "faults/test_vm_fault.py": {
+        "test_a_kernel_cannot_write_code[sw-gfx1100-0-pm4]": "everything_may_be_written",
+        "test_data_cannot_be_executed[sw-gfx1100-0-pm4]": "everything_may_be_executed",
+        "test_use_after_free_names_the_buffer[sw-gfx1100-0]": "what_was_freed_is_forgotten",
+        "test_a_memory_fault_stops_all_queues[sw-gfx1100-0]": "a_memory_fault_stops_its_queue_only",
+        "test_a_memory_fault_stops_all_queues[sw-gfx942-0]": "a_lost_queue_takes_work",
         "test_a_kernel_out_of_bounds_faults_with_its_address[sw-gfx1100-0-read_at-pm4]": (
             "reads_of_what_is_not_mapped_give_zero"
         ),
@@ -120,6 +138,34 @@ CATCHES: dict[str, dict[str, str]] = {
             "memory_that_the_cpu_cannot_see_reads_as_zero"
         ),
         "test_use_after_free_is_refused[sw-gfx1100-0]": "freed_buffers_are_kept",
+    },
+    "queues/test_compute_units.py": {
+        "test_waves_spread_over_the_compute_units[pm4-sw-gfx1100-0]": (
+            "every_wave_says_it_is_on_the_first_unit"
+        ),
+        "test_a_place_is_one_that_the_gpu_has[aql-sw-gfx942-0]": "every_wave_says_it_is_on_the_first_unit",
+        "test_a_mask_confines_waves[pm4-sw-gfx1100-0]": "a_mask_of_units_is_ignored",
+        "test_disjoint_masks_have_nothing_in_common[sw-gfx942-0]": "a_mask_of_units_is_ignored",
+        "test_a_mask_can_be_taken_back[pm4-sw-gfx1100-0]": "the_first_mask_of_units_stays",
+        "test_a_mask_without_units_is_refused[pm4-sw-gfx1100-0]": "any_mask_of_units_is_taken",
+    },
+    "queues/test_preemption.py": {
+        "test_a_paused_queue_keeps_its_waves[pm4-sw-gfx1100-0]": "a_paused_queue_goes_on",
+        "test_a_queue_can_be_paused_again_and_again[pm4-sw-gfx1100-0]": (
+            "lds_is_lost_when_waves_are_preempted"
+        ),
+        "test_pausing_saves_the_waves[pm4-sw-gfx1100-0]": "preempted_waves_are_not_saved",
+        "test_an_idle_queue_saves_nothing[pm4-sw-gfx1100-0]": "an_idle_queue_has_saved_waves",
+        "test_what_is_submitted_to_a_paused_queue_waits[sw-gfx1100-0]": "a_paused_queue_goes_on",
+        "test_a_mask_moves_waves_that_run[pm4-sw-gfx1100-0]": "lds_is_lost_when_waves_are_preempted",
+        "test_more_queues_than_the_hardware_has_all_go_on[sw-gfx1100-0]": "queues_never_give_up_their_slot",
+    },
+    "queues/test_priority.py": {
+        "test_the_higher_priority_is_served_first[sw-gfx1100-0]": "the_lowest_priority_goes_first",
+        "test_a_queue_works_at_every_priority[sw-gfx1100-0-pm4]": (
+            "a_queue_of_the_highest_priority_stands_still"
+        ),
+        "test_a_priority_that_does_not_exist_is_refused[sw-gfx1100-0]": "any_priority_is_taken",
     },
     "queues/test_recording.py": {
         "test_a_recorded_copy_takes_what_is_there_when_it_runs[sw-gfx1100-0]": (

@@ -65,7 +65,7 @@ def code_of_any_family_is_loaded(patch: pytest.MonkeyPatch) -> None:
 
 @defect
 def a_closed_device_still_gives(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Device, "_check_open", lambda self: None)
+    patch.setattr(Device, "check_open", lambda self: None)
 
 
 @defect

@@ -8,7 +8,7 @@ its own packet.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.abi.kfd_debug import ExceptionCode
@@ -26,6 +26,7 @@ from pytest_amdgpu.packets.layout import Packet, UnknownPacketError
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.engine.context import QueueContext
+    from pytest_amdgpu.emulator.engine.wave_save import SavedWaves
 
 _UNSUPPORTED = ExceptionCode.QUEUE_PACKET_UNSUPPORTED
 _VENDOR_UNSUPPORTED = ExceptionCode.QUEUE_PACKET_VENDOR_UNSUPPORTED
@@ -38,7 +39,8 @@ class AqlQueue(QueueThread):
     def __init__(self, context: QueueContext) -> None:
         super().__init__(context, "AQL", PACKET_BYTES)
         self._shaders = Shaders(self)
-        self._commands = CommandProcessor(self, self._shaders, context.gpu.num_xcc)
+        self.seat = self._shaders.seat()
+        self._commands = CommandProcessor(self, self._shaders, tuple(range(context.gpu.num_xcc)))
         self._descriptor = QueueDescriptor(context)
         self._retired = 0
         self._open: set[int] = set()
@@ -61,6 +63,20 @@ class AqlQueue(QueueThread):
     def free_up_to(self) -> int:
         """Return the first packet that is not complete."""
         return self._retired
+
+    def saved_waves(self) -> Sequence[SavedWaves]:
+        """Return what the last preemption saved, by XCC."""
+        return self._shaders.saved
+
+    def set_aside(self) -> None:
+        """Save the waves and leave the hardware."""
+        self._shaders.save()
+        super().set_aside()
+
+    def abandon(self) -> None:
+        """Leave the hardware; the waves are lost."""
+        self._shaders.suspend()
+        super().abandon()
 
     def write_rptr(self) -> None:
         """Report packets, 64-bit and never wrapping."""

@@ -20,8 +20,10 @@ from pytest_amdgpu.emulator.engine.dispatch import (
     scratch,
 )
 from pytest_amdgpu.emulator.engine.errors import BadPacketError
+from pytest_amdgpu.emulator.engine.placing import placement
 from pytest_amdgpu.emulator.engine.queue_descriptor import QueueDescriptor
 from pytest_amdgpu.emulator.engine.shader_memory import shader_memory
+from pytest_amdgpu.emulator.placement import Limits
 from pytest_amdgpu.packets.layout import Packet
 from pytest_amdgpu.packets.registers import compute_registers
 
@@ -149,6 +151,7 @@ def aql_state(
             ExceptionCode.QUEUE_PACKET_DISPATCH_CODE_INVALID,
             f"code of kernel {packet.kernel_object:#x} at {entry:#x} is not a multiple of {CODE_ALIGNMENT}",
         )
+    lds_bytes = _ceil(packet.group_bytes, family.lds_granule) * family.lds_granule
     return DispatchState(
         family=family,
         memory=shader_memory(context.memory),
@@ -170,10 +173,19 @@ def aql_state(
         scratch_base=private.base,
         scratch_wave_bytes=private.wave_bytes,
         scratch_waves=private.waves,
-        lds_bytes=_ceil(packet.group_bytes, family.lds_granule) * family.lds_granule,
+        lds_bytes=lds_bytes,
         num_xcc=context.gpu.num_xcc,
         clock=context.gpu.clock,
         interrupt=lambda payload: context.host.interrupt(payload, "sq"),
+        placement=placement(
+            context,
+            rsrc1=kernel.rsrc1,
+            block=packet.block,
+            wave_size=wave_size,
+            lds_bytes=lds_bytes,
+            xccs=tuple(range(context.gpu.num_xcc)),
+            limits=Limits(),
+        ),
     )
 
 

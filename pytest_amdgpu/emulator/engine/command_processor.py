@@ -36,18 +36,23 @@ _HDP_FLUSH = (0xE26, 0xE27)
 _MEMORY_TARGETS = (2, 5)
 """`dst_sel` L2 and memory; the same to us."""
 _RANGE = 1 << 64
+_REFUSED = {
+    "EVENT_WRITE_ADDR": "its events count what only graphics does",
+    "SET_UCONFIG_REG": "those registers are not the queue's own and not emulated",
+}
+"""Packets that are known and not executed, and why."""
 
 
 class CommandProcessor(Interpreter):
-    """Executes PM4. `num_xcc` command processors read the same packets."""
+    """Executes PM4. The command processors of `xccs` read the same packets."""
 
-    def __init__(self, queue: QueueThread, shaders: Shaders, num_xcc: int) -> None:
+    def __init__(self, queue: QueueThread, shaders: Shaders, xccs: tuple[int, ...]) -> None:
         family = queue.context.gpu.family
         super().__init__(queue, pm4_packets(family.pm4))
         self.command_memory = CommandMemory(queue.memory, shaders.memory)
         self._shaders = shaders
-        self._num_xcc = num_xcc
-        self._everyone = (1 << num_xcc) - 1
+        self._xccs = xccs
+        self._everyone = (1 << len(xccs)) - 1
         self._mask = self._everyone
         self._masked = 0
         self._atomic_return = 0
@@ -70,6 +75,7 @@ class CommandProcessor(Interpreter):
             "COND_EXEC": self._cond_exec,
             "PRED_EXEC": self._pred_exec,
         }
+        self.refused = _REFUSED
 
     def ignored_bits(self, packet: Packet, dword: int) -> int:
         """Allow the size that drivers write to mean everything, wider than the field."""
@@ -103,7 +109,7 @@ class CommandProcessor(Interpreter):
     def _dispatch(self, dims: tuple[int, int, int], initiator: int) -> None:
         if self._mask != self._everyone:
             raise BadPacketError("a dispatch on some of the XCCs is not emulated")
-        state = pm4_state(self.context, self._registers, dims, initiator, self._num_xcc)
+        state = pm4_state(self.context, self._registers, dims, initiator, self._xccs)
         if 0 not in state.workgroups:
             self._shaders.launch(state, f"kernel {state.entry:#x} of {dims}")
 
@@ -164,6 +170,8 @@ class CommandProcessor(Interpreter):
     def _write_data(self, packet: Packet) -> None:
         if packet["dst_sel"] not in _MEMORY_TARGETS:
             raise BadPacketError(f"{packet}: dst_sel is neither memory nor L2")
+        if not packet.data:
+            raise BadPacketError(f"{packet}: there is no data in it")
         if packet["no_increment"]:
             self.command_memory.write_u32(packet["addr"], packet.data[-1])
         else:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from pytest_amdgpu.abi.kfd import QueueType
     from pytest_amdgpu.abi.kfd_debug import ExceptionCode
+    from pytest_amdgpu.emulator.compute_units import ComputeUnits, EngineMasks
+    from pytest_amdgpu.emulator.engine.hardware_queues import HardwareQueues
     from pytest_amdgpu.emulator.memory import AddressSpace, VmFault
     from pytest_amdgpu.families.registry import Family
 
@@ -31,6 +33,14 @@ class EngineGpu(Protocol):
     def num_xcc(self) -> int:
         """Accelerated compute dies (XCCs) of this partition."""
 
+    @property
+    def units(self) -> ComputeUnits:
+        """Compute units, shared by all queues."""
+
+    @property
+    def hardware_queues(self) -> HardwareQueues:
+        """Slots for compute queues."""
+
     def clock(self) -> int:
         """Return the constant-frequency counter (REFCLK, 100 MHz on the shipped models)."""
 
@@ -38,8 +48,8 @@ class EngineGpu(Protocol):
 class QueueHost(Protocol):
     """What a queue tells the kernel side. Called from the queue's own thread, without engine locks held.
 
-    After `vm_fault`, `illegal_instruction` or `bad_packet` the queue has halted: it runs nothing more,
-    `restore` does not revive it, and only `stop` is left to call.
+    After `vm_fault`, `poison_consumed`, `illegal_instruction`, `not_emulated` or `bad_packet` the queue has
+    halted: it runs nothing more, `restore` does not revive it, and only `stop` is left to call.
     """
 
     def interrupt(self, event_id: int, source: InterruptSource) -> None:
@@ -47,6 +57,12 @@ class QueueHost(Protocol):
 
     def vm_fault(self, fault: VmFault) -> None:
         """Report an access that no page table entry allowed."""
+
+    def poison_consumed(self, address: int) -> None:
+        """Report a read of memory whose contents an uncorrectable error has destroyed."""
+
+    def not_emulated(self, text: str) -> None:
+        """Report an instruction that hardware would execute and the emulator cannot; `text` names it."""
 
     def illegal_instruction(self, text: str) -> None:
         """Report a wave that met an instruction which does not exist; `text` names it and its address."""
@@ -90,6 +106,8 @@ class QueueContext:
     eop_size: int = 0
     ctx_save_address: int = 0
     ctx_save_size: int = 0
+    """Bytes of each XCC's part of the context save area; `ctl_stack_size` of them are the control stack."""
+    ctl_stack_size: int = 0
     priority: int = 7
     active: bool = True
     """False while the percentage or the ring address is 0: doorbells are kept but nothing runs."""
@@ -97,3 +115,5 @@ class QueueContext:
     """Which SDMA engine the queue sits on (for diagnosis)."""
     xcc: int = 0
     """The XCC that reads a PM4 queue (CREATE_QUEUE `queue_percentage` bits 15:8)."""
+    engine_masks: EngineMasks | None = None
+    """Which compute units waves may use, as SET_CU_MASK put it into the queue's descriptor; None for all."""

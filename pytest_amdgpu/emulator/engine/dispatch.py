@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_amdgpu.abi.kfd_debug import ExceptionCode
 from pytest_amdgpu.emulator.engine.errors import BadPacketError
+from pytest_amdgpu.emulator.engine.placing import placement
 from pytest_amdgpu.emulator.engine.sh_registers import ShRegisters
 from pytest_amdgpu.emulator.engine.shader_memory import shader_memory
 from pytest_amdgpu.packets.registers import Registers
@@ -58,9 +59,9 @@ def check_workgroup(block: Triple) -> None:
 
 
 def pm4_state(
-    context: QueueContext, registers: ShRegisters, dims: Triple, initiator: int, num_xcc: int
+    context: QueueContext, registers: ShRegisters, dims: Triple, initiator: int, xccs: tuple[int, ...]
 ) -> DispatchState:
-    """Build the start state of DISPATCH_DIRECT from the registers of the queue.
+    """Build the start state of DISPATCH_DIRECT from the registers of the queue, whose waves go to `xccs`.
 
     `dims` counts workgroups, or work-items if the initiator says so. Raises BadPacketError for what would
     hang or corrupt: registers never programmed, an empty or too large workgroup, no scratch for a kernel
@@ -99,7 +100,7 @@ def pm4_state(
         layout,
         _pair(registers.value_or_zero, "COMPUTE_DISPATCH_SCRATCH_BASE") << 8,
         registers.value_or_zero("COMPUTE_TMPRING_SIZE"),
-        num_xcc,
+        len(xccs),
     )
     if resources["scratch_en"] and not private.wave_bytes * private.waves:
         raise BadPacketError(
@@ -111,11 +112,13 @@ def pm4_state(
             f"RSRC2 asks for {lds_bytes} bytes of LDS, a workgroup has at most {family.lds_bytes}",
             ExceptionCode.QUEUE_PACKET_DISPATCH_GROUP_SEGMENT_SIZE_INVALID,
         )
+    rsrc1 = registers.value("COMPUTE_PGM_RSRC1")
+    wave_size = 32 if flags.get("cs_w32_en") else 64
     return DispatchState(
         family=family,
         memory=shader_memory(context.memory),
         entry=_pair(registers.value, "COMPUTE_PGM") << 8,
-        rsrc1=registers.value("COMPUTE_PGM_RSRC1"),
+        rsrc1=rsrc1,
         rsrc2=rsrc2,
         rsrc3=registers.value_or_zero("COMPUTE_PGM_RSRC3"),
         user_data=tuple(registers.value_or_zero(f"COMPUTE_USER_DATA_{index}") for index in range(USER_SGPRS)),
@@ -124,14 +127,24 @@ def pm4_state(
         start=start,
         block=block,
         grid=_triple(grid),
-        wave_size=32 if flags.get("cs_w32_en") else 64,
+        wave_size=wave_size,
         scratch_base=private.base,
         scratch_wave_bytes=private.wave_bytes,
         scratch_waves=private.waves,
         lds_bytes=lds_bytes,
-        num_xcc=num_xcc,
+        num_xcc=len(xccs),
         clock=context.gpu.clock,
         interrupt=lambda payload: context.host.interrupt(payload, "sq"),
+        placement=placement(
+            context,
+            rsrc1=rsrc1,
+            block=block,
+            wave_size=wave_size,
+            lds_bytes=lds_bytes,
+            xccs=xccs,
+            limits=registers.limits(),
+            masks=registers.engine_masks(context.gpu.num_xcc),
+        ),
     )
 
 

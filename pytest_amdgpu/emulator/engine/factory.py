@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_amdgpu.abi.kfd import QueueType
 
 if TYPE_CHECKING:
+    from pytest_amdgpu.emulator.compute_units import EngineMasks
     from pytest_amdgpu.emulator.engine.context import QueueContext
     from pytest_amdgpu.emulator.engine.queue import QueueThread
+    from pytest_amdgpu.emulator.engine.wave_save import SavedWaves
 
 
 class EngineQueue(Protocol):
@@ -36,6 +38,12 @@ class EngineQueue(Protocol):
 
     def update(self, ring_address: int, ring_size: int, *, priority: int = 7, active: bool = True) -> None:
         """Give the queue another ring, priority or activity (UPDATE_QUEUE); preempts it meanwhile."""
+
+    def set_engine_masks(self, masks: EngineMasks) -> None:
+        """Restrict the compute units that the queue's waves use (SET_CU_MASK); preempts it meanwhile."""
+
+    def saved_waves(self) -> Sequence[SavedWaves]:
+        """Return what the last preemption saved to the context save area, by XCC."""
 
     def stop(self) -> None:
         """Destroy the queue: what runs is abandoned, and the thread is joined.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.emulator.engine.command_processor import CommandProcessor
@@ -10,6 +11,7 @@ from pytest_amdgpu.emulator.engine.stream import DwordQueue
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.engine.context import QueueContext
+    from pytest_amdgpu.emulator.engine.wave_save import SavedWaves
 
 
 class Pm4Queue(DwordQueue):
@@ -21,11 +23,26 @@ class Pm4Queue(DwordQueue):
     def __init__(self, context: QueueContext) -> None:
         super().__init__(context, f"PM4 {context.gpu.family.pm4}", 4)
         self._shaders = Shaders(self)
-        self.interpreter = CommandProcessor(self, self._shaders, 1)
+        self.seat = self._shaders.seat()
+        self.interpreter = CommandProcessor(self, self._shaders, (context.xcc % context.gpu.num_xcc,))
 
     def advance(self) -> bool:
         """Run shaders while packets wait or there are none."""
         return self._shaders.advance()
+
+    def saved_waves(self) -> Sequence[SavedWaves]:
+        """Return what the last preemption saved, by XCC."""
+        return self._shaders.saved
+
+    def set_aside(self) -> None:
+        """Save the waves and leave the hardware."""
+        self._shaders.save()
+        super().set_aside()
+
+    def abandon(self) -> None:
+        """Leave the hardware; the waves are lost."""
+        self._shaders.suspend()
+        super().abandon()
 
     def write_rptr(self) -> None:
         """Report dwords, in 32 bits and wrapping at the end of the ring."""

@@ -90,27 +90,39 @@ class Preemptible:
         """Do the queue's work, in its thread, until an error or QueueStoppedError."""
         raise NotImplementedError
 
+    def set_aside(self) -> None:
+        """Take what runs off the hardware and save it, in the queue's thread: it gives way."""
+
+    def abandon(self) -> None:
+        """Take what runs off the hardware, in the queue's thread: it ends."""
+
     def _main(self) -> None:
         try:
             self.live()
         except QueueStoppedError:
             pass
         finally:
+            self.abandon()
             with self.condition:
                 self.ended = True
                 self.condition.notify_all()
 
     def _give_way(self) -> None:
-        with self.condition:
-            while True:
+        aside = False
+        while True:
+            with self.condition:
                 if self._stopping:
                     raise QueueStoppedError
                 if not self.evicted and self.active:
                     self.attention = self._parked = False
                     return
-                self._parked = self.resumed = True
-                self.condition.notify_all()
-                self.condition.wait()
+                if aside:
+                    self._parked = self.resumed = True
+                    self.condition.notify_all()
+                    self.condition.wait()
+            if not aside:
+                self.set_aside()
+                aside = True
 
     def _make_give_way(self) -> None:
         with self.condition:

@@ -9,22 +9,28 @@ stopped, and `wait_until`, which polls memory as the hardware's polling packets 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.abi.kfd_debug import ExceptionCode
 from pytest_amdgpu.emulator.engine.errors import BadPacketError, QueueStoppedError
+from pytest_amdgpu.emulator.engine.hardware_queues import Seat
 from pytest_amdgpu.emulator.engine.preemption import Preemptible
-from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
-from pytest_amdgpu.emulator.memory import VmFault
+from pytest_amdgpu.emulator.isa.errors import IllegalInstruction, NotEmulatedError
+from pytest_amdgpu.emulator.memory import PoisonConsumed, VmFault
 from pytest_amdgpu.packets.layout import PacketError
 
 if TYPE_CHECKING:
+    from pytest_amdgpu.emulator.compute_units import EngineMasks
     from pytest_amdgpu.emulator.engine.context import QueueContext
+    from pytest_amdgpu.emulator.engine.wave_save import SavedWaves
 
 _POLL_FIRST = 50e-6
 _POLL_LONGEST = 2e-3
 """Seconds between two looks at polled memory. Engines' writes wake a poller at once, the host's cannot."""
+
+_SEAT_WAIT = 2e-3
+"""Seconds between two looks at whether the queue must give way, while it waits for a slot of the hardware."""
 
 EXECUTING = "executing packets"
 _PACKET_INCOMPLETE = "waiting for the rest of a packet"
@@ -47,6 +53,8 @@ class QueueThread(Preemptible, ABC):
         self._activity = "idle"
         self._warned: set[str] = set()
         self._published = 0
+        self.seat: Seat | None = None
+        """The queue's claim to a slot of the hardware, for kinds of queues that there may be too many of."""
 
     # What a subclass provides.
 
@@ -120,7 +128,50 @@ class QueueThread(Preemptible, ABC):
                 doing = self._activity
         return f"{self.name}: rptr {self.rptr:#x}, wptr {self._limit:#x}, {doorbell}, {doing}"
 
+    def set_engine_masks(self, masks: EngineMasks) -> None:
+        """Restrict the compute units that waves use; preempts the queue, so also those that run."""
+        was_active = self.active
+
+        def change() -> bool:
+            self.context.engine_masks = masks
+            return was_active
+
+        self.change(change)
+
+    def saved_waves(self) -> Sequence[SavedWaves]:
+        """Return what the last preemption saved to the context save area, by XCC; nothing without waves."""
+        return ()
+
     # What subclasses use in the queue's thread.
+
+    def checkpoint(self) -> None:
+        """Give way if asked to, and if other queues are to have the slot of the hardware."""
+        super().checkpoint()
+        seat = self.seat
+        if seat is not None and (not seat.taken or seat.must_yield()):
+            self._wait_for_seat(seat)
+
+    def set_aside(self) -> None:
+        """Leave the slot of the hardware."""
+        if self.seat is not None:
+            self.seat.leave()
+
+    def abandon(self) -> None:
+        """Leave the slot of the hardware for good."""
+        if self.seat is not None:
+            self.seat.leave()
+
+    def _wait_for_seat(self, seat: Seat) -> None:
+        before = self._activity
+        if seat.taken:
+            self.set_aside()
+            self.resumed = True
+        while not seat.take(0 if self.attention else _SEAT_WAIT):
+            self._activity = (
+                f"waiting for one of the {self.context.gpu.hardware_queues.count} hardware queues"
+            )
+            super().checkpoint()
+        self._activity = before
 
     def take_lower_doorbell(self, previous: int, value: int) -> None:
         """Judge a doorbell below the last one (called under the lock); the default refuses it."""
@@ -184,10 +235,18 @@ class QueueThread(Preemptible, ABC):
             self._halt(f"{fault}, while {self._activity}")
             host.log(f"{self.halted}{self.describe_position()}")
             host.vm_fault(fault)
+        except PoisonConsumed as error:
+            self._halt(f"{error}, while {self._activity}")
+            host.log(f"{self.name}: {self.halted}")
+            host.poison_consumed(error.address)
+        except NotEmulatedError as error:
+            self._halt(f"{error}, while {self._activity}")
+            host.not_emulated(f"{self.name}: {self.halted}")
         except IllegalInstruction as error:
             self._halt(f"{error}, while {self._activity}")
             host.illegal_instruction(f"{self.name}: {self.halted}")
         except (BadPacketError, PacketError) as error:
+            self._point_at_packet()
             self._halt(str(error))
             code = error.code if isinstance(error, BadPacketError) else ExceptionCode.QUEUE_PACKET_UNSUPPORTED
             host.bad_packet(f"{self.name}: {error}{self.describe_position()}", code)
@@ -197,6 +256,13 @@ class QueueThread(Preemptible, ABC):
             host.bad_packet(f"{self.name}: {self.halted}", ExceptionCode.QUEUE_PACKET_UNSUPPORTED)
             raise
 
+    def _point_at_packet(self) -> None:
+        """Report how far the queue came, for whoever asks what stopped it."""
+        try:
+            self.publish_rptr()
+        except VmFault as fault:
+            self.context.host.log(f"{self.name}: the read pointer cannot be reported: {fault}")
+
     def _halt(self, text: str) -> None:
         with self.condition:
             self.halted = text
@@ -205,6 +271,8 @@ class QueueThread(Preemptible, ABC):
         """Sleep until there is something between the pointers, and return the write pointer."""
         while True:
             busy = self.advance()
+            if not busy and self.seat is not None:
+                self.seat.leave()
             with self.condition:
                 if not busy:
                     self._activity = (

@@ -44,6 +44,18 @@ _NOT_EMULATED = (
 )
 """Fields that change what a packet does and that this engine does not have; they must be 0."""
 
+_PRIVILEGED = "user queues may not use it"
+_REFUSED = {
+    "COPY_PHYSICAL": f"it takes physical addresses, {_PRIVILEGED}",
+    "SRBM_WRITE": f"it writes registers, {_PRIVILEGED}",
+    "POLL_REG_WRITE_MEM": f"it reads registers, {_PRIVILEGED}",
+    "COPY_SUB_WINDOW_LARGE": "no public source says in which unit it counts",
+    "FILL_MULTI": "no public source says with what it fills",
+    "SEMAPHORE": "no public source says what it does to the semaphore",
+    "PRE_EXE": "no public source says which device is which bit of dev_sel",
+}
+"""Packets that are known and not executed, and why."""
+
 
 class SdmaQueue(DwordQueue):
     """A queue on an SDMA engine. Pointers and doorbell count bytes."""
@@ -75,6 +87,7 @@ class SdmaInterpreter(Interpreter):
             "FENCE": self._fence,
             "TRAP": self._trap,
             "POLL_MEM": self._poll,
+            "POLL_REG": self._poll_register,
             "ATOMIC": self._atomic,
             "TIMESTAMP_SET": self._timestamp_set,
             "TIMESTAMP_GET": lambda packet: self._write_clock(packet, self._clock_offset),
@@ -83,6 +96,7 @@ class SdmaInterpreter(Interpreter):
             "INDIRECT": self._indirect,
             "GCR_REQ": self._gcr_req,
         }
+        self.refused = _REFUSED
 
     def before(self, packet: Packet) -> None:
         """Refuse modes that are not emulated."""
@@ -140,6 +154,12 @@ class SdmaInterpreter(Interpreter):
         what = f"polling {address:#x} for value & {mask:#x} {sign} {value:#x}"
         if not self.queue.wait_until(lambda: holds(self.memory.read_u32(address) & mask, value), what, tries):
             raise BadPacketError(f"gave up {what} after {packet['retry_count']} retries")
+
+    def _poll_register(self, packet: Packet) -> None:
+        # What waits for nothing is ROCr's flush of the host data path; there is nothing to flush, for memory
+        # and the host's view of it are the same bytes.
+        if packet["func"]:
+            raise BadPacketError(f"{packet}: it polls a register, {_PRIVILEGED}")
 
     def _atomic(self, packet: Packet) -> None:
         op, address, compare = packet["op"], packet["addr"], packet["cmp_data"]

@@ -223,6 +223,8 @@ class ShaderMemory(AddressSpace):
             for mapping in mappings
             if _is_cacheable(mapping)
         }
+        # Also for what the caches hold already: a driver cannot rely on either.
+        self.poisoned = memory.poisoned
         table = [self._cached.get(mapping, mapping) for mapping in mappings]
         self._table = ([mapping.start for mapping in table], table)
         self.version += 1

@@ -9,14 +9,17 @@ its data not yet written, as it may on hardware.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from pytest_amdgpu.emulator.engine.hardware_queues import Seat
 from pytest_amdgpu.emulator.engine.queue import EXECUTING, QueueThread
 from pytest_amdgpu.emulator.engine.shader_memory import shader_memory
+from pytest_amdgpu.emulator.engine.wave_save import SavedWaves, save_waves
 
 if TYPE_CHECKING:
+    from pytest_amdgpu.emulator.isa.chunk import Chunk
     from pytest_amdgpu.emulator.isa.dispatch import DispatchState
 
 _IN_FLIGHT = 16
@@ -32,6 +35,13 @@ class Runnable(Protocol):
 
     def run(self, budget: int) -> bool:
         """Run about `budget` basic blocks; True when all waves have ended."""
+
+    def suspend(self) -> None:
+        """Leave the compute units until `run` is called again."""
+
+    @property
+    def chunks(self) -> Sequence[Chunk]:
+        """The workgroups that run."""
 
 
 def _start(state: DispatchState) -> Runnable:
@@ -55,6 +65,10 @@ class Shaders:
         self._queue = queue
         self.memory = shader_memory(queue.memory)
         self._flights: list[_Flight] = []
+        self._running = False
+        """Whether waves may have run since they were saved."""
+        self.saved = (SavedWaves(),) * queue.context.gpu.num_xcc
+        """What the last preemption saved, by XCC."""
 
     def launch(self, state: DispatchState, text: str, done: Callable[[], None] | None = None) -> None:
         """Start a dispatch; `done` is called in the queue's thread when its last wave has ended."""
@@ -66,6 +80,7 @@ class Shaders:
     def advance(self) -> bool:
         """Run a slice of every dispatch; False if there is none."""
         flights = list(self._flights)
+        self._running = True
         for flight in flights:
             self._queue.activity(f"running {flight.text}")
             begun = time.monotonic()
@@ -86,6 +101,24 @@ class Shaders:
             self._queue.activity(EXECUTING)
             self.memory.idle()
         return bool(flights)
+
+    def seat(self) -> Seat:
+        """Make the queue's claim to one of the GPU's slots for compute queues."""
+        context = self._queue.context
+        return Seat(context.gpu.hardware_queues, lambda: context.priority)
+
+    def save(self) -> None:
+        """Take the waves off the compute units into the context save area, because the queue is preempted."""
+        if self._running:
+            self._running = False
+            chunks = [chunk for flight in self._flights for chunk in flight.runnable.chunks]
+            self.saved = save_waves(self._queue.context, chunks)
+        self.suspend()
+
+    def suspend(self) -> None:
+        """Take the waves off the compute units."""
+        for flight in self._flights:
+            flight.runnable.suspend()
 
     def drain(self) -> None:
         """Run until no dispatch is in flight."""

@@ -37,6 +37,8 @@ def complete_signal(
         )
     queue.memory.notify()
     mailbox = memory.read_u64(handle + SignalOffset.EVENT_MAILBOX)
+    if mailbox % 8:
+        raise BadPacketError(f"signal {handle:#x}: its event mailbox {mailbox:#x} is not a multiple of 8")
     if mailbox:
         event_id = memory.read_u32(handle + SignalOffset.EVENT_ID)
         memory.write_u64(mailbox, event_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,8 +36,8 @@ def show_dwords(words: Sequence[int], limit: int = 16) -> str:
 class Interpreter(ABC):
     """Executes packets of one generation on behalf of a queue.
 
-    A subclass fills `handlers`, by packet name. Handlers may call `skip`, `enter` and `chain` to change what
-    is read next.
+    A subclass fills `handlers`, by packet name, and says in `refused` why it has none for the other packets
+    of its generations. Handlers may call `skip`, `enter` and `chain` to change what is read next.
     """
 
     def __init__(self, queue: QueueThread, codec: Codec) -> None:
@@ -45,6 +45,7 @@ class Interpreter(ABC):
         self.memory = queue.memory
         self.context = queue.context
         self.handlers: dict[str, Callable[[Packet], None]] = {}
+        self.refused: Mapping[str, str] = {}
         self.current: Packet | None = None
         self.where = ""
         """The indirect buffer that is executed, or nothing for the ring."""
@@ -138,7 +139,9 @@ class Interpreter(ABC):
         self.before(packet)
         handler = self.handlers.get(packet.name)
         if handler is None:
-            raise BadPacketError(f"the emulated engine does not execute {packet.name}")
+            raise BadPacketError(
+                f"the emulated engine does not execute {packet.name}: {self.refused[packet.name]}"
+            )
         handler(packet)
 
     def _decode(self, words: list[int], index: int) -> Packet:
@@ -182,6 +185,21 @@ class DwordQueue(QueueThread):
 
     def __init__(self, context: QueueContext, kind: str, unit: int) -> None:
         super().__init__(context, kind, unit)
+
+    def ring_doorbell(self, value: int) -> None:
+        """Take a store to the doorbell, whose value should be what the write pointer in memory is.
+
+        A value of four times or a quarter of that is in the other engine's unit: PM4 counts dwords, SDMA
+        bytes. It is looked at here, in the client's thread, because the write pointer may move on later.
+        """
+        written = self.memory.read_u64(self.context.wptr_address)
+        unit, other = ("dwords", 4 * written) if self.unit == 4 else ("bytes", written / 4)
+        if written and value == other:
+            self.warn_once(
+                f"doorbell {value:#x} is in a wrong unit: the write pointer is {written:#x} {unit},"
+                f" and the doorbell counts {unit}, too"
+            )
+        super().ring_doorbell(value)
 
     @property
     def position(self) -> int:

@@ -17,10 +17,16 @@ PIECE = 4 << 20
 
 
 def _window(memory: AddressSpace, address: int, size: int, access: Access) -> Bytes:
-    """Return as many of `size` bytes as one mapping holds; VmFault if it is not even the first."""
+    """Return as many of `size` bytes as one mapping holds; VmFault if it is not even the first.
+
+    PoisonConsumed if a byte to be read is bad.
+    """
     mapping = memory.translate(address, access)
     offset = address - mapping.start
-    return mapping.data[offset : offset + size]
+    window = mapping.data[offset : offset + size]
+    if memory.poisoned and access is Access.READ:
+        memory.check_poison(address, window.size)
+    return window
 
 
 def copy(memory: AddressSpace, source: int, target: int, size: int, checkpoint: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pytest_amdgpu.emulator.isa import hwreg
 from pytest_amdgpu.emulator.isa.decode.instruction import FLAT_SCRATCH
-from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
+from pytest_amdgpu.emulator.isa.errors import IllegalInstruction, NotEmulatedError
 from pytest_amdgpu.emulator.isa.gather import Store
 from pytest_amdgpu.emulator.isa.lane_constants import LaneConstants
 from pytest_amdgpu.emulator.isa.launch import UNDEFINED, Launch
@@ -24,11 +24,13 @@ from pytest_amdgpu.emulator.isa.numpy_emit import VARIANTS
 from pytest_amdgpu.emulator.isa.program import Program
 from pytest_amdgpu.emulator.isa.translate import Block
 from pytest_amdgpu.emulator.isa.waves import QUANTUM, Group
-from pytest_amdgpu.emulator.memory import VmFault
+from pytest_amdgpu.emulator.memory import PoisonConsumed, VmFault
+from pytest_amdgpu.families.hardware_ids import hardware_ids
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.isa.dispatch import DispatchState
     from pytest_amdgpu.emulator.isa.memory_access import MemoryAccess
+    from pytest_amdgpu.emulator.placement import Claim
 
 MSG_INTERRUPT, MSG_DEALLOC_VGPRS = 1, 3
 _UNDEFINED_ADDRESS = UNDEFINED << 32 | UNDEFINED
@@ -45,18 +47,21 @@ class Chunk:
         first: int,
         count: int,
         scratch_slot: int = 0,
+        claim: Claim | None = None,
     ) -> None:
         self.state = state
+        self.claim = claim
+        """Places of the workgroups; None while they are preempted (or if places do not matter)."""
         self.memory = memory
         self.wave_size = state.wave_size
         self.full_exec = (1 << state.wave_size) - 1
         self.lds_bytes = state.lds_bytes
         # A guard keeps items that begin in one workgroup's LDS from reaching into the next one's.
-        stride = (state.lds_bytes + 15) // 8 * 8
+        stride = self._lds_stride = (state.lds_bytes + 15) // 8 * 8
         self.lds = Store(np.full(max(count * stride, 8) // 4, UNDEFINED, np.uint32).view(np.uint8))
         self.scratch_lane_bytes = state.scratch_wave_bytes // state.wave_size
         self._program = program
-        self._first = first
+        self.first, self.count = first, count
         self.constants = LaneConstants(state.wave_size)
         self.undefined = np.full((1, state.wave_size), UNDEFINED, np.uint32)
         self.written = program.written
@@ -143,15 +148,36 @@ class Chunk:
         halves = self._flat_scratch.view(np.uint32)
         halves[g.waves[rows], int(high)] = value if type(value) is int else value[rows, 0]
 
-    def xcc_ids(self, g: Group) -> Any:
-        """The XCC that each wave runs on: workgroups are dealt to them in turn."""
-        workgroups = self._workgroup[g.waves] + self._first
-        return (workgroups % self.state.num_xcc).astype(np.uint32)[:, None]
+    def place_register(self, g: Group, number: int) -> Any:
+        """A hardware register that names the places of a group's waves [waves, 1]; see `hardware_ids`."""
+        if self.claim is None:
+            return np.zeros((1, 1), np.uint32)
+        fields = hardware_ids(self.state.family)
+        values = self.claim.register({name: f for name, f in fields.items() if f.register == number})
+        return values[self._workgroup[g.waves], self._index[g.waves] % values.shape[1]][:, None]
 
-    def hardware_slots(self, g: Group) -> Any:
-        """HW_ID: wave slot in bits 3:0 and SIMD in 5:4."""
-        number = g.waves
-        return (number % 10 | (number // 10 % 4) << 4).astype(np.uint32)[:, None]
+    def xccs(self) -> list[int]:
+        """The XCC of each workgroup."""
+        if self.claim is None:
+            return [0] * self.count
+        found: list[int] = self.claim.xccs.tolist()
+        return found
+
+    def position(self, wave: int) -> tuple[int, int]:
+        """Workgroup of a wave, from 0 in the chunk, and position in it."""
+        return int(self._workgroup[wave]), int(self._index[wave])
+
+    def lds_of(self, workgroup: int) -> bytes:
+        """The LDS of a workgroup."""
+        start = workgroup * self._lds_stride
+        return self.lds.data[start : start + self.lds_bytes].tobytes()
+
+    def leave(self, *, ended_only: bool = False) -> None:
+        """Give up the places of all workgroups, or of those that have ended."""
+        if self.claim is not None:
+            self.claim.release(self._living == 0 if ended_only else None)
+            if not ended_only:
+                self.claim = None
 
     # ---- scheduling ---------------------------------------------------------------------------------------
 
@@ -268,7 +294,7 @@ class Chunk:
         g.code_base = g.pc
         try:
             return code.function(g, g.v, s)
-        except (VmFault, IllegalInstruction) as error:
+        except (VmFault, PoisonConsumed, IllegalInstruction) as error:
             error.add_note(self._where(g, block, code, error))
             raise
         except Exception as error:
@@ -372,7 +398,7 @@ class Chunk:
 
     def _illegal(self, g: Group, block: Block) -> None:
         inst = block.instructions[-1]
-        raise IllegalInstruction(g.pc + inst.offset, inst.words, f"{inst.name}: {block.text}")
+        raise NotEmulatedError(g.pc + inst.offset, inst.words, f"{inst.name}: {block.text}")
 
     def describe(self) -> str:
         """Say where the waves are, for diagnosis."""

@@ -13,6 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.isa.chunk import Chunk
     from pytest_amdgpu.emulator.memory import AddressSpace
+    from pytest_amdgpu.emulator.placement import Placement
     from pytest_amdgpu.families.registry import Family
 
 Triple = tuple[int, int, int]
@@ -43,7 +44,8 @@ class DispatchState:
     have fewer work-items. Sizes are in bytes. `scratch_base` is the address of the private memory of the
     first wave, which has `scratch_wave_bytes`; `scratch_waves` waves have some (0: as many as fit into the
     mapping at `scratch_base`). `clock` is the GPU's constant-frequency counter, `interrupt` takes the payload
-    of s_sendmsg(MSG_INTERRUPT).
+    of s_sendmsg(MSG_INTERRUPT). `placement` finds places on compute units; without it every workgroup runs
+    on unit 0.
     """
 
     family: Family
@@ -66,14 +68,15 @@ class DispatchState:
     scratch_waves: int = 0
     clock: Callable[[], int] = _default_clock
     interrupt: Callable[[int], None] = _no_interrupt
+    placement: Placement | None = None
 
 
 class Dispatch:
     """Runs a dispatch piece by piece.
 
     Some workgroups run together as a chunk. A chunk that does not come to its end within a slice is joined by
-    the next one, so that workgroups may wait for each other as far as `_LIVE_CHUNKS` and the scratch memory
-    go.
+    the next one, so that workgroups may wait for each other as far as `_LIVE_CHUNKS`, the scratch memory and
+    the places on compute units go.
     """
 
     def __init__(self, state: DispatchState) -> None:
@@ -119,19 +122,30 @@ class Dispatch:
         with np.errstate(all="ignore"):
             while budget > 0:
                 if not self._chunks and not self._start():
-                    return True
+                    if self._next >= self._count:
+                        return True
+                    self._wait_for_place()
+                    return False
                 chunk = self._chunks[0]
+                if not self._place(chunk):
+                    if not any(self._place(other) for other in self._chunks):
+                        self._wait_for_place()
+                        return False
+                    self._chunks.rotate(-1)
+                    continue
                 used = max(chunk.run(min(budget, self._slice)), 1)
                 budget -= used
                 self._slice -= used
                 if chunk.done:
                     self._chunks.popleft()
+                    chunk.leave()
                     self._free_slots.append(self._slot_of.pop(chunk))
                     self._slice = _SLICE
                     continue
                 if self._slice > 0 and not chunk.yielded:
                     continue
                 self._slice = _SLICE
+                chunk.leave(ended_only=True)
                 self._start()
                 if chunk.yielded and len(self._chunks) == 1:
                     # Whoever the waves wait for runs in another thread.
@@ -145,13 +159,45 @@ class Dispatch:
 
         if self._next >= self._count or not self._free_slots:
             return False
-        count = min(self._per_chunk, self._count - self._next)
+        remaining = self._count - self._next
+        count = min(self._per_chunk, remaining)
+        claim = None
+        if self.state.placement is not None:
+            claim = self.state.placement.claim(self._next, count, remaining=remaining)
+            if claim is None:
+                return False
+            count = claim.count
         place = self._free_slots.pop()
-        chunk = Chunk(self.state, self._program, self._memory, self._next, count, place * self._chunk_waves)
+        chunk = Chunk(
+            self.state, self._program, self._memory, self._next, count, place * self._chunk_waves, claim
+        )
         self._next += count
         self._slot_of[chunk] = place
         self._chunks.append(chunk)
         return True
+
+    def suspend(self) -> None:
+        """Leave the compute units, because the queue is preempted or ends; `run` takes places again."""
+        for chunk in self._chunks:
+            chunk.leave()
+        if self.state.placement is not None:
+            self.state.placement.leave()
+
+    @property
+    def chunks(self) -> tuple[Chunk, ...]:
+        """The workgroups that have been started and have not ended."""
+        return tuple(self._chunks)
+
+    def _place(self, chunk: Chunk) -> bool:
+        """Give a chunk that was suspended a place again, if there is one."""
+        placement = self.state.placement
+        if placement is not None and chunk.claim is None:
+            chunk.claim = placement.reclaim(chunk.first, chunk.count)
+        return placement is None or chunk.claim is not None
+
+    def _wait_for_place(self) -> None:
+        if self.state.placement is not None:
+            self.state.placement.wait()
 
     def describe(self) -> str:
         """Say where the waves are, for diagnosis."""

@@ -17,3 +17,11 @@ class IllegalInstruction(Exception):
     def __str__(self) -> str:
         words = " ".join(f"{word:08x}" for word in self.words)
         return f"illegal instruction at {self.address:#x}: [{words}] {self.text}"
+
+
+class NotEmulatedError(IllegalInstruction):
+    """Hardware executes the instruction, the emulator does not."""
+
+
+class NotExecutable(Exception):
+    """The emulator has no semantics for an instruction that decodes; waves that reach it are stopped."""

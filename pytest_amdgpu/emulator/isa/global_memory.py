@@ -75,6 +75,9 @@ class GlobalMemory:
             address = np.broadcast_to(np.asarray(address, np.uint64), shape)
         chosen = address if active is None else address[active]
         low, high = int(chosen.min()), int(chosen.max())
+        if self.space.poisoned and access is not Access.WRITE:
+            for first in chosen.reshape(-1).tolist():
+                self.space.check_poison(first, size)
         mapping = self._one_mapping(low, high + size, access)
         if mapping is not None:
             return [(self._store(mapping), active, (chosen - np.uint64(mapping.start)).view(np.int64))], False
@@ -88,7 +91,8 @@ class GlobalMemory:
         lanes = np.flatnonzero(active)
         which = np.searchsorted(self._starts, addresses, "right") - 1
         ends = addresses + np.uint64(size)
-        known = which >= 0
+        # An end that is not above the beginning has gone past 64 bits.
+        known = (which >= 0) & (ends > addresses)
         inside = known & (ends <= self._ends[which] if len(self._ends) else False)
         met = np.unique(which[inside]).tolist()
         refused = ~inside
@@ -216,6 +220,8 @@ class GlobalMemory:
             item = int.from_bytes(self.space.read(address, width), "little", signed=signed)
             return [item & 0xFFFFFFFF]
         address &= ~3
+        if self.space.poisoned:
+            self.space.check_poison(address, 4 * count)
         mapping = self._one_mapping(address, address + 4 * count, Access.READ)
         if mapping is not None:
             first = (address - mapping.start) >> 2

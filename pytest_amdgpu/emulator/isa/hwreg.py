@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
+from pytest_amdgpu.emulator.isa.errors import NotEmulatedError
 from pytest_amdgpu.emulator.isa.numpy_ops import uniform
+from pytest_amdgpu.families.hardware_ids import place_registers
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.isa.waves import Group
 
-MODE, STATUS, TRAPSTS, HW_ID, IB_STS, SH_MEM_BASES = 1, 2, 3, 4, 7, 15
-GFX940_XCC_ID = 20
+MODE, STATUS, TRAPSTS, IB_STS, SH_MEM_BASES = 1, 2, 3, 7, 15
 FLAT_SCR_LO, FLAT_SCR_HI = 20, 21
-HW_ID1, HW_ID2 = 23, 24
 SHADER_CYCLES = 29
 _APERTURES = 1 << 16 | 2
 """High 16 bits of the shared (upper half) and of the private aperture."""
@@ -48,19 +47,15 @@ def _whole(g: Group, number: int) -> Any:
         return 0
     if number == SH_MEM_BASES and generation[0] >= 9:
         return _APERTURES
-    if (number == HW_ID and generation[0] < 10) or (number == HW_ID1 and generation[0] >= 10):
-        return uniform(g.chunk.hardware_slots(g))
-    if number == HW_ID2 and generation[0] >= 10:
-        return 0
-    if number == GFX940_XCC_ID and generation[:2] in ((9, 4), (9, 5)):
-        return uniform(g.chunk.xcc_ids(g))
+    if number in place_registers(g.chunk.state.family):
+        return uniform(g.chunk.place_register(g, number))
     if number in (FLAT_SCR_LO, FLAT_SCR_HI) and generation[0] >= 10:
         bases = g.chunk.scratch_bases(g) if generation[0] > 10 else g.chunk.flat_scratch(g)
         half = bases >> np.uint64(32) if number == FLAT_SCR_HI else bases & np.uint64(0xFFFFFFFF)
         return uniform(half.astype(np.uint32))
     if number == SHADER_CYCLES and generation >= (10, 3, 0):
         return g.chunk.clock("cycles") & 0xFFFFF
-    raise IllegalInstruction(g.pc, (), f"hardware register {number} is not emulated")
+    raise NotEmulatedError(g.pc, (), f"hardware register {number} is not emulated")
 
 
 def write(g: Group, simm16: int, value: Any) -> None:
@@ -70,10 +65,10 @@ def write(g: Group, simm16: int, value: Any) -> None:
         g.chunk.set_flat_scratch(g, value, high=number == FLAT_SCR_HI)
         return
     if number != MODE:
-        raise IllegalInstruction(g.pc, (), f"write to hardware register {number} is not emulated")
+        raise NotEmulatedError(g.pc, (), f"write to hardware register {number} is not emulated")
     if type(value) is not int:
         value = uniform(value[g.living])
     if type(value) is not int:
-        raise IllegalInstruction(g.pc, (), "waves of one group write different values to MODE")
+        raise NotEmulatedError(g.pc, (), "waves of one group write different values to MODE")
     mask = (1 << width) - 1
     g.mode = g.mode & ~(mask << first) | (value & mask) << first

@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
+from pytest_amdgpu.emulator.isa.errors import IllegalInstruction, NotEmulatedError
 from pytest_amdgpu.emulator.isa.translate import Block, Target, translate
 from pytest_amdgpu.emulator.isa.waves import GPR_INDEX_SHIFT
 from pytest_amdgpu.emulator.memory import Access, AddressSpace
@@ -90,7 +90,7 @@ class Program:
         """
         code = self._code(pc)
         if mode & 15:
-            raise IllegalInstruction(pc, (), f"MODE {mode:#x}: only rounding to nearest even is emulated")
+            raise NotEmulatedError(pc, (), f"MODE {mode:#x}: only rounding to nearest even is emulated")
         target = Target(
             self._family,
             self._family.name,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
+from pytest_amdgpu.emulator.isa.errors import IllegalInstruction, NotEmulatedError
 from pytest_amdgpu.emulator.isa.global_memory import GlobalMemory
 from pytest_amdgpu.emulator.isa.lanes import Lanes, active_lanes
 from pytest_amdgpu.emulator.isa.numpy_ops import lane_mask, select
@@ -132,7 +132,7 @@ class ScratchMemory(GlobalMemory):
     ) -> Any:
         """Read-modify-write per lane of a dword in private memory."""
         if np.dtype(dtype).itemsize != 4:
-            raise IllegalInstruction(g.pc, (), "64-bit atomics on private memory are not emulated")
+            raise NotEmulatedError(g.pc, (), "64-bit atomics on private memory are not emulated")
         active = self._check(g, address, where, 4, Access.ATOMIC)
         lane = np.broadcast_to(np.asarray(address, np.uint32), g.shape).astype(np.uint64)
         dword = (lane >> np.uint64(2)) * np.uint64(g.shape[1]) + g.lane_id
@@ -196,15 +196,15 @@ class ScratchMemory(GlobalMemory):
     ) -> tuple[Any, Any]:
         """The chunk's scratch as items of `width` bytes, and the index of each lane's.
 
-        Disabled lanes index anything that exists. NotImplementedError for an item that crosses a dword: its
+        Disabled lanes index anything that exists. IllegalInstruction for an item that crosses a dword: its
         bytes do not lie together, and compilers do not make such accesses.
         """
         spread = np.broadcast_to(np.asarray(address, np.uint32), g.shape).astype(np.int64) + offset
         if active is not None:
             spread = np.where(active, spread, 0)
         if (spread & (width - 1)).any():
-            raise NotImplementedError(
-                f"private access of {width} bytes at an address that is not a multiple of it"
+            raise IllegalInstruction(
+                g.pc, (), f"private access of {width} bytes at an address that is not a multiple of it"
             )
         lanes = g.shape[1]
         dword = (g.chunk_slots * area.shape[1] + (spread >> 2)) * lanes + g.lane_id

@@ -17,6 +17,7 @@ from pytest_amdgpu.emulator.isa.decode.instruction import (
 )
 from pytest_amdgpu.emulator.isa.dpp import dpp_source
 from pytest_amdgpu.emulator.isa.effects import Effects
+from pytest_amdgpu.emulator.isa.errors import NotExecutable
 from pytest_amdgpu.emulator.isa.ir import F16, F32, F64, I16, I32, I64, INT_OF, Type, Value
 from pytest_amdgpu.emulator.isa.sdwa import sdwa_select
 
@@ -292,4 +293,4 @@ class SourceOperands(Effects):
                 return self.zext(self.eq(self.vcc(), 0), I32)
             case _ if code == SRC_EXECZ:
                 return self.zext(self.eq(self.exec(), 0), I32)
-        raise NotImplementedError(f"special operand {code} of {self.inst.name}")
+        raise NotExecutable(f"special operand {code}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_amdgpu.emulator.isa.build import Builder
 from pytest_amdgpu.emulator.isa.decode.instruction import FLAT_SCRATCH, OperandKind
-from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
+from pytest_amdgpu.emulator.isa.errors import IllegalInstruction, NotExecutable
 from pytest_amdgpu.emulator.isa.ir import Graph, Value
 from pytest_amdgpu.emulator.isa.python_source import Compiled
 from pytest_amdgpu.emulator.isa.registers import Register
@@ -74,7 +74,8 @@ class Block:
 
 def translate(target: Target, code: memoryview) -> Block:
     """Translate the block at the start of `code`; IllegalInstruction (offset as address) if nothing can be
-    decoded."""
+    decoded. A block ends before an instruction that cannot be executed; one of its own stops the wave there.
+    """
     from pytest_amdgpu.emulator.isa.decode.decoder import decoder
     from pytest_amdgpu.emulator.isa.semantics import SEMANTICS
 
@@ -112,6 +113,17 @@ def translate(target: Target, code: memoryview) -> Block:
             b.bind(part)
             try:
                 SEMANTICS[part.name](b)
+            except NotExecutable as error:
+                if instructions:
+                    return translate(target, code[:offset])
+                reason = f"the emulator does not know {error}"
+                return _finish(
+                    Builder(target.family, target.wave_size),
+                    bytes(code[: inst.size]),
+                    (inst,),
+                    "illegal",
+                    {"reason": reason},
+                )
             except Exception as error:
                 error.add_note(f"while building {part.name} {[hex(word) for word in part.words]}")
                 raise

@@ -23,11 +23,13 @@ from pytest_amdgpu.emulator import client
 from pytest_amdgpu.emulator.arena import borrow
 from pytest_amdgpu.emulator.doorbells import Doorbells
 from pytest_amdgpu.emulator.kfd.device_calls import GPUVM_BASE, GPUVM_LIMIT
+from pytest_amdgpu.emulator.links import is_pcie_peer
 from pytest_amdgpu.emulator.memory import ADDRESS_LIMIT, PAGE_SIZE, BufferObject, Location
 from pytest_amdgpu.emulator.refusal import Refusal
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.arena import HostMemory
+    from pytest_amdgpu.emulator.gpu import SoftwareGpu
     from pytest_amdgpu.emulator.memory import Bytes
     from pytest_amdgpu.emulator.process import Handler, Process, ProcessDevice
 
@@ -58,8 +60,8 @@ def alloc_memory(process: Process, args: AllocMemoryOfGpuArgs) -> None:
     device = process.bound_device(args.gpu_id, errno.ENODEV)
     if flags & AllocFlag.USERPTR:
         shown = process.machine.maps.find(user_address)
-        if shown is not None and isinstance(shown.owner, Doorbells):
-            flags = flags & ~AllocFlag.USERPTR | AllocFlag.DOORBELL
+        if shown is not None:
+            flags = _device_memory_flags(process, flags, shown.owner, size)
         elif user_address % PAGE_SIZE:
             raise Refusal(errno.EINVAL, f"user pointer {user_address:#x} is not page aligned")
     if flags & AllocFlag.DOORBELL and size != DOORBELL_SLICE:
@@ -74,6 +76,10 @@ def alloc_memory(process: Process, args: AllocMemoryOfGpuArgs) -> None:
     if (flags & _KINDS).bit_count() > 1:
         process.machine.misuse(
             f"ALLOC_MEMORY_OF_GPU with several kinds of memory: {AllocFlag(flags & _KINDS)!r}"
+        )
+    if flags & AllocFlag.AQL_QUEUE_MEM:
+        process.machine.misuse(
+            "ALLOC_MEMORY_OF_GPU with AQL_QUEUE_MEM: it maps half the memory twice, for gfx8 and older"
         )
     if flags & ~_KNOWN_FLAGS:
         process.machine.misuse(f"ALLOC_MEMORY_OF_GPU with unknown flags {flags & ~_KNOWN_FLAGS:#x}")
@@ -102,6 +108,22 @@ def alloc_memory(process: Process, args: AllocMemoryOfGpuArgs) -> None:
         bo.mmap_offset = device.gpu.next_drm_offset(pages_size)
         device.gpu.mmap_objects[bo.mmap_offset] = bo
     args.handle, args.mmap_offset = bo.handle, bo.mmap_offset
+
+
+def _device_memory_flags(process: Process, flags: int, owner: object, size: int) -> int:
+    """Return the flags for a user pointer to device memory, which amdgpu-dkms takes for doorbells.
+
+    kfd_ioctl_alloc_memory_of_gpu of amdgpu-dkms treats every VM_IO mapping as doorbells, which then have one
+    size. Mainline hands it to hmm_range_fault, whose hmm_vma_walk_test refuses VM_IO with EFAULT.
+    """
+    if not process.machine.behaviour.user_pointers_to_doorbells:
+        raise Refusal(errno.EFAULT, "the user pointer leads to device memory")
+    if not isinstance(owner, Doorbells):
+        text = f"user pointer to device memory that is no doorbells ({size} bytes)"
+        if size == DOORBELL_SLICE:
+            process.machine.misuse(f"ALLOC_MEMORY_OF_GPU with a {text}")
+        raise Refusal(errno.EINVAL, text)
+    return flags & ~AllocFlag.USERPTR | AllocFlag.DOORBELL
 
 
 def _location(flags: int) -> Location | None:
@@ -186,11 +208,7 @@ def _map_on(device: ProcessDevice, bo: BufferObject) -> None:
         return
     if not bo.va:
         raise Refusal(errno.EINVAL, f"buffer object {bo.handle:#x} was allocated with address 0")
-    if gpu_id != bo.home and bo.location in (Location.VRAM, Location.DOORBELL, Location.MMIO):
-        owner = device.process.devices[bo.home].gpu
-        hive = owner.properties["hive_id"]
-        if not (owner.large_bar or (hive and hive == device.gpu.properties["hive_id"])):
-            raise Refusal(errno.EINVAL, f"{device.gpu!r} cannot reach {bo.location.value} of {owner!r}")
+    _require_reach(device.gpu, bo, device.process.devices[bo.home].gpu)
     end = bo.va + bo.size
     if bo.va % PAGE_SIZE or end > ADDRESS_LIMIT:
         raise Refusal(errno.EINVAL, f"{bo.va:#x} to {end:#x}: not whole pages below 2^48")
@@ -202,6 +220,20 @@ def _map_on(device: ProcessDevice, bo: BufferObject) -> None:
     if bo.va < GPUVM_BASE or end - 1 > GPUVM_LIMIT:
         machine.misuse(f"MAP_MEMORY_TO_GPU at {bo.va:#x} to {end:#x}, outside the GPUVM aperture")
     bo.mappings[gpu_id] = device.space.map(bo.va, bo)
+
+
+def _require_reach(gpu: SoftwareGpu, bo: BufferObject, owner: SoftwareGpu) -> None:
+    """Refuse what a GPU cannot reach of another one, as kfd_mem_attach in amdgpu_amdkfd_gpuvm.c.
+
+    VRAM is reached through a hive or across PCIe, doorbells and registers only across PCIe. An APU reaches
+    all of it.
+    """
+    if gpu is owner or gpu.is_apu or bo.location not in (Location.VRAM, Location.DOORBELL, Location.MMIO):
+        return
+    hive = owner.properties["hive_id"]
+    in_hive = bo.location is Location.VRAM and hive and hive == gpu.properties["hive_id"]
+    if not (in_hive or is_pcie_peer(owner.model, large_bar=owner.large_bar)):
+        raise Refusal(errno.EINVAL, f"{gpu!r} cannot reach {bo.location.value} of {owner!r}")
 
 
 def unmap_memory(process: Process, args: UnmapMemoryFromGpuArgs) -> None:

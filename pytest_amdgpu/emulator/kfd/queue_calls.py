@@ -26,6 +26,7 @@ from pytest_amdgpu.emulator.kfd.reports import QueueReports
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, Location, Mapping
 from pytest_amdgpu.emulator.process import MAX_QUEUE_IDS
 from pytest_amdgpu.emulator.refusal import ENOTSUPP, Refusal
+from pytest_amdgpu.emulator.reset import require_scheduler
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.process import Handler, Process, ProcessDevice
@@ -79,10 +80,11 @@ def create_queue(process: Process, args: CreateQueueArgs) -> None:
             shared = area
     _check_limits(device, held["write pointer"])
     _warn(device, args, queue_type)
+    require_scheduler(device)
     context = QueueContext(
         gpu=device.gpu,
         memory=device.space,
-        host=QueueReports(device, _free_id(process)),
+        host=QueueReports(device, _free_id(process), sdma=queue_type not in COMPUTE_TYPES),
         queue_id=_free_id(process),
         queue_type=queue_type,
         ring_address=args.ring_base_address,
@@ -97,6 +99,7 @@ def create_queue(process: Process, args: CreateQueueArgs) -> None:
         context.eop_address, context.eop_size = args.eop_buffer_address, args.eop_buffer_size
         context.ctx_save_address = args.ctx_save_restore_address
         context.ctx_save_size = args.ctx_save_restore_size
+        context.ctl_stack_size = args.ctl_stack_size
     queue = Queue(device, context)
     queue.shared_save_area = shared
     if queue_type in COMPUTE_TYPES:
@@ -227,8 +230,12 @@ def _warn(device: ProcessDevice, args: CreateQueueArgs, queue_type: QueueType) -
 
 
 def destroy_queue(process: Process, args: DestroyQueueArgs) -> None:
-    """Stop a queue and free it."""
-    find_queue(process, args.queue_id, errno.EINVAL).destroy()
+    """Stop a queue and free it, also where its scheduler hangs (pqm_destroy_queue goes on after ETIME)."""
+    queue = find_queue(process, args.queue_id, errno.EINVAL)
+    try:
+        require_scheduler(queue.device)
+    finally:
+        queue.destroy()
 
 
 def update_queue(process: Process, args: UpdateQueueArgs) -> None:

@@ -17,6 +17,7 @@ from pytest_amdgpu.abi.kfd import (
     SetCuMaskArgs,
 )
 from pytest_amdgpu.emulator import client
+from pytest_amdgpu.emulator.kfd.cu_mask import engine_masks
 from pytest_amdgpu.emulator.kfd.queue import COMPUTE_TYPES, find_queue
 from pytest_amdgpu.emulator.refusal import Refusal
 
@@ -27,7 +28,7 @@ _MAX_CU_MASK_BITS = 1024
 
 
 def set_cu_mask(process: Process, args: SetCuMaskArgs) -> None:
-    """Restrict a queue to compute units. Recorded only: waves of a software GPU run on none in particular."""
+    """Restrict a queue to compute units. A mask that names none is accepted, and the queue's waves hang."""
     if not args.num_cu_mask or args.num_cu_mask % 32:
         raise Refusal(errno.EINVAL, f"{args.num_cu_mask} bits are not a multiple of 32")
     words = min(args.num_cu_mask, _MAX_CU_MASK_BITS) // 32
@@ -40,13 +41,14 @@ def set_cu_mask(process: Process, args: SetCuMaskArgs) -> None:
             if (word ^ word >> 1) & 0x55555555:
                 raise Refusal(errno.EINVAL, f"mask {word:#010x} splits a pair of compute units (WGP)")
     queue.cu_mask = mask
+    queue.engine.set_engine_masks(engine_masks(queue.device.gpu.model, mask))
 
 
 def get_queue_wave_state(process: Process, args: GetQueueWaveStateArgs) -> None:
     """Tell how much of a preempted queue's waves was saved, and write that to the start of each XCC's area.
 
-    Software GPUs keep waves of a preempted queue to themselves and save none to the context save area, so
-    the stack is empty: it grows downwards from `ctl_stack_size`.
+    The sizes that are returned are those of the first XCC (get_wave_state_v9_4_3). On gfx9 the kernel has the
+    control stack and copies it, from gfx10 on it is in the area already.
     """
     queue = find_queue(process, args.queue_id, errno.EFAULT)
     context = queue.context
@@ -54,11 +56,21 @@ def get_queue_wave_state(process: Process, args: GetQueueWaveStateArgs) -> None:
         raise Refusal(errno.EINVAL, f"queue {queue.id} is of type {context.queue_type.name}, not compute")
     if queue.active:
         raise Refusal(errno.EINVAL, f"queue {queue.id} is active: deactivate it with UPDATE_QUEUE first")
-    top = queue.device.gpu.queue_sizes.ctl_stack_size
-    header = bytes(ContextSaveWaveState(control_stack_offset=top, wave_state_offset=top))
-    for xcc in range(queue.device.gpu.num_xcc):
-        client.write(args.ctl_stack_address + xcc * context.ctx_save_size, header)
-    args.ctl_stack_used_size = args.save_area_used_size = 0
+    top = context.ctl_stack_size
+    saved = queue.engine.saved_waves()
+    for xcc, waves in enumerate(saved):
+        area = args.ctl_stack_address + xcc * context.ctx_save_size
+        header = ContextSaveWaveState(
+            control_stack_offset=top - waves.control_stack,
+            control_stack_size=waves.control_stack,
+            wave_state_offset=top + waves.wave_state,
+            wave_state_size=waves.wave_state,
+        )
+        client.write(area, bytes(header))
+        if queue.device.gpu.family.gfx_version[0] < 10:
+            client.write(area + top - waves.control_stack, bytes(waves.control_stack))
+    args.ctl_stack_used_size = saved[0].control_stack
+    args.save_area_used_size = saved[0].wave_state
 
 
 def alloc_queue_gws(process: Process, args: AllocQueueGwsArgs) -> None:

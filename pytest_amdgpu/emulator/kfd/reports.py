@@ -1,6 +1,7 @@
 """What a queue's engine reports, turned into events, evictions and lines of the kernel's log.
 
-Faults and interrupts: kfd_int_process_v9.c, kfd_int_process_v11.c and kfd_events.c in amdkfd.
+Faults and interrupts: kfd_int_process_v9.c, kfd_int_process_v11.c and kfd_events.c in amdkfd. What the log
+says of a page fault is in `fault_log`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from pytest_amdgpu.abi.kfd import (
     MemoryErrorType,
     MemoryExceptionFailure,
 )
-from pytest_amdgpu.emulator import client
+from pytest_amdgpu.emulator import client, fault_log
 from pytest_amdgpu.emulator.debug import bit
-from pytest_amdgpu.emulator.memory import PAGE_SIZE, Access, Reason, VmFault
+from pytest_amdgpu.emulator.memory import PAGE_SIZE, VmFault
+from pytest_amdgpu.emulator.ras import consume_poison
 from pytest_amdgpu.emulator.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -31,10 +33,6 @@ if TYPE_CHECKING:
 
 _CONTEXT_ID_BITS: dict[InterruptSource, int] = {"eop": 32, "sdma": 28, "sq": 24}
 """Bits of the event id that an interrupt carries."""
-_FAULT_PERMISSION = 0xF << 4
-_FAULT_WALKER = 1 << 1
-_FAULT_WRITE = 1 << 18
-_FAULT_ATOMIC = 1 << 19
 
 
 class QueueReports:
@@ -42,16 +40,21 @@ class QueueReports:
 
     A bad packet on a compute queue goes to the runtime where there is one (RUNTIME_ENABLE, and a queue
     whose context save area names a payload and an event): the exception's bit is ORed into the payload
-    and the event is set. Every other queue that meets a bad packet or an illegal instruction just hangs.
-    The real kernel notices that when it next tries to preempt the queue, and then resets this queue alone;
-    here it notices at once. HW_EXCEPTION events get reset_type 1 (per engine), cause hang, memory_lost 0.
-    The exception of an illegal instruction would reach the runtime only through a trap handler of its
-    own, which software GPUs do not run.
+    and the event is set. Every other queue that meets a bad packet just hangs. The real kernel notices that
+    when it next tries to preempt the queue, and then resets it; here it notices at once, and resets this
+    queue alone. What the process is told is as for a whole GPU, because kfd_signal_reset_event fills
+    HW_EXCEPTION in one way only: reset_type 0, memory_lost 1.
+
+    Of an illegal instruction the process is told nothing. The wave enters the trap handler of amdkfd, which
+    halts it where no second-level handler (SET_TRAP_HANDLER) takes over (L_NO_NEXT_TRAP in
+    cwsr_trap_handler_gfx9.asm and _gfx10.asm), so its dispatch never ends; a halted wave can be saved, so
+    preempting the queue succeeds and nothing is reset. Only the log has a line (SQ interrupt, error type 2).
     """
 
-    def __init__(self, device: ProcessDevice, queue_id: int) -> None:
+    def __init__(self, device: ProcessDevice, queue_id: int, *, sdma: bool = False) -> None:
         self._device = device
         self._queue_id = queue_id
+        self._sdma = sdma
 
     def log(self, text: str) -> None:
         """Write a line to the kernel's log."""
@@ -91,21 +94,13 @@ class QueueReports:
         """Evict all queues of the process on this GPU and signal its MEMORY events."""
         gpu, process = self._device.gpu, self._device.process
         page = fault.address & ~(PAGE_SIZE - 1)
-        present = fault.reason is not Reason.NOT_PRESENT
-        status = (
-            (_FAULT_PERMISSION if present else _FAULT_PERMISSION | _FAULT_WALKER)
-            | (_FAULT_WRITE if fault.access in (Access.WRITE, Access.ATOMIC) else 0)
-            | (_FAULT_ATOMIC if fault.access is Access.ATOMIC else 0)
-        )
-        gpu.last_fault = AmdgpuInfoGpuvmFault(page, status, 0)
-        self.log(
-            f"[gfxhub0] no-retry page fault: {fault.access.value} at {fault.address:#x}, in page starting at "
-            f"address {page:#018x}: {fault.reason.value} (process pid {process.pid}, "
-            f"VM_L2_PROTECTION_FAULT_STATUS {status:#010x})"
-        )
+        known = fault_log.facts(gpu, fault, sdma=self._sdma)
+        gpu.last_fault = AmdgpuInfoGpuvmFault(page, known.status, int(known.hub.startswith("mmhub")))
+        for line in fault_log.page_fault(process, fault, known, gpu.family.gfx_version[0] == 9):
+            process.machine.log(f"amdgpu {gpu.pci_address}: {line}")
         gpu.smi.vm_fault(process.pid)
         data = HsaMemoryExceptionData(
-            MemoryExceptionFailure(NotPresent=not present, ReadOnly=fault.reason is Reason.READ_ONLY),
+            MemoryExceptionFailure(NotPresent=known.not_present, ReadOnly=known.read_only),
             page,
             gpu.gpu_id,
             MemoryErrorType.NO_RAS,
@@ -115,9 +110,18 @@ class QueueReports:
         else:
             signal_page_fault(self._device, data)
 
+    def poison_consumed(self, address: int) -> None:
+        """Tell the process of a memory error that it has met."""
+        consume_poison(self._device, sdma=self._sdma)
+
     def illegal_instruction(self, text: str) -> None:
-        """Reset the queue after a wave met an instruction that does not exist."""
-        self.log(f"illegal instruction: {text}")
+        """Log that a wave is halted."""
+        self.log(f"sq_intr: error, err_type 2 (illegal instruction): {text}")
+        self.log("the wave is halted and its dispatch never ends; no event tells of it")
+
+    def not_emulated(self, text: str) -> None:
+        """Reset the queue, because nothing would come of waiting."""
+        self.log(text)
         self._reset_queue()
 
     def bad_packet(self, text: str, code: ExceptionCode) -> None:
@@ -132,7 +136,7 @@ class QueueReports:
 
     def _reset_queue(self) -> None:
         gpu = self._device.gpu
-        data = HsaHwExceptionData(HwResetType.PER_ENGINE_RESET, HwExceptionCause.GPU_HANG, 0, gpu.gpu_id)
+        data = HsaHwExceptionData(HwResetType.WHOLE_GPU_RESET, HwExceptionCause.GPU_HANG, 1, gpu.gpu_id)
         listeners = self._device.process.events.hw_exception(data)
         self.log(f"queue hangs and is reset; {listeners} HW_EXCEPTION events signalled")
 

@@ -13,8 +13,10 @@ import pytest
 
 from pytest_amdgpu.abi.kfd import QueueType
 from pytest_amdgpu.abi.kfd_debug import ExceptionCode
+from pytest_amdgpu.emulator.compute_units import ComputeUnits
 from pytest_amdgpu.emulator.engine.context import QueueContext
 from pytest_amdgpu.emulator.engine.factory import EngineQueue, create_queue
+from pytest_amdgpu.emulator.engine.hardware_queues import HardwareQueues
 from pytest_amdgpu.emulator.memory import AddressSpace, BufferObject, VmFault
 from pytest_amdgpu.families.registry import Family, family
 
@@ -28,6 +30,18 @@ class FakeGpu:
     family: Family
     num_xcc: int = 1
     ticks: int = 1000
+    units: ComputeUnits = field(init=False)
+    hardware_queues: HardwareQueues = field(default_factory=lambda: HardwareQueues(8))
+
+    def __post_init__(self) -> None:
+        self.units = ComputeUnits(
+            [[[0xFF, 0xFF]] * 2] * self.num_xcc,
+            simds=4,
+            waves_per_simd=8,
+            lds_bytes=self.family.lds_bytes,
+            vgpr_bytes=0x80000,
+            in_pairs=self.family.units_in_pairs,
+        )
 
     def clock(self) -> int:
         self.ticks += 1
@@ -39,6 +53,8 @@ class RecordingHost:
     interrupts: list[tuple[int, str]] = field(default_factory=list)
     faults: list[VmFault] = field(default_factory=list)
     illegal: list[str] = field(default_factory=list)
+    unable: list[str] = field(default_factory=list)
+    poison: list[int] = field(default_factory=list)
     bad: list[str] = field(default_factory=list)
     codes: list[ExceptionCode] = field(default_factory=list)
     misuses: list[str] = field(default_factory=list)
@@ -55,6 +71,12 @@ class RecordingHost:
     def illegal_instruction(self, text: str) -> None:
         self.illegal.append(text)
 
+    def not_emulated(self, text: str) -> None:
+        self.unable.append(text)
+
+    def poison_consumed(self, address: int) -> None:
+        self.poison.append(address)
+
     def bad_packet(self, text: str, code: ExceptionCode) -> None:
         self.bad.append(text)
         self.codes.append(code)
@@ -67,7 +89,7 @@ class RecordingHost:
 
     @property
     def stopped(self) -> bool:
-        return bool(self.faults or self.illegal or self.bad)
+        return bool(self.faults or self.illegal or self.unable or self.poison or self.bad)
 
 
 @dataclass
@@ -218,6 +240,11 @@ class FakeShader:
     slices: int = 1
     work: Callable[[object], None] = lambda state: None
     budgets: list[int] = field(default_factory=list)
+    suspensions: int = 0
+    chunks: tuple[()] = ()
+
+    def suspend(self) -> None:
+        self.suspensions += 1
 
     def run(self, budget: int) -> bool:
         self.budgets.append(budget)

@@ -274,6 +274,14 @@ def test_completion_signal_event_and_time_stamps(bench, aql, kernel, descriptor,
     assert 1000 < start < end
 
 
+def test_completion_signal_with_a_mailbox_that_is_no_address_of_64_bits(bench, aql):
+    signal = Signal(bench, 1)
+    signal.block.u64[2] = 0x1001
+    assert "its event mailbox 0x1001 is not a multiple of 8" in stop_with(
+        aql, barrier(3, completion=signal.handle)
+    )
+
+
 def test_completion_without_event(bench, aql, kernel, fake_shaders):
     signal = Signal(bench, 0)
     aql.run(dispatch(kernel(), signal=signal.handle))

@@ -154,6 +154,13 @@ def test_write_data(bench, compute, packets):
     assert low.u32[:2].tolist() == [6, 0]
 
 
+@pytest.mark.parametrize("no_increment", [0, 1])
+def test_write_data_without_data_is_refused(compute, packets, no_increment):
+    words = packets.write_data(0x1000, [7], no_increment=no_increment)
+    header = words[0] - (1 << 16)  # one dword less in the count
+    assert "there is no data in it" in stop_with(compute, (header, *words[1:4]))
+
+
 def test_copy_data(bench, compute, packets):
     block = bench.block()
     block.u64[0] = 0x1111_2222_3333_4444

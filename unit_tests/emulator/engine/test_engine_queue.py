@@ -71,9 +71,9 @@ def test_impossible_doorbells(bench, sdma, doorbell, message):
 
 def test_doorbell_that_goes_back(bench, sdma):
     sdma.run(PACKETS.nop(3))
-    sdma.queue.ring_doorbell(4)
+    sdma.queue.ring_doorbell(8)
     sdma.wait_stopped()
-    assert "went back from 0x10 to 0x4" in sdma.host.bad[0]
+    assert "went back from 0x10 to 0x8" in sdma.host.bad[0]
 
 
 def test_doorbell_before_the_write_pointer_is_misuse(bench, sdma):
@@ -83,6 +83,19 @@ def test_doorbell_before_the_write_pointer_is_misuse(bench, sdma):
     sdma.queue.ring_doorbell(16)
     sdma.wait(lambda: block.u32[0] == 1)
     assert "before it was stored to memory" in sdma.host.misuses.pop()
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "value", "unit"),
+    [(QueueType.SDMA, 64, 16, "bytes"), (QueueType.COMPUTE, 16, 64, "dwords")],
+)
+def test_doorbell_in_the_unit_of_the_other_engine_is_misuse(bench, kind, written, value, unit):
+    driver = bench.queue("gfx1100", kind)
+    driver.pointers.u64[0] = written
+    driver.queue.ring_doorbell(value)
+    assert f"in a wrong unit: the write pointer is {written:#x} {unit}" in driver.host.misuses[0]
+    driver.queue.stop()
+    driver.host.misuses.clear()
 
 
 def test_eviction_between_packets_and_doorbell_meanwhile(bench, sdma):

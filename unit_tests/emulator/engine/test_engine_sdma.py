@@ -271,6 +271,18 @@ def test_copy_count_above_the_limit(bench):
     assert "0x400000 of dword 1" in sdma.host.bad[0]
 
 
+def test_copy_of_version_7_in_seven_dwords(bench):
+    """With `cpv` set the packet has a dword of compression control, which here is the next packet."""
+    sdma, packets = bench.queue("gfx1200"), sdma_packets("7.0")
+    block = bench.block()
+    words = packets.copy_linear_dcc(block.address, block.address + 64, 15)
+    assert len(words) == 8
+    sdma.submit(words[:7], packets.fence(block.address + 128, 1))
+    sdma.wait_stopped()
+    assert sdma.host.bad
+    assert block.u32[32] == 0
+
+
 def test_modes_that_are_not_emulated(bench):
     sdma, packets = bench.queue("gfx1100"), sdma_packets("6.0")
     sdma.submit(packets.copy_linear(0x1000, 0x2000, 0, backwards=1))

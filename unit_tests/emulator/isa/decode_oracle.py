@@ -108,6 +108,8 @@ def excused(target: str, theirs: str, ours: str | None) -> str:
         tuples = [(int(first), int(last)) for first, last in re.findall(r"[va]\[(\d+):(\d+)\]", theirs)]
         if any(last > 255 for _, last in tuples):
             return "tuples beyond the last register"
+        if target == "gfx908" and re.match(r"(flat|global|scratch|buffer|tbuffer|ds)_.* a(\d|\[)", theirs):
+            return "accumulators as data of memory, which gfx90a brings"
         if target in ("gfx90a", "gfx942", "gfx950") and any(first % 2 for first, _ in tuples):
             return "misaligned tuples, refused only in some operands"
         if re.search(r"\bsrc_\w+", theirs):

@@ -27,7 +27,7 @@ FLOAT_MODE_IEEE = 0xF0 << 12
 DX10_CLAMP, IEEE_MODE = 1 << 21, 1 << 23
 
 CORPUS = Path(__file__).parent / "corpus"
-TARGETS = ("gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1151", "gfx1200")
+TARGETS = ("gfx908", "gfx90a", "gfx942", "gfx950", "gfx1010", "gfx1030", "gfx1100", "gfx1151", "gfx1200")
 WAVE_SIZE = {target: 64 if target.startswith("gfx9") else 32 for target in TARGETS}
 ALL_LEVELS = ("-O0", "-O1", "-O2", "-O3")
 

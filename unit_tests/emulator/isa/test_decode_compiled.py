@@ -20,9 +20,11 @@ LONGEST = 20
 """Bytes given to LLVM for one instruction, which is at most 12 long."""
 
 TARGETS = {
+    "gfx908": (64, ()),
     "gfx90a": (64, ()),
     "gfx942": (64, ()),
     "gfx950": (64, ()),
+    "gfx1010": (32, ()),
     "gfx1030": (32, ()),
     "gfx1100": (32, ()),
     "gfx1151": (32, ()),
@@ -87,7 +89,7 @@ def test_compiled_code_decodes_as_llvm_says(
     expected = {"SOP1", "SOP2", "SOPC", "SOPP", "SMEM", "VOP1", "VOP2", "VOP3", "VOP3_SDST", "VOP1_DPP"}
     expected |= {"VOP3P", "DS", "FLAT", "FLAT_GLOBAL"}
     # The older generations reach scratch through a buffer descriptor.
-    expected |= {"MUBUF"} if target in ("gfx90a", "gfx1030") else {"FLAT_SCRATCH"}
+    expected |= {"MUBUF"} if target in ("gfx908", "gfx90a", "gfx1010", "gfx1030") else {"FLAT_SCRATCH"}
     if level != "-O0":
         expected |= {"VOPC", "SOPK"} | ({"VOPD"} if int(target[3:-2]) >= 11 and wave_size == 32 else set())
     assert expected <= kinds.keys(), expected - kinds.keys()

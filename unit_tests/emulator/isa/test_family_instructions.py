@@ -17,7 +17,17 @@ from kernel_launcher import Bench, pair
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
 
 U32 = np.uint32
-BUFFER_TARGETS = ("gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1151", "gfx1200")
+BUFFER_TARGETS = (
+    "gfx908",
+    "gfx90a",
+    "gfx942",
+    "gfx950",
+    "gfx1010",
+    "gfx1030",
+    "gfx1100",
+    "gfx1151",
+    "gfx1200",
+)
 
 
 class Target:

@@ -95,6 +95,18 @@ def test_a_fault_within_a_dword_names_its_first_missing_byte(bench: Bench) -> No
     assert caught.value.address == given.address + PAGE_SIZE
 
 
+@pytest.mark.parametrize("address", [(1 << 64) - 4, (1 << 64) - 1, 1 << 63, 1 << 48])
+def test_an_address_beyond_all_tables_faults(bench: Bench, address: int) -> None:
+    """The end of the first goes on at 0."""
+    out = bench.runner.array(np.zeros(64, U32))
+    with pytest.raises(VmFault) as caught:
+        copy(bench, address, out.address, 0)
+    assert (caught.value.access, caught.value.reason) == (Access.READ, Reason.NOT_PRESENT)
+    with pytest.raises(VmFault) as caught:
+        copy(bench, out.address, address, 4, 0)
+    assert (caught.value.access, caught.value.reason) == (Access.WRITE, Reason.NOT_PRESENT)
+
+
 def test_nothing_is_stored_when_a_lane_faults(bench: Bench) -> None:
     given, out = bench.runner.array(np.arange(64, dtype=U32)), bench.runner.map(PAGE_SIZE)
     with pytest.raises(VmFault) as caught:

@@ -232,6 +232,17 @@ def test_accumulating_and_constant_forms_of_gfx11(require_tool: Callable[[str], 
         assert same(F32, got[0], F32.add(d, 0) if zero else F32.fma(a, b, d))
 
 
+def test_legacy_products_of_gfx1010_are_rounded_before_the_sum(require_tool: Callable[[str], str]) -> None:
+    texts = {"mad": "v_mad_legacy_f32 v8, v2, v4, v6", "mac": "v_mac_legacy_f32 v8, v2, v4"}
+    programs = bench(require_tool, "gfx1010", texts)
+    words = float_inputs(42, F32)
+    for label, addend in (("mad", 4), ("mac", 8)):
+        for line, got in zip(words.tolist(), programs.run(label, words).tolist(), strict=True):
+            a, b, c = line[0], line[2], line[addend]
+            product = 0 if F32.is_zero(a) or F32.is_zero(b) else F32.mul(a, b)
+            assert same(F32, got[0], F32.add(product, c)), (label, hex(a), hex(b), hex(c))
+
+
 def test_lighting_product(require_tool: Callable[[str], str]) -> None:
     programs = bench(require_tool, "gfx1100", {"lit": "v_mullit_f32 v8, v2, v4, v6"})
     words = float_inputs(41, F32)

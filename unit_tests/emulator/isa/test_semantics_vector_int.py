@@ -568,6 +568,13 @@ def test_masked_quad_sums_fill_four_registers(target: str, require_tool: Callabl
         assert got[:4] == expected
 
 
+def test_low_half_of_a_signed_product_on_gfx1010(require_tool: Callable[[str], str]) -> None:
+    programs = bench(require_tool, "gfx1010", {"product": "v_mul_lo_i32 v8, v2, v4"})
+    words = inputs(43)
+    for line, got in zip(words.tolist(), programs.run("product", words).tolist(), strict=True):
+        assert got[0] == signed(line[0]) * signed(line[2]) & M32
+
+
 def test_accumulating_dot_products(require_tool: Callable[[str], str]) -> None:
     rows = {"v_dot4c_i32_i8": 8, "v_dot8c_i32_i4": 4, "v_dot2c_i32_i16": 16}
     programs = bench(require_tool, "gfx942", {name: f"{name} v8, v2, v4" for name in rows})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +12,9 @@ import pytest
 from pytest_amdgpu.abi import kfd
 from pytest_amdgpu.abi.kfd import KFD_IOCTLS, AllocFlag, KfdIoctl, QueueType
 from pytest_amdgpu.devices.software import software_model
+from pytest_amdgpu.emulator.compute_units import EngineMasks
 from pytest_amdgpu.emulator.engine.context import QueueContext
+from pytest_amdgpu.emulator.engine.wave_save import SavedWaves
 from pytest_amdgpu.emulator.gpu import SoftwareGpu
 from pytest_amdgpu.emulator.kernel import EmulatedKernel
 from pytest_amdgpu.emulator.process import Process
@@ -44,6 +46,12 @@ class StubEngine:
 
     def update(self, ring_address: int, ring_size: int, *, priority: int = 7, active: bool = True) -> None:
         self.calls.append(("update", ring_address, ring_size, priority, active))
+
+    def set_engine_masks(self, masks: EngineMasks) -> None:
+        self.calls.append(("masks", masks))
+
+    def saved_waves(self) -> tuple[SavedWaves, ...]:
+        return (SavedWaves(),) * self.context.gpu.num_xcc
 
     def stop(self) -> None:
         self.calls.append("stop")
@@ -93,17 +101,29 @@ class Client:
         self.kernel.ioctl(self.fd, request, args)
         return args
 
-    def refused(self, errno: int, request: KfdIoctl, *, changes: bool = False, **fields: Any) -> Any:
-        """Expect a refusal, and no change of state unless `changes`; return what was copied back."""
+    def refused(
+        self,
+        errno: int,
+        request: KfdIoctl,
+        *,
+        changes: bool = False,
+        out: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> Any:
+        """Expect a refusal, and no change of state unless `changes`; return the argument afterwards.
+
+        `out` are the fields that the kernel has written although it refused; all others must be as given.
+        """
         struct = KFD_IOCTLS[request & 0xFF].struct
         assert struct is not None
-        args = struct(**fields)
+        args, expected = struct(**fields), struct(**fields | dict(out or {}))
         before = self.state()
         with pytest.raises(KernelError) as caught:
             self.kernel.ioctl(self.fd, request, args)
         assert (caught.value.errno, caught.value.call) == (errno, f"AMDKFD_IOC_{request.name}")
         if not changes:
             assert self.state() == before
+        assert bytes(args) == bytes(expected), _differences(args, expected)
         return args
 
     def state(self) -> dict[str, Any]:
@@ -230,3 +250,9 @@ class Client:
         page = self.buffer(kfd.EVENT_PAGE_SIZE, GTT)
         self.call(KfdIoctl.CREATE_EVENT, event_page_offset=page.handle, event_type=0)
         return page
+
+
+def _differences(args: ctypes.Structure, expected: ctypes.Structure) -> str:
+    """Name the fields in which two structures differ."""
+    pairs = [(field[0], getattr(args, field[0]), getattr(expected, field[0])) for field in args._fields_]
+    return "; ".join(f"{name} is {value}, not {wanted}" for name, value, wanted in pairs if value != wanted)

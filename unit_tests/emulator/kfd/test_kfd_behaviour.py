@@ -84,6 +84,11 @@ def test_newest_context_save_area_larger_than_its_mapping_einval(newest: Client)
     newest.refused(errno.EINVAL, KfdIoctl.CREATE_QUEUE, **fields)
 
 
+def test_newest_context_save_area_whose_total_overflows_einval(newest: Client) -> None:
+    fields = newest.queue_fields(QueueType.COMPUTE) | {"ctx_save_restore_size": 0xFFFF_FFFF}
+    newest.refused(errno.EINVAL, KfdIoctl.CREATE_QUEUE, **fields)
+
+
 def test_newest_eop_size_must_be_equal_einval(newest: Client) -> None:
     fields = newest.queue_fields(QueueType.COMPUTE) | {"eop_buffer_size": 8192}
     fields["eop_buffer_address"] = newest.buffer(8192).va_addr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -46,9 +46,16 @@ def trap(client: Client, op: int, **payload: Any) -> Any:
 
 
 def refused(
-    client: Client, error: int, op: int, *, pid: int = OWN, changes: bool = False, **payload: Any
+    client: Client,
+    error: int,
+    op: int,
+    *,
+    pid: int = OWN,
+    changes: bool = False,
+    out: Mapping[str, Any] | None = None,
+    **payload: Any,
 ) -> Any:
-    return client.refused(error, KfdIoctl.DBG_TRAP, changes=changes, pid=pid, op=op, **payload)
+    return client.refused(error, KfdIoctl.DBG_TRAP, changes=changes, out=out, pid=pid, op=op, **payload)
 
 
 def attach(client: Client, fd: int, mask: int = 0, **fields: int) -> Any:
@@ -189,15 +196,16 @@ def test_queue_snapshot_entries_of_0_bytes_einval(client: Client, bell: tuple[in
     client.create_queue()
     attach(client, bell[1])
     snapshot = kfd_debug.DbgTrapQueueSnapshotArgs(num_queues=4)
-    args = refused(client, errno.EINVAL, DbgTrapOp.GET_QUEUE_SNAPSHOT, queue_snapshot=snapshot)
-    assert args.queue_snapshot.num_queues == 0
+    out = {"queue_snapshot": kfd_debug.DbgTrapQueueSnapshotArgs(num_queues=0)}
+    refused(client, errno.EINVAL, DbgTrapOp.GET_QUEUE_SNAPSHOT, out=out, queue_snapshot=snapshot)
 
 
 def test_queue_snapshot_bad_pointer_efault(client: Client, bell: tuple[int, int]) -> None:
     client.create_queue()
     attach(client, bell[1])
     snapshot = kfd_debug.DbgTrapQueueSnapshotArgs(0, UNMAPPED, 1, 64)
-    refused(client, errno.EFAULT, DbgTrapOp.GET_QUEUE_SNAPSHOT, queue_snapshot=snapshot)
+    out = {"queue_snapshot": kfd_debug.DbgTrapQueueSnapshotArgs(0, UNMAPPED, 0, 64)}
+    refused(client, errno.EFAULT, DbgTrapOp.GET_QUEUE_SNAPSHOT, out=out, queue_snapshot=snapshot)
 
 
 def device_snapshot(client: Client, count: int, size: int = 120, mask: int = 0) -> tuple[Any, Any]:

@@ -23,13 +23,17 @@ from pytest_amdgpu.kernel.protocol import KernelError
 
 
 def errno_of(client: Client, request: int, size: int = 8, fd: int | None = None) -> int:
+    """Expect a refusal that changes neither the argument nor the state, and return its errno."""
+    given = b"\xa5" * 4 + bytes(size - 4)
+    argument, before = ctypes.create_string_buffer(given, size), client.state()
     with pytest.raises(KernelError) as caught:
-        client.kernel.ioctl(client.fd if fd is None else fd, request, ctypes.create_string_buffer(size))
+        client.kernel.ioctl(client.fd if fd is None else fd, request, argument)
+    assert (argument.raw, client.state()) == (given, before)
     assert caught.value.errno is not None
     return caught.value.errno
 
 
-@pytest.mark.parametrize("nr", [0x00, 0x27, 0x28, 0x29, 0x7F, 0x87, 0xFF])
+@pytest.mark.parametrize("nr", [0x00, 0x27, 0x28, 0x29, 0x7F, 0x82, 0x83, 0x87, 0xFF])
 def test_unknown_number_einval(client: Client, nr: int) -> None:
     assert errno_of(client, ioctl.encode(3, 8, ord("K"), nr)) == errno.EINVAL
 
@@ -96,7 +100,7 @@ def test_argument_smaller_than_the_request_says(client: Client) -> None:
 
 def test_output_is_copied_back_also_when_the_call_fails(client: Client) -> None:
     fields = client.queue_fields() | {"ring_size": 512, "queue_type": 5}
-    assert client.refused(524, KfdIoctl.CREATE_QUEUE, **fields).ring_size == 1024
+    client.refused(524, KfdIoctl.CREATE_QUEUE, out={"ring_size": 1024}, **fields)
 
 
 def test_write_only_argument_is_not_copied_back(client: Client) -> None:

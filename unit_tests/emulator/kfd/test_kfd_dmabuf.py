@@ -11,7 +11,8 @@ from collections.abc import Callable
 import pytest
 from kfd_client import GTT, MAP_SHARED, PAGE, PROT_RW, WRITABLE_VRAM, Client, StubEngine
 
-from pytest_amdgpu.abi.kfd import DOORBELL_SLICE, AllocFlag, KfdIoctl
+from pytest_amdgpu.abi.kfd import DOORBELL_SLICE, AllocFlag, GetDmabufInfoArgs, KfdIoctl
+from pytest_amdgpu.emulator.kernel import EmulatedKernel
 from pytest_amdgpu.kernel.protocol import KernelError
 
 UNKNOWN_FD = 99_999
@@ -201,6 +202,15 @@ def test_info_has_no_metadata(client: Client) -> None:
     assert client.call(KfdIoctl.GET_DMABUF_INFO, **fields).metadata_size == 0
     assert list(room) == [7] * 16
     assert client.call(KfdIoctl.GET_DMABUF_INFO, **fields | {"metadata_ptr": 0}).metadata_size == 16
+
+
+def test_info_on_a_machine_without_gpus_einval() -> None:
+    kernel = EmulatedKernel([])
+    fd = kernel.open("/dev/kfd", os.O_RDWR)
+    with pytest.raises(KernelError, match="there is no GPU") as caught:
+        kernel.ioctl(fd, KfdIoctl.GET_DMABUF_INFO, GetDmabufInfoArgs())
+    assert caught.value.errno == errno.EINVAL
+    kernel.shutdown()
 
 
 def test_info_with_more_room_than_the_kernel_allocates_enomem(client: Client) -> None:

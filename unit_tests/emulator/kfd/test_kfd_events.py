@@ -31,6 +31,7 @@ from pytest_amdgpu.kernel.protocol import KernelError
 UNMAPPED = 0x1234_5678_0000
 ALL_ONES = (1 << 64) - 1
 EVENTS_OFFSET = 2 << 62
+WAIT_FAILED = {"wait_result": WaitResult.FAIL}
 
 
 def create(client: Client, event_type: int = EventType.SIGNAL, *, auto_reset: bool = True) -> int:
@@ -184,21 +185,17 @@ def test_event_not_a_signal_einval(client: Client, request_number: KfdIoctl, eve
 
 
 def test_wait_bad_pointer_efault_with_result_fail(client: Client) -> None:
-    args = client.refused(errno.EFAULT, KfdIoctl.WAIT_EVENTS, events_ptr=UNMAPPED, num_events=1)
-    assert args.wait_result == WaitResult.FAIL
+    client.refused(errno.EFAULT, KfdIoctl.WAIT_EVENTS, out=WAIT_FAILED, events_ptr=UNMAPPED, num_events=1)
 
 
 def test_wait_for_more_events_than_the_kernel_makes_room_for_enomem(client: Client) -> None:
-    args = client.refused(errno.ENOMEM, KfdIoctl.WAIT_EVENTS, num_events=0xFFFFFFFF)
-    assert args.wait_result == WaitResult.FAIL
+    client.refused(errno.ENOMEM, KfdIoctl.WAIT_EVENTS, out=WAIT_FAILED, num_events=0xFFFFFFFF)
 
 
 def test_wait_event_unknown_einval_with_result_fail(client: Client) -> None:
     array = elements(create(client), 99)
-    args = client.refused(
-        errno.EINVAL, KfdIoctl.WAIT_EVENTS, events_ptr=ctypes.addressof(array), num_events=2
-    )
-    assert args.wait_result == WaitResult.FAIL
+    pointer = ctypes.addressof(array)
+    client.refused(errno.EINVAL, KfdIoctl.WAIT_EVENTS, out=WAIT_FAILED, events_ptr=pointer, num_events=2)
 
 
 @pytest.mark.parametrize("wait_all", [False, True])

@@ -133,7 +133,8 @@ def test_bad_packet_reaches_the_hw_exception_event(make_client: Callable[..., Cl
     fields = client.queue_fields()
     queue = client.call(KfdIoctl.CREATE_QUEUE, **fields)
     submit_sdma(client, fields, queue, [0xFF])
-    assert wait(client, event).hw_exception_data.reset_type == 1
+    data = wait(client, event).hw_exception_data
+    assert (data.reset_type, data.memory_lost, data.gpu_id) == (0, 1, client.gpu_id)
 
 
 @pytest.mark.parametrize("queue_type", [QueueType.SDMA, QueueType.COMPUTE, QueueType.COMPUTE_AQL])

@@ -33,8 +33,11 @@ def offset_of(client: Client, kind: MmapType, low: int = 0) -> int:
 def errno_of_mmap(
     client: Client, length: int, offset: int, *, fd: int | None = None, flags: int = MAP_SHARED
 ) -> int:
+    """Expect a refusal that changes nothing and return its errno."""
+    before = client.state(), client.client_maps()
     with pytest.raises(KernelError) as caught:
         client.kernel.mmap(0, length, PROT_RW, flags, client.fd if fd is None else fd, offset)
+    assert (client.state(), client.client_maps()) == before
     assert caught.value.call == "mmap"
     assert caught.value.errno is not None
     return caught.value.errno
@@ -55,6 +58,17 @@ def test_kfd_size_einval(client: Client, kind: MmapType, size: int) -> None:
 @pytest.mark.parametrize(("kind", "size"), KINDS)
 def test_kfd_gpu_unknown_enodev(client: Client, kind: MmapType, size: int) -> None:
     assert errno_of_mmap(client, size, kind << 62) == errno.ENODEV
+
+
+@pytest.mark.parametrize(("kind", "size"), KINDS)
+def test_kfd_no_memory_enomem(
+    client: Client, kind: MmapType, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(size: int) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(client.kernel._machine.arena, "allocate", refuse)
+    assert errno_of_mmap(client, size, offset_of(client, kind)) == errno.ENOMEM
 
 
 def test_events_without_a_page_einval(client: Client) -> None:

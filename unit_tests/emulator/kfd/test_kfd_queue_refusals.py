@@ -70,6 +70,19 @@ def test_create_compute_queue(client: Client, error: int, override: dict[str, An
     client.refused(error, KfdIoctl.CREATE_QUEUE, **client.queue_fields(QueueType.COMPUTE) | override)
 
 
+def test_create_compute_queue_eop_in_a_larger_buffer_einval(client: Client) -> None:
+    fields = client.queue_fields(QueueType.COMPUTE)
+    fields["eop_buffer_address"] = client.buffer(2 * PAGE).va_addr
+    client.refused(errno.EINVAL, KfdIoctl.CREATE_QUEUE, **fields)
+
+
+@pytest.mark.parametrize("pages", [-1, 1])
+def test_create_compute_queue_ctx_mapping_of_another_size_einval(client: Client, pages: int) -> None:
+    fields, size = client.queue_fields(QueueType.COMPUTE), client.gpu.queue_sizes.cwsr_mapping_size
+    fields["ctx_save_restore_address"] = client.buffer(size + pages * PAGE, GTT).va_addr
+    client.refused(errno.EINVAL, KfdIoctl.CREATE_QUEUE, **fields)
+
+
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
@@ -87,7 +100,8 @@ def test_create_queue_checks_in_order(client: Client, first: str, second: str, e
 
 def test_create_queue_vm_not_acquired_esrch(make_client: Callable[..., Client]) -> None:
     client = make_client("rx7900xtx", acquire=False)
-    client.refused(errno.ESRCH, KfdIoctl.CREATE_QUEUE, gpu_id=client.gpu_id, queue_type=QueueType.SDMA)
+    fields = {"gpu_id": client.gpu_id, "queue_type": QueueType.SDMA, "ring_size": PAGE}
+    client.refused(errno.ESRCH, KfdIoctl.CREATE_QUEUE, **fields)
 
 
 @pytest.mark.parametrize("engine", [2, 0xFFFFFFFF])
@@ -214,9 +228,12 @@ def test_pointers_may_share_a_page_and_lie_anywhere_in_it(client: Client, pointe
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ({"ring_size": 2048}, "ring of 2048 bytes"),
-        ({"queue_percentage": 100 | 1 << 8}, "target XCC 1, the GPU has 1"),
-        ({"queue_type": QueueType.COMPUTE, "eop_buffer_address": 0}, "without an EOP buffer"),
+        pytest.param({"ring_size": 2048}, "ring of 2048 bytes", id="small_ring"),
+        pytest.param({"ring_size": 0}, "ring of 1024 bytes", id="ring_of_0"),
+        pytest.param({"queue_percentage": 100 | 1 << 8}, "target XCC 1, the GPU has 1", id="xcc"),
+        pytest.param(
+            {"queue_type": QueueType.COMPUTE, "eop_buffer_address": 0}, "without an EOP buffer", id="no_eop"
+        ),
     ],
 )
 def test_create_queue_accepts_but_warns(client: Client, override: dict[str, Any], message: str) -> None:

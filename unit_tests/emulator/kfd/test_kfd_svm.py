@@ -60,9 +60,11 @@ def get_attributes(client: Client, start: int, size: int, *attributes: Attribute
 
 
 def refused(client: Client, error: int, args: Any, *, changes: bool = False) -> None:
-    before = client.state()
+    """Expect a refusal, with the argument as it was and, unless `changes`, the state as it was."""
+    before, given = client.state(), bytes(args)
     with pytest.raises(KernelError) as caught:
         call(client, args)
+    assert bytes(args) == given
     assert (caught.value.errno, caught.value.call) == (error, "AMDKFD_IOC_SVM")
     if not changes:
         assert client.state() == before

@@ -135,11 +135,11 @@ def finish(
                 count = _MATRIX_DWORDS.get(modifiers.get(form, 0), 8)
                 sources[position] = replace(sources[position], count=count)
         accumulators = _bits(row, "acc", word)
-        to_accumulators(destinations, 0, bool(_bits(row, "acc_cd", word)))
+        sums = "acc_cd" in row.layout.fields and bool(_bits(row, "acc_cd", word))
+        to_accumulators(destinations, 0, sums)
         # The index of a sparse operation is no accumulator.
         for position in range(2 if row.name.startswith("v_smfmac") else 3):
-            set_ = accumulators >> position & 1 if position < 2 else _bits(row, "acc_cd", word)
-            to_accumulators(sources, position, bool(set_))
+            to_accumulators(sources, position, bool(accumulators >> position & 1) if position < 2 else sums)
     elif "acc" in row.layout.fields and _bits(row, "acc", word):
         for list_, slots in ((destinations, row.destinations), (sources, row.sources)):
             data = [slot.field in ("vdst", "vdata", "data0", "data1") for slot in slots]

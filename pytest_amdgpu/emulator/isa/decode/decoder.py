@@ -11,7 +11,8 @@ from pytest_amdgpu.emulator.isa.decode import addresses, forms, operands, vopd
 from pytest_amdgpu.emulator.isa.decode.generation import GENERATIONS, SAME_ENCODINGS, Generation
 from pytest_amdgpu.emulator.isa.decode.instruction import Instruction, Operand, OperandKind
 from pytest_amdgpu.emulator.isa.decode.layouts import Layout
-from pytest_amdgpu.emulator.isa.decode.table import Row, Slot, parse_row, parse_rows
+from pytest_amdgpu.emulator.isa.decode.rows import Rows
+from pytest_amdgpu.emulator.isa.decode.table import Row, Slot, parse_row
 from pytest_amdgpu.emulator.isa.decode.words import add_high_halves, read_words
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
 
@@ -48,7 +49,7 @@ def _decoder(target: str, wave_size: int | None) -> Decoder:
 class _Opcodes:
     """The rows of the layouts that share one opcode field."""
 
-    def __init__(self, layouts: list[Layout], rows: dict[str, dict[int, str]]) -> None:
+    def __init__(self, layouts: list[Layout], rows: Rows) -> None:
         layout = layouts[0]
         self.size = layout.size
         self.low, width = layout.opcode
@@ -72,7 +73,7 @@ class Decoder:
         self.target = target
         self.generation = generation
         self.wave_size = wave_size
-        rows = {name: parse_rows(text) for name, text in generation.rows().items()}
+        rows = generation.rows()
         self._by_top_bits: list[list[_Opcodes]] = [[] for _ in range(512)]
         done = set()
         for layout in generation.layouts:

@@ -1,4 +1,8 @@
-"""Layouts of gfx9: gfx90a (CDNA2) and gfx940 (CDNA3), which differ in cache bits and scratch addressing."""
+"""Layouts of gfx9: gfx908, gfx90a and gfx940 (CDNA1 to 3).
+
+They differ in cache bits and scratch addressing, and since gfx90a memory instructions can name accumulation
+registers.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,6 @@ _DS = {
     "offset0": (0, 8),
     "offset1": (8, 8),
     "gds": (16, 1),
-    "acc": (25, 1),
     "vaddr": (32, 8),
     "data0": (40, 8),
     "data1": (48, 8),
@@ -39,7 +42,6 @@ _FLAT = {
     "vaddr": (32, 8),
     "vdata": (40, 8),
     "saddr": (48, 7),
-    "acc": (55, 1),
     "vdst": (56, 8),
 }
 _BUFFER = {
@@ -49,7 +51,6 @@ _BUFFER = {
     "vaddr": (32, 8),
     "vdata": (40, 8),
     "srsrc": (48, 5),
-    "acc": (55, 1),
     "soffset": (56, 8),
 }
 # The hardware ignores the highest bit of a generic address's offset.
@@ -57,18 +58,23 @@ _GENERIC_OFFSET = {"offset": (0, 12)}
 
 
 def _gfx9(
-    flat: dict[str, Field], scratch: dict[str, Field], mubuf: dict[str, Field], mtbuf: dict[str, Field]
+    flat: dict[str, Field],
+    scratch: dict[str, Field],
+    mubuf: dict[str, Field],
+    mtbuf: dict[str, Field],
+    ds: dict[str, Field],
+    mai: dict[str, Field],
 ) -> tuple[Layout, ...]:
-    """The layouts, with the bits that differ: cache bits and LDS of the memory encodings."""
+    """The layouts, with the bits that differ: cache bits, LDS and accumulators of the memory encodings."""
     match = "110111---"
     return (
         *SCALAR_AND_SHORT_VECTOR,
         Layout("VOP3P", 8, "110100111", (16, 7), VOP3P_FIELDS, group="VOP3P"),
-        Layout("VOP3P_MAI", 8, "110100111", (16, 7), MAI_FIELDS, group="VOP3P"),
+        Layout("VOP3P_MAI", 8, "110100111", (16, 7), mai, group="VOP3P"),
         Layout("VOP3", 8, "110100---", (16, 10), VOP3_FIELDS, group="VOP3"),
         Layout("VOP3_SDST", 8, "110100---", (16, 10), VOP3_SDST_FIELDS, group="VOP3"),
         Layout("SMEM", 8, "110000---", (18, 8), _SMEM),
-        Layout("DS", 8, "110110---", (17, 8), _DS),
+        Layout("DS", 8, "110110---", (17, 8), {**_DS, **ds}),
         Layout("FLAT", 8, match, (18, 7), {**_FLAT, **flat, **_GENERIC_OFFSET}, where={"seg": 0}),
         Layout("FLAT_SCRATCH", 8, match, (18, 7), {**_FLAT, **flat, **scratch}, where={"seg": 1}),
         Layout("FLAT_GLOBAL", 8, match, (18, 7), {**_FLAT, **flat}, where={"seg": 2}),
@@ -77,18 +83,38 @@ def _gfx9(
     )
 
 
+_IMAGES = Layout("MIMG", 8, "111100---", (18, 7), {}, named_only=True)
+_ACC: dict[str, Field] = {"acc": (55, 1)}
+_ACC_DS: dict[str, Field] = {"acc": (25, 1)}
+
+GFX908_LAYOUTS = (
+    *_gfx9(
+        flat={"lds": (13, 1), "glc": (16, 1), "slc": (17, 1)},
+        scratch={},
+        mubuf={"glc": (14, 1), "slc": (17, 1), "tfe": (55, 1)},
+        mtbuf={"glc": (14, 1), "slc": (54, 1), "tfe": (55, 1)},
+        ds={},
+        # Sums are always in accumulators.
+        mai={name: place for name, place in MAI_FIELDS.items() if name != "acc_cd"},
+    ),
+    _IMAGES,
+)
 GFX90A_LAYOUTS = (
     *_gfx9(
-        flat={"lds": (13, 1), "glc": (16, 1), "slc": (17, 1), "scc": (25, 1)},
+        flat={"lds": (13, 1), "glc": (16, 1), "slc": (17, 1), "scc": (25, 1), **_ACC},
         scratch={},
-        mubuf={"glc": (14, 1), "scc": (15, 1), "slc": (17, 1)},
-        mtbuf={"glc": (14, 1), "scc": (53, 1), "slc": (54, 1)},
+        mubuf={"glc": (14, 1), "scc": (15, 1), "slc": (17, 1), **_ACC},
+        mtbuf={"glc": (14, 1), "scc": (53, 1), "slc": (54, 1), **_ACC},
+        ds=_ACC_DS,
+        mai=MAI_FIELDS,
     ),
-    Layout("MIMG", 8, "111100---", (18, 7), {}, named_only=True),
+    _IMAGES,
 )
 GFX940_LAYOUTS = _gfx9(
-    flat={"sc0": (16, 1), "nt": (17, 1), "sc1": (25, 1)},
+    flat={"sc0": (16, 1), "nt": (17, 1), "sc1": (25, 1), **_ACC},
     scratch={"sve": (13, 1)},
-    mubuf={"sc0": (14, 1), "sc1": (15, 1), "nt": (17, 1)},
-    mtbuf={"sc0": (14, 1), "sc1": (53, 1), "nt": (54, 1)},
+    mubuf={"sc0": (14, 1), "sc1": (15, 1), "nt": (17, 1), **_ACC},
+    mtbuf={"sc0": (14, 1), "sc1": (53, 1), "nt": (54, 1), **_ACC},
+    ds=_ACC_DS,
+    mai=MAI_FIELDS,
 )

@@ -13,9 +13,9 @@ A row is one line of text:
 
 A width `8x4` is 8 dwords in waves of 32 lanes and 4 in waves of 64.
 Classes: `!v` VGPR only, `!s` scalar register only, `!si` scalar or constant, `!vi` VGPR or inline constant,
-`!a` AGPR; of simm16 `!i` signed, `!u` unsigned, `!b` branch distance; `!m` an immediate in a register
-field. `?` after a destination: written only if glc, sc0 or th asks for the value before an atomic
-operation.
+`!a` AGPR, `!ai` AGPR or inline constant; of simm16 `!i` signed, `!u` unsigned, `!b` branch distance; `!m` an
+immediate in a register field. `?` after a destination: written only if glc, sc0 or th asks for the value
+before an atomic operation.
 `zero=`, `ones=`: bits that must be so, `free=`: bits without meaning, all over the whole encoding.
 Forms: `sdwa`, `dpp`, `dpp8`, `newbcast` (DPP with row_newbcast only); two masks over their extra dword may
 follow, bits that must be zero and bits without meaning.
@@ -79,11 +79,6 @@ class Row:
     """Lowest bit of src0 where that is an operand: there a form announces itself."""
     high_halves: bool
     """Whether register numbers of this row carry the high-half bit in bit 7."""
-
-
-def parse_rows(text: str) -> dict[int, str]:
-    """Rows by opcode, unparsed."""
-    return {int(line[: line.index(" ")], 16): line for line in text.splitlines() if line}
 
 
 def parse_row(line: str, layout: Layout, generation: Generation, wave_size: int) -> Row:
@@ -193,8 +188,9 @@ def _table(
     if field == "srsrc":
         whole = operands.scalar_destinations(generation, count)
         return whole[::4] if layout.fields["srsrc"][1] == 5 else whole
-    if field.startswith("src") and classes == "a":
-        return (None,) * 256 + operands.vector_registers(generation, count, OperandKind.AGPR)
+    if field.startswith("src") and classes.startswith("a"):
+        constants = operands.sources(generation, count, classes, False, False)[:256]
+        return constants + operands.vector_registers(generation, count, OperandKind.AGPR)
     if field.startswith(("src", "ssrc")):
         letters = classes or ("si" if field.startswith("ssrc") else "vsi")
         takes_literal = layout.name not in _NEVER_LITERAL and (

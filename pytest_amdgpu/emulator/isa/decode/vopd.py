@@ -9,13 +9,14 @@ from pytest_amdgpu.emulator.isa.decode import operands
 from pytest_amdgpu.emulator.isa.decode.generation import Generation
 from pytest_amdgpu.emulator.isa.decode.instruction import VCC, Instruction, Operand, OperandKind
 from pytest_amdgpu.emulator.isa.decode.layouts import Layout
+from pytest_amdgpu.emulator.isa.decode.rows import Rows
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
 
 
 class VopdTable:
     """Decodes VOPD; each half becomes an Instruction of encoding VOPDX or VOPDY."""
 
-    def __init__(self, generation: Generation, rows: dict[str, dict[int, str]], wave_size: int) -> None:
+    def __init__(self, generation: Generation, rows: Rows, wave_size: int) -> None:
         (self._layout,) = (layout for layout in generation.layouts if layout.name == "VOPD")
         self._top = int(self._layout.match[:6], 2)
         self._lines = {

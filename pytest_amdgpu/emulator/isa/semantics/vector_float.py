@@ -257,6 +257,7 @@ TABLE: Table = {
     "v_madmk_f32": ternary(F32, multiply_add_flushed),
     "v_madak_f32": ternary(F32, multiply_add_flushed),
     "v_mad_legacy_f32": ternary(F32, mad_zero_wins),
+    "v_mac_legacy_f32": accumulate(F32, mad_zero_wins),
     "v_mad_f16": kept_high(F16, multiply_add),
     "v_mac_f16": accumulate(F16, multiply_add),
     "v_madmk_f16": ternary(F16, multiply_add),

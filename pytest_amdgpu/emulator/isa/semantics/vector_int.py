@@ -472,6 +472,7 @@ TABLE: Table = {
     "v_xad_u32": ternary(I32, xor_add),
     # products
     "v_mul_lo_u32": binary(I32, Builder.mul),
+    "v_mul_lo_i32": binary(I32, Builder.mul),
     "v_mul_hi_u32": binary(I32, Builder.mulhi_u),
     "v_mul_hi_i32": binary(I32, Builder.mulhi_s),
     "v_mul_lo_u16": binary(I16, Builder.mul),

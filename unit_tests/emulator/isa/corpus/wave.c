@@ -12,6 +12,16 @@
 
 static u32 item(void) { return __builtin_amdgcn_workgroup_id_x() * WAVE + __builtin_amdgcn_workitem_id_x(); }
 
+#ifdef __gfx1010__ /* the only target without dot products */
+static u32 dot(u32 a, u32 b, u32 bits, bool is_signed, u32 sum) {
+    for (u32 shift = 0; shift < 32; shift += bits) {
+        u32 up = 32 - bits - shift, down = 32 - bits;
+        sum += is_signed ? (u32)(((i32)(a << up) >> down) * ((i32)(b << up) >> down)) : (a << up >> down) * (b << up >> down);
+    }
+    return sum;
+}
+#endif
+
 KERNEL lanes(const GLOBAL u32 *in, GLOBAL u32 *out, u32 count) {
     u32 i = item();
     if (i >= count)
@@ -51,6 +61,12 @@ KERNEL lanes(const GLOBAL u32 *in, GLOBAL u32 *out, u32 count) {
     r[n++] = __builtin_amdgcn_msad_u8(a, first, 12);
     r[n++] = __builtin_amdgcn_sad_u16(a, first, 13);
     r[n++] = __builtin_amdgcn_lerp(a, first, 0x01010101);
+#ifdef __gfx1010__
+    r[n++] = dot(a, first, 8, true, 5);
+    r[n++] = dot(a, first, 4, true, 6);
+    r[n++] = dot(a, first, 8, false, 5);
+    r[n++] = dot(a, first, 4, false, 6);
+#else
 #if defined(__GFX9__) || defined(__GFX10__)
     r[n++] = (u32)__builtin_amdgcn_sdot4((int)a, (int)first, 5, 0);
     r[n++] = (u32)__builtin_amdgcn_sdot8((int)a, (int)first, 6, 0);
@@ -60,6 +76,7 @@ KERNEL lanes(const GLOBAL u32 *in, GLOBAL u32 *out, u32 count) {
 #endif
     r[n++] = (u32)__builtin_amdgcn_udot4(a, first, 5, 0);
     r[n++] = (u32)__builtin_amdgcn_udot8(a, first, 6, 0);
+#endif
     __builtin_amdgcn_s_sleep(1);
     __builtin_amdgcn_wave_barrier();
     __builtin_amdgcn_s_barrier();

@@ -1,0 +1,36 @@
+"""Marks in reports, from the process that ran a test to the one that judges it."""
+
+from __future__ import annotations
+
+import pytest
+
+INFRA_PROPERTY = "amdgpu_infra"
+"""Name of the property of a report (and JUnit test case) for whose failure the machine is to blame."""
+FLAKE_PROPERTY = "amdgpu_flake"
+"""Name of the property that names the line of a known flake."""
+NOT_APPLICABLE = "not applicable: "
+"""Begins the reason for which a test is skipped whose needs the machine cannot meet."""
+TIMEOUT_TEXT = "from pytest-timeout"
+"""In what pytest-timeout says of a test that took too long."""
+
+
+def blame_machine(report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
+    """Say in the report of a failure that it is not the test's, where the error is one of a lost device."""
+    if report.failed and call.excinfo is not None:
+        error = call.excinfo.value
+        if any(_is_infrastructure(part) for part in _parts(error)):
+            report.user_properties.append((INFRA_PROPERTY, type(error).__name__))
+
+
+def _parts(error: BaseException) -> list[BaseException]:
+    """The errors of a group, or the error itself."""
+    if isinstance(error, BaseExceptionGroup):
+        return [part for member in error.exceptions for part in _parts(member)]
+    return [error]
+
+
+def _is_infrastructure(error: BaseException) -> bool:
+    from pytest_amdgpu.driver.errors import DeviceOpenError
+    from pytest_amdgpu.plugin.session import DeviceGoneError, DeviceLostError
+
+    return isinstance(error, DeviceGoneError | DeviceLostError | DeviceOpenError)

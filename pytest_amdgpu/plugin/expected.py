@@ -1,0 +1,148 @@
+"""What `--amdgpu-expectations` makes of results: what is known to fail is no news, all else is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import pytest
+
+from pytest_amdgpu.devices.identity import DeviceInfo
+from pytest_amdgpu.plugin.blame import FLAKE_PROPERTY, TIMEOUT_TEXT
+from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
+from pytest_amdgpu.plugin.session import session_key
+from pytest_amdgpu.results.expectation_file import ExpectationError
+from pytest_amdgpu.results.expectations import (
+    WORSE_THAN_ITS_RATE,
+    Expectations,
+    bare_name,
+    chance_of_failures,
+    keys_of,
+    load_expectations,
+)
+from pytest_amdgpu.results.status import Judgement, Status, judge
+
+
+def register(config: pytest.Config) -> None:
+    """Apply the files of the option's directory; raises `pytest.UsageError`."""
+    devices = config.stash[session_key].plan.selected
+    try:
+        known = KnownResults(Path(config.getoption("--amdgpu-expectations")), devices)
+    except (ExpectationError, OSError) as error:
+        raise pytest.UsageError(f"--amdgpu-expectations: {error}") from error
+    config.pluginmanager.register(known, "amdgpu_expectations")
+
+
+class KnownResults:
+    """Sees the results of tests on devices against what files expect."""
+
+    def __init__(self, directory: Path, devices: Sequence[DeviceInfo]) -> None:
+        """Raises `ExpectationError` and OSError."""
+        self._of_device: dict[str, Expectations] = {
+            device.id: load_expectations(directory, keys_of(device.target, device.name)) for device in devices
+        }
+        self._failed: Counter[str] = Counter()
+        self._runs: Counter[str] = Counter()
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Skip what a skips file names."""
+        for item in items:
+            device = getattr(getattr(item, "callspec", None), "params", {}).get(DEVICE_FIXTURE)
+            if device is not None:
+                entry = self._of_device[device.id].skip(bare_name(item.nodeid, self._of_device))
+                if entry is not None:
+                    item.add_marker(pytest.mark.skip(reason=f"not to be run: {entry}"))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """See a result against what was expected. A test's own xfail marks stand."""
+        report = yield
+        decides = report.when == "call" or (report.when == "setup" and report.failed)
+        if decides and not report.skipped and not hasattr(report, "wasxfail"):
+            device = getattr(getattr(item, "callspec", None), "params", {}).get(DEVICE_FIXTURE)
+            if device is not None:
+                self._see(report, self._of_device[device.id], _status(report))
+        return report
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
+        """See a test that killed its worker (in the controller of pytest-xdist)."""
+        for device, expectations in self._of_device.items():
+            if device in report.nodeid:
+                self._see(report, expectations, Status.CRASH)
+                return
+
+    def _see(self, report: pytest.TestReport, expectations: Expectations, status: Status) -> None:
+        name = bare_name(report.nodeid, self._of_device)
+        if flake := expectations.flake(name):
+            report.user_properties.append((FLAKE_PROPERTY, flake.place))
+            if report.failed:
+                _accept(report, f"known flake: {flake}")
+            return
+        entry = expectations.fails(name)
+        judgement = judge(status, entry.expected if entry else None)
+        if judgement is Judgement.EXPECTED:
+            _accept(report, f"expected: {entry}")
+        elif judgement is Judgement.IMPROVEMENT:
+            assert entry is not None
+            assert entry.expected is not None
+            report.outcome = "failed"
+            report.longrepr = (
+                f"unexpected improvement: the result is {status.value}, but {entry.place} expects"
+                f" {entry.expected.value}; if it is mended, remove the line"
+            )
+
+    # What follows counts flakes, in the process that sees all reports.
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count how often each flake of the files failed."""
+        places = {str(value) for name, value in report.user_properties if name == FLAKE_PROPERTY}
+        # The report of tear-down repeats the properties of the test.
+        if report.when != "teardown":
+            for place in places:
+                self._runs[place] += 1
+                self._failed[place] += hasattr(report, "wasxfail")
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Let a run fail whose flakes failed too often."""
+        if self.worse() and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Name the flakes that failed too often."""
+        lines = self.worse()
+        if lines:
+            terminalreporter.section("amdgpu: flakes that fail more often than they did", red=True)
+        for line in lines:
+            terminalreporter.line(line)
+
+    def worse(self) -> list[str]:
+        """Return what to say of each flake whose failures its rate does not explain."""
+        entries = {entry.place: entry for known in self._of_device.values() for entry in known.entries}
+        lines = []
+        for place, runs in self._runs.items():
+            rate, failed = entries[place].notes.rate, self._failed[place]
+            if rate is None or not failed:
+                continue
+            chance = chance_of_failures(failed, runs, rate.share)
+            if chance < WORSE_THAN_ITS_RATE:
+                lines.append(
+                    f"{entries[place]}: failed {failed} of {runs} times, which at its rate of {rate} has a"
+                    f" chance of {chance:.1g}"
+                )
+        return lines
+
+
+def _accept(report: pytest.TestReport, reason: str) -> None:
+    """Make a failure one that was expected, as pytest's own xfail does."""
+    report.outcome = "skipped"
+    report.wasxfail = reason
+
+
+def _status(report: pytest.TestReport) -> Status:
+    if report.passed:
+        return Status.PASS
+    return Status.TIMEOUT if TIMEOUT_TEXT in report.longreprtext else Status.FAIL

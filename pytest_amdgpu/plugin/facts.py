@@ -1,0 +1,44 @@
+"""What a verdict says of the run besides its results."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import socket
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_amdgpu.plugin.session import Plan
+
+_PACKAGES = ("pytest-amdgpu", "pytest", "pytest-xdist", "pytest-timeout", "numpy")
+
+
+def of_software(config: pytest.Config) -> dict[str, Any]:
+    """Return what is known before GPUs are looked for."""
+    return {
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "arguments": [str(argument) for argument in config.invocation_params.args],
+        "directory": str(config.invocation_params.dir),
+        "environment": {
+            "host": socket.gethostname(),
+            "kernel": platform.release(),
+            "python": platform.python_version(),
+            "packages": {name: version(name) for name in _PACKAGES},
+        },
+    }
+
+
+def of_machine(plan: Plan) -> dict[str, Any]:
+    """Return which GPUs there are and which are used."""
+    selected = {device.id for device in plan.selected}
+    return {
+        "seed": plan.seed,
+        "backend": plan.machine.backend,
+        "backend_reason": plan.machine.reason,
+        "devices": [
+            {**device.to_json(), "selected": device.id in selected} for device in plan.machine.devices
+        ],
+    }

@@ -1,0 +1,187 @@
+"""Gathers what became of every test, and makes a verdict of it: `--amdgpu-gate`, `-verdict`, `-must-run`.
+
+Lives where all reports arrive: in the controller of pytest-xdist, or in the only process.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_amdgpu.plugin import facts
+from pytest_amdgpu.plugin.options import INFRASTRUCTURE
+from pytest_amdgpu.plugin.session import session_key
+from pytest_amdgpu.plugin.states import States
+from pytest_amdgpu.results.must_run import Demand, DeviceNames, MustRunError, read_contract, violations
+from pytest_amdgpu.results.record import Record
+from pytest_amdgpu.results.verdict import Judgment, Verdict, judge_run
+from pytest_amdgpu.results.verdict_file import verdict_json, write_verdict
+
+_SHOWN = 20
+"""Reasons that the terminal shows."""
+_FIRST_PAUSE = 1.0
+_WORK_SHARE = 20
+"""Between two intermediate verdicts pass so many times what writing one takes, and at least a second."""
+
+
+def register(config: pytest.Config) -> None:
+    """Begin to gather as the options say; raises `pytest.UsageError`.
+
+    The file of an earlier run is replaced first of all, so that it cannot be taken for this one's.
+    """
+    gate: bool = config.getoption("--amdgpu-gate")
+    verdict: str | None = config.getoption("--amdgpu-verdict")
+    contract: str | None = config.getoption("--amdgpu-must-run")
+    gathering = Gate(config, Path(verdict) if verdict else None, decides=gate or contract is not None)
+    try:
+        gathering.write()
+    except OSError as error:
+        raise pytest.UsageError(f"--amdgpu-verdict: {error}") from error
+    try:
+        gathering.demands = read_contract(Path(contract)) if contract else ()
+    except (MustRunError, OSError) as error:
+        raise pytest.UsageError(f"--amdgpu-must-run: {error}") from error
+    config.pluginmanager.register(gathering, "amdgpu_gate")
+
+
+class Gate:
+    """Sees all reports of a run. `decides` makes the verdict the exit status of the run."""
+
+    def __init__(self, config: pytest.Config, path: Path | None, *, decides: bool) -> None:
+        self.demands: tuple[Demand, ...] = ()
+        self._config = config
+        self._path = path
+        self._decides = decides
+        self._troubles: list[str] = []
+        self._states = States()
+        self._facts: Mapping[str, Any] = facts.of_software(config)
+        self._judgment = Judgment(Verdict.INCOMPLETE, ("the run has not come to its end",))
+        self._complete = False
+        self._next_write = 0.0
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self) -> None:
+        """Know the devices; a gate without any has nothing to say about the tests."""
+        plan = self._config.stash[session_key].plan
+        self._states.devices = tuple(device.id for device in plan.selected)
+        self._facts = {**self._facts, **facts.of_machine(plan)}
+        options = ("--amdgpu-software", "--amdgpu-model")
+        named = plan.machine.reason == "asked for" or any(map(self._config.getoption, options))
+        if self._decides and plan.machine.software and not named:
+            reason = f"{plan.machine.reason}; software GPUs count only if they are asked for by name"
+            pytest.exit(f"amdgpu: {reason}", returncode=INFRASTRUCTURE)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Expect a result of every test."""
+        self.expect(item.nodeid for item in session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
+        """Expect a result of every test that a worker collected."""
+        self.expect(ids)
+
+    def expect(self, ids: Iterable[str]) -> None:
+        """Expect a result of every test."""
+        if not self._config.option.collectonly:
+            self._states.expect(ids)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Know what could not be collected: tests that nobody can miss by their names."""
+        if report.failed:
+            self._trouble(f"collection of {report.nodeid or 'the session'} failed")
+
+    def pytest_internalerror(self, excrepr: object) -> None:
+        """Know that pytest itself failed."""
+        self._trouble(f"internal error: {str(excrepr).strip().splitlines()[-1]}")
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Know that the run was ended by hand, or by `pytest.exit`."""
+        self._trouble(f"ended early: {excinfo.exconly()}")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in what became of a phase of a test."""
+        self._states.see(report)
+        if report.when == "teardown" and self._path is not None and time.monotonic() >= self._next_write:
+            self._write_meanwhile()
+
+    # Last, so that others have had their say about the exit status.
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Judge the run."""
+        if self._config.option.collectonly:
+            return
+        self._judgment = self._judge(pytest.ExitCode(session.exitstatus) if session.exitstatus < 6 else None)
+        self._complete = True
+        try:
+            self.write()
+        except OSError as error:
+            print(f"amdgpu: the verdict could not be written: {error}", file=sys.stderr)
+            if session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = INFRASTRUCTURE
+            if self._judgment.verdict is Verdict.GOOD:
+                reason = f"the verdict could not be written: {error}"
+                self._judgment = Judgment(Verdict.INFRASTRUCTURE, (reason,))
+        if self._decides:
+            session.exitstatus = self._judgment.exit_status
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Tell the verdict before all else."""
+        if not self._complete:
+            return
+        reasons, good = self._judgment.reasons, self._judgment.verdict is Verdict.GOOD
+        title = f"amdgpu verdict: {self._judgment.verdict.value}"
+        terminalreporter.section(title, green=good, red=not good)
+        for reason in reasons[:_SHOWN]:
+            terminalreporter.line(reason)
+        if len(reasons) > _SHOWN:
+            terminalreporter.line(f"... and {len(reasons) - _SHOWN} more")
+
+    def write(self) -> None:
+        """Write the file of the verdict as far as it goes, if there is to be one; raises OSError."""
+        if self._path is not None:
+            records = self._states.records(final=self._complete)
+            content = verdict_json(self._judgment, records, self._facts, complete=self._complete)
+            write_verdict(self._path, content)
+
+    def _write_meanwhile(self) -> None:
+        begun = time.monotonic()
+        try:
+            self.write()
+        except OSError as error:
+            # The last word is the final one: space may be there again.
+            self._config.issue_config_time_warning(
+                pytest.PytestWarning(f"an intermediate verdict could not be written: {error}"), stacklevel=2
+            )
+        ended = time.monotonic()
+        self._next_write = ended + max(_FIRST_PAUSE, _WORK_SHARE * (ended - begun))
+
+    def _trouble(self, text: str) -> None:
+        if text not in self._troubles:
+            self._troubles.append(text)
+
+    def _judge(self, status: pytest.ExitCode | None) -> Judgment:
+        if status is pytest.ExitCode.USAGE_ERROR:
+            return Judgment(Verdict.USAGE, ("the command line or what it names cannot be used",))
+        records = self._states.records(final=True)
+        if status in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR) and not self._troubles:
+            self._trouble(f"pytest ended with {status!r}")
+        judgment = judge_run(records, tuple(self._lacking(records)), self._troubles)
+        known = self._config.pluginmanager.getplugin("amdgpu_expectations")
+        worse = tuple(known.worse()) if known is not None else ()
+        if not worse and status is pytest.ExitCode.TESTS_FAILED and judgment.verdict is Verdict.GOOD:
+            worse = ("pytest reports a failure that belongs to no test",)
+        return Judgment(Verdict.REGRESSION, (*worse, *judgment.reasons)) if worse else judgment
+
+    def _lacking(self, records: list[Record]) -> Iterable[str]:
+        """Yield what should have run and did not."""
+        if not any(record.outcome.ran and record.devices for record in records):
+            yield "no test ran on any device"
+        plan = self._config.stash[session_key].plan
+        names = [DeviceNames(device.id, device.target, device.name) for device in plan.selected]
+        yield from violations(self.demands, names, records)

@@ -1,0 +1,79 @@
+"""A run leases the GPUs that its tests use, from before the first of them to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_amdgpu.plugin.options import INFRASTRUCTURE
+from pytest_amdgpu.plugin.session import Plan, session_key
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.devices.lease_holder import Holder
+    from pytest_amdgpu.devices.leases import Lease
+
+_lease_key: pytest.StashKey[Lease] = pytest.StashKey()
+
+
+def take_leases(config: pytest.Config, node_ids: Iterable[str]) -> None:
+    """Wait until the devices that tests of these ids run on are free, and keep others off them.
+
+    Software GPUs are each process's own; they are leased only in a directory that an option names. A run that
+    waits too long ends with `INFRASTRUCTURE`, for none of its tests has failed.
+    """
+    kind: str = config.getoption("--amdgpu-lease")
+    wanted: str | None = config.getoption("--amdgpu-lease-directory")
+    plan = config.stash[session_key].plan
+    if kind == "none" or (wanted is None and plan.machine.software) or _lease_key in config.stash:
+        return
+    names = _names(plan, node_ids)
+    if not names:
+        return
+    # Most runs end above, and do not pay for the import.
+    from pytest_amdgpu.devices.leases import (
+        LeaseDirectory,
+        LeaseError,
+        LeaseTimeoutError,
+        default_directory,
+    )
+
+    timeout: float = config.getoption("--amdgpu-lease-timeout")
+
+    def waiting(name: str, holders: Sequence[Holder]) -> None:
+        by = "; ".join(map(str, holders)) or "a process that does not say who it is"
+        terminal = config.pluginmanager.getplugin("terminalreporter")
+        if terminal is not None:
+            terminal.write_line(f"amdgpu: waiting at most {timeout:g} s for {name}, in use by {by}")
+
+    purpose = f"pytest in {config.invocation_params.dir}"
+    try:
+        directory = LeaseDirectory(Path(wanted) if wanted else default_directory())
+        config.stash[_lease_key] = directory.take(
+            names, purpose, shared=kind == "shared", timeout=timeout, waiting=waiting
+        )
+    except LeaseError as error:
+        raise pytest.UsageError(f"--amdgpu-lease-directory: {error}") from error
+    except LeaseTimeoutError as error:
+        pytest.exit(f"amdgpu: no test was run: {error}", returncode=INFRASTRUCTURE)
+
+
+def release_leases(config: pytest.Config) -> None:
+    """Let others have the devices."""
+    if lease := config.stash.get(_lease_key, None):
+        lease.release()
+
+
+def _names(plan: Plan, node_ids: Iterable[str]) -> set[str]:
+    """What the devices that tests are parametrized with are called in the lease directory.
+
+    Hardware goes by its PCI address, under which every program of the machine knows it.
+    """
+    ids = set(node_ids)
+    return {
+        device.id if plan.machine.software else device.pci_address
+        for device in plan.selected
+        if any(device.id in node_id for node_id in ids)
+    }

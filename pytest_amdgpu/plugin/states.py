@@ -1,0 +1,96 @@
+"""From the reports of a test's phases to one record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pytest
+
+from pytest_amdgpu.plugin.blame import FLAKE_PROPERTY, INFRA_PROPERTY, NOT_APPLICABLE, TIMEOUT_TEXT
+from pytest_amdgpu.results.expectations import bare_name
+from pytest_amdgpu.results.record import Outcome, Record, Trust
+
+
+@dataclass(slots=True)
+class _State:
+    outcome: Outcome = Outcome.MISSING
+    trust: Trust = Trust.CLEAN
+    seconds: float = 0.0
+    expected: str = ""
+    text: str = ""
+    seen: bool = False
+
+
+class States:
+    """All tests of a run, each with what is known of it. `devices` are the ids of the run's devices."""
+
+    def __init__(self) -> None:
+        self.devices: tuple[str, ...] = ()
+        self._states: dict[str, _State] = {}
+
+    def expect(self, ids: Iterable[str]) -> None:
+        """Know of tests before there is a result."""
+        for node_id in ids:
+            self._states.setdefault(node_id, _State())
+
+    def see(self, report: pytest.TestReport) -> None:
+        """Take in the report of a phase."""
+        state = self._states.setdefault(report.nodeid, _State())
+        state.seen = True
+        state.seconds += getattr(report, "duration", 0.0)
+        properties = dict(report.user_properties)
+        if FLAKE_PROPERTY in properties or str(report.outcome) == "rerun":
+            state.trust = Trust.FLAKY
+        if INFRA_PROPERTY in properties:
+            state.trust = Trust.INFRA
+        if state.outcome.bad and state.outcome is not Outcome.MISSING:
+            # What came first explains what came after it.
+            return
+        if report.failed:
+            state.outcome, state.expected = _failure(report), ""
+            state.text = _crash_text(report)
+        elif hasattr(report, "wasxfail") and report.skipped:
+            state.outcome, state.expected = Outcome.FAIL, report.wasxfail or "xfail"
+        elif report.skipped:
+            state.text = _skip_text(report)
+            inapplicable = state.text.startswith(NOT_APPLICABLE)
+            state.outcome = Outcome.NOT_APPLICABLE if inapplicable else Outcome.SKIPPED
+        elif report.when == "call":
+            state.outcome = Outcome.PASS
+
+    def records(self, *, final: bool) -> list[Record]:
+        """Return the tests with a result, and at the end of a run those without, too."""
+        return [
+            Record(
+                id=node_id,
+                name=bare_name(node_id, self.devices),
+                devices=tuple(device for device in self.devices if device in node_id),
+                outcome=state.outcome,
+                trust=state.trust,
+                seconds=round(state.seconds, 6),
+                expected=state.expected,
+                text=state.text,
+            )
+            for node_id, state in self._states.items()
+            if final or state.seen
+        ]
+
+
+def _failure(report: pytest.TestReport) -> Outcome:
+    # pytest-xdist reports a test that killed its worker under this name of a phase.
+    if str(report.when) == "???":
+        return Outcome.CRASH
+    return Outcome.TIMEOUT if TIMEOUT_TEXT in report.longreprtext else Outcome.FAIL
+
+
+def _crash_text(report: pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = crash.message if crash is not None else report.longreprtext
+    return next(iter(text.strip().splitlines()), "")
+
+
+def _skip_text(report: pytest.TestReport) -> str:
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    return report.longreprtext

@@ -1,0 +1,107 @@
+"""What is expected of tests on one GPU: files about all GPUs, its generation, its target and its product."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import comb
+from pathlib import Path
+
+from pytest_amdgpu.results.expectation_file import Entry, ExpectationError, Kind, read_entries
+
+EVERY_GPU = "all"
+_FILE = re.compile(r"(?P<key>[\w.-]+)-(?P<kind>fails|flakes|skips)\.txt")
+_TARGET = re.compile(r"gfx(\d+)([0-9a-f])([0-9a-f])")
+WORSE_THAN_ITS_RATE = 0.001
+"""So unlikely must a flake's failures be at its rate that they count as a regression."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectations:
+    """The lines that are about one GPU, from general to special."""
+
+    entries: tuple[Entry, ...]
+
+    def fails(self, test: str) -> Entry | None:
+        """Return the most special line of a fails file about a test."""
+        return self._last(Kind.FAILS, test)
+
+    def flake(self, test: str) -> Entry | None:
+        """Return the most special line of a flakes file about a test."""
+        return self._last(Kind.FLAKES, test)
+
+    def skip(self, test: str) -> Entry | None:
+        """Return the most special line of a skips file about a test."""
+        return self._last(Kind.SKIPS, test)
+
+    def _last(self, kind: Kind, test: str) -> Entry | None:
+        matching = (entry for entry in reversed(self.entries) if entry.kind is kind and entry.matches(test))
+        return next(matching, None)
+
+
+def keys_of(target: str, product: str) -> tuple[str, ...]:
+    """Return the names that files about a GPU begin with, from general to special.
+
+    For gfx942 of an `AMD Instinct MI300X`: all, gfx9, gfx94x, gfx942, amd-instinct-mi300x.
+    """
+    match = _TARGET.fullmatch(target)
+    generations = (f"gfx{match[1]}", f"gfx{match[1]}{match[2]}x") if match else ()
+    return (EVERY_GPU, *generations, target, slug(product))
+
+
+def slug(product: str) -> str:
+    """Return a product's name as part of a file's."""
+    return re.sub(r"[^a-z0-9]+", "-", product.lower()).strip("-")
+
+
+def expectation_files(directory: Path) -> dict[Path, tuple[str, Kind]]:
+    """Return the expectation files of a directory, each with the key that it is for, and its kind.
+
+    Raises `ExpectationError` if there is no such directory, or it holds a text file that is called
+    otherwise: it would be silently ignored.
+    """
+    if not directory.is_dir():
+        raise ExpectationError(f"{directory} is not a directory of expectation files")
+    files = {}
+    for path in sorted(directory.glob("*.txt")):
+        match = _FILE.fullmatch(path.name)
+        if match is None:
+            raise ExpectationError(
+                f"{path}: is not called KEY-fails.txt, KEY-flakes.txt or KEY-skips.txt, where KEY is"
+                f" {EVERY_GPU}, a generation such as gfx9 or gfx94x, a target, or a product"
+            )
+        files[path] = match["key"], Kind(match["kind"])
+    return files
+
+
+def load_expectations(directory: Path, keys: Sequence[str]) -> Expectations:
+    """Read what the files of a directory say for the keys of a GPU, in their order.
+
+    Raises `ExpectationError`, and OSError for a file that cannot be read.
+    """
+    files = expectation_files(directory)
+    mine = sorted(
+        ((path, kind) for path, (key, kind) in files.items() if key in keys),
+        key=lambda file: keys.index(files[file[0]][0]),
+    )
+    return Expectations(tuple(entry for path, kind in mine for entry in read_entries(path, kind)))
+
+
+def bare_name(node_id: str, device_ids: Iterable[str]) -> str:
+    """Return a test's id without the devices in it, under which files name it.
+
+    `test_a.py::test_b[aql-sw-gfx942-0-64]` is `test_a.py::test_b[aql-64]`.
+    """
+    path, bracket, parameters = node_id.partition("[")
+    if not bracket:
+        return node_id
+    text = parameters.removesuffix("]")
+    for device in map(re.escape, sorted(device_ids, key=len, reverse=True)):
+        text = re.sub(rf"^{device}(-|$)|-{device}(?=-|$)", "", text)
+    return f"{path}[{text}]" if text else path
+
+
+def chance_of_failures(failed: int, runs: int, rate: float) -> float:
+    """Return how likely at least `failed` of `runs` runs fail if each does at this rate (binomial tail)."""
+    return sum(comb(runs, k) * rate**k * (1 - rate) ** (runs - k) for k in range(failed, runs + 1))

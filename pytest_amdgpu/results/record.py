@@ -1,0 +1,71 @@
+"""What became of one test, and how far that can be trusted."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import Any
+
+
+class Outcome(enum.Enum):
+    """What became of a test."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+    NOT_APPLICABLE = "not applicable"
+    """The machine cannot offer what the test needs."""
+    SKIPPED = "skipped"
+    MISSING = "missing"
+    """It was collected, and there is no result."""
+
+    @property
+    def ran(self) -> bool:
+        """Whether the test says something about the device."""
+        return self in _RAN
+
+    @property
+    def bad(self) -> bool:
+        """Whether something is wrong."""
+        return self in _BAD
+
+
+_RAN = frozenset({Outcome.PASS, Outcome.FAIL, Outcome.CRASH, Outcome.TIMEOUT})
+_BAD = frozenset({Outcome.FAIL, Outcome.CRASH, Outcome.TIMEOUT, Outcome.MISSING})
+
+
+class Trust(enum.Enum):
+    """How far an outcome can be trusted to be about the test and what it tests."""
+
+    CLEAN = "clean"
+    FLAKY = "flaky"
+    """It is known to come out differently from run to run."""
+    INFRA = "infra"
+    """The machine or the device is to blame."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    """One test of a run. `name` is its id without devices, `seconds` what its phases took together.
+
+    `expected` names the line of an expectation file that made a failure no news; `text` says what went wrong.
+    """
+
+    id: str
+    name: str
+    devices: tuple[str, ...]
+    outcome: Outcome
+    trust: Trust = Trust.CLEAN
+    seconds: float = 0.0
+    expected: str = ""
+    text: str = ""
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether it speaks against what was tested: bad, trusted, and not known."""
+        return self.outcome.bad and self.trust is Trust.CLEAN and not self.expected
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**dataclasses.asdict(self), "outcome": self.outcome.value, "trust": self.trust.value}

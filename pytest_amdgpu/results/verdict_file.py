@@ -1,0 +1,50 @@
+"""The file of `--amdgpu-verdict`: a run as JSON, whole at every moment.
+
+Its form is `verdict_schema.json`; `schema` counts up when a reader would have to change.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_amdgpu.results.record import Record
+from pytest_amdgpu.results.verdict import Judgment
+
+SCHEMA = 1
+
+
+def verdict_json(
+    judgment: Judgment, records: Sequence[Record], facts: Mapping[str, Any], *, complete: bool
+) -> dict[str, Any]:
+    """Return the content of the file. `facts` are what the run knew before its first test."""
+    counts = Counter(record.outcome.value for record in records)
+    return {
+        "schema": SCHEMA,
+        "complete": complete,
+        "verdict": judgment.verdict.value,
+        "exit_status": judgment.exit_status,
+        "reasons": list(judgment.reasons),
+        "counts": dict(sorted(counts.items())),
+        **facts,
+        "tests": [record.to_json() for record in records],
+    }
+
+
+def write_verdict(path: Path, content: Mapping[str, Any]) -> None:
+    """Put the content in place of what was there, at once; raises OSError, and then nothing has changed."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(draft, "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,55 @@
+"""The command `devices`: one row per GPU, with its names and its holder."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_amdgpu.commands.main import main
+from pytest_amdgpu.devices.leases import LeaseDirectory
+from pytest_amdgpu.emulator.kernel import EmulatedKernel
+from pytest_amdgpu.families.models import model
+
+
+@pytest.fixture
+def two_gpus() -> Iterator[EmulatedKernel]:
+    kernel = EmulatedKernel([model("mi300x"), model("rx7900xtx")])
+    yield kernel
+    kernel.shutdown()
+
+
+def test_each_gpu_has_a_row_with_its_names(
+    two_gpus: EmulatedKernel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leases = LeaseDirectory(tmp_path)
+    with leases.take(["0000:04:00.0"], "a bisection"):
+        assert main(["devices", "--lease-directory", str(tmp_path)], two_gpus) == 0
+    head, first, second = (re.split(r" {2,}", line) for line in capsys.readouterr().out.splitlines())
+    names = ["device", "name", "KFD node", "PCI address", "render node", "unique id", "HIP/ROCR", "holder"]
+    assert head == names
+    gpu = two_gpus.gpus[0]
+    assert first == [
+        "gfx942-0000:03:00.0", "AMD Instinct MI300X", "1", "0000:03:00.0", "renderD128",
+        f"{gpu.unique_id:#x}", "0", "-",
+    ]  # fmt: skip
+    assert second[6] == "1"
+    assert second[7].startswith(f"pid {os.getpid()} of ")
+    assert "(a bisection), exclusive, for 0 s" in second[7]
+
+
+def test_looking_makes_no_directory(
+    two_gpus: EmulatedKernel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["devices", "--lease-directory", str(tmp_path / "none")], two_gpus) == 0
+    assert capsys.readouterr().out.count("  -\n") == 2
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.skipif(os.path.exists("/dev/kfd"), reason="the machine has a GPU")
+def test_a_machine_without_gpus_is_a_failure_that_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["devices"]) == 1
+    assert re.match(r"devices: cannot be used, no .*: ", capsys.readouterr().err)

@@ -1,0 +1,143 @@
+"""A run with `--amdgpu-expectations`: what is known is no news, and all else is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+Run = Callable[..., pytest.RunResult]
+
+TESTS = """
+    import os, pytest
+
+    def test_fails(amdgpu_device): assert False
+    def test_passes(amdgpu_device): pass
+    def test_setup(request, amdgpu_device, broken): pass
+    @pytest.fixture
+    def broken(): raise RuntimeError("no set-up")
+    @pytest.mark.timeout(0.2)
+    def test_hangs(amdgpu_device):
+        import threading
+        threading.Event().wait(60)
+    @pytest.mark.parametrize("n", range(8))
+    def test_flaky(amdgpu_device, n): assert n in FINE
+    FINE = [int(text) for text in os.environ["FINE"].split(",")]
+    def test_crashes(amdgpu_device): os._exit(3)
+"""
+FLAKES = "# Bug: https://example.org/7\n# Failure Rate: 1/10\n"
+
+
+@pytest.fixture
+def expecting(run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+    """Return a function that runs tests with files: `expecting("options", key__kind=text)`."""
+    pytester.makepyfile(test_it=TESTS)
+
+    def run_with(*options: str, fine: str = "0,1,2,3,4,5,6,7", xdist: bool = False, **files: str) -> object:
+        monkeypatch.setenv("FINE", fine)
+        directory = pytester.mkdir("known")
+        for name, text in files.items():
+            (directory / f"{name.replace('__', '-')}.txt").write_text(text)
+        known = "--amdgpu-expectations=known"
+        return run(known, "--amdgpu-device=gfx942", "-rA", "-p", "no:cacheprovider", *options, xdist=xdist)
+
+    return run_with  # type: ignore[return-value]
+
+
+def test_what_is_known_to_fail_is_no_news(expecting: Callable[..., pytest.RunResult]) -> None:
+    result = expecting(
+        "-k", "not crashes and not flaky and not hangs",
+        gfx94x__fails="# Reason: broken board\ntest_it.py::test_fails,Fail\ntest_it.py::test_setup,Fail\n",
+    )  # fmt: skip
+    result.assert_outcomes(passed=1, xfailed=2)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        ["XFAIL test_it.py::test_fails[[]sw-gfx942-0[]] - *expected: known/gfx94x-fails.txt:2: broken board*"]
+    )
+
+
+def test_lines_of_another_target_say_nothing(expecting: Callable[..., pytest.RunResult]) -> None:
+    expecting("-k", "fails", gfx11__fails="test_it.py::test_fails,Fail\n").assert_outcomes(failed=1)
+
+
+def test_an_improvement_is_told(expecting: Callable[..., pytest.RunResult]) -> None:
+    result = expecting("-k", "passes", all__fails="\ntest_it.py::test_passes,Crash\n")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["unexpected improvement: the result is Pass, but known/all-fails.txt:2 expects Crash; if*"]
+    )
+
+
+def test_a_failure_is_not_a_timeout(expecting: Callable[..., pytest.RunResult]) -> None:
+    lines = "test_it.py::test_fails,Timeout\ntest_it.py::test_hangs,Timeout\n"
+    result = expecting("-k", "fails or hangs", all__fails=lines)
+    result.assert_outcomes(failed=1, xfailed=1)
+    result.stdout.fnmatch_lines(["unexpected improvement: the result is Fail, but known/all-fails.txt:1*"])
+
+
+@pytest.mark.parametrize(("expected", "outcome"), [("Crash", "xfailed"), ("Fail", "failed")])
+def test_a_crash_is_not_a_failure(
+    expected: str, outcome: str, expecting: Callable[..., pytest.RunResult]
+) -> None:
+    line = f"test_it.py::test_crashes,{expected}\n"
+    result = expecting("-n1", "-k", "crashes or passes", all__fails=line, xdist=True)
+    result.assert_outcomes(**{"passed": 1, outcome: 1})
+
+
+def test_what_should_not_run_does_not(expecting: Callable[..., pytest.RunResult]) -> None:
+    skips = "# Reason: ends the process\ntest_it.py::test_cra.*\n"
+    result = expecting("-k", "crashes or passes", gfx942__skips=skips)
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*not to be run: known/gfx942-skips.txt:2: ends the process"])
+
+
+@pytest.mark.parametrize("workers", [[], ["-n2"]])
+def test_a_flake_may_fail_as_often_as_it_did(
+    workers: list[str], expecting: Callable[..., pytest.RunResult]
+) -> None:
+    result = expecting(
+        "-k", "flaky", *workers, fine="0,1,2,3,4,5,6", all__flakes=FLAKES + "test_it.py::test_flaky.*\n",
+        xdist=bool(workers),
+    )  # fmt: skip
+    result.assert_outcomes(passed=7, xfailed=1)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["XFAIL*known flake: known/all-flakes.txt:3: https://example.org/7*"])
+
+
+@pytest.mark.parametrize("workers", [[], ["-n2"]])
+def test_a_flake_that_turned_into_a_failure_is_red(
+    workers: list[str], expecting: Callable[..., pytest.RunResult]
+) -> None:
+    result = expecting(
+        "-k", "flaky", *workers, fine="0", all__flakes=FLAKES + "test_it.py::test_flaky.*\n",
+        xdist=bool(workers),
+    )  # fmt: skip
+    result.assert_outcomes(passed=1, xfailed=7)
+    assert result.ret == 1
+    # The chance: 8 * 0.1**7 * 0.9 + 0.1**8 = 7.3e-07.
+    result.stdout.fnmatch_lines(
+        [
+            "*amdgpu: flakes that fail more often than they did*",
+            "known/all-flakes.txt:3: https://example.org/7: failed 7 of 8 times, which at its rate of 1/10"
+            " has a chance of 7e-07",
+        ]
+    )
+
+
+def test_files_that_cannot_be_read_end_the_run(expecting: Callable[..., pytest.RunResult]) -> None:
+    result = expecting(all__fails="nonsense\n")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: --amdgpu-expectations: known/all-fails.txt:1: 'nonsense' does not end*"]
+    )
+
+
+def test_a_directory_that_is_not_there_ends_the_run(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_nothing(): pass")
+    result = run("--amdgpu-expectations=none")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert not os.path.exists("none")
+    result.stderr.fnmatch_lines(
+        ["ERROR: --amdgpu-expectations: none is not a directory of expectation files"]
+    )
