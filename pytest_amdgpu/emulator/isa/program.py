@@ -87,7 +87,7 @@ class Program:
         """Return the block at an address.
 
         Raises VmFault if it may not be executed, IllegalInstruction if it cannot be decoded, NotEmulatedError
-        for a target whose encodings are not known, or where MODE asks for rounding other than to nearest even.
+        for a target whose encodings are not known, or where MODE rounds other than to nearest even.
         """
         code = self._code(pc)
         name = self._family.name
