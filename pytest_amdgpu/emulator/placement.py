@@ -30,7 +30,7 @@ def vector_registers(family: Family, rsrc1: int, wave_size: int) -> int:
 
     gfx908 has as many of those again, in a file of their own (LLVM, "gfx908 AGPRs").
     """
-    granule = family.vgpr_granule.get(wave_size, 4)
+    granule = family.vgpr_granule[wave_size]
     return ((rsrc1 & 63) + 1) * granule * (2 if family.gfx_version == (9, 0, 8) else 1)
 
 
