@@ -80,12 +80,13 @@ def _child(machine: Any, gpu_id: int, end: socket.socket, work: Callable[..., No
     import traceback
 
     from pytest_amdgpu.driver.device import Device
-    from pytest_amdgpu.driver.topology import discover
 
     try:
-        kernel = machine.connect().source.kernel()
-        node = next(node for node in discover(kernel) if node.gpu_id == gpu_id)
-        with Device.open(kernel, node) as device:
+        source = machine.connect().source
+        kernel = source.kernel()
+        nodes = source.discover(kernel, nearest_target=machine.nearest_target)
+        node = next(node for node in nodes if node.gpu_id == gpu_id)
+        with Device.open(kernel, node, source.open(kernel, node)) as device:
             work(device, end)
     except BaseException:
         traceback.print_exc()
