@@ -97,7 +97,8 @@ def test_an_unknown_stepping_runs_as_its_relative_only_where_that_is_wished(
     refused.stderr.fnmatch_lines(
         ["*--amdgpu-model: mine.toml: target: unknown gfx target 'gfx1202'*nearest relative is gfx1201*"]
     )
-    result = run("--amdgpu-model=mine.toml", "--amdgpu-nearest-target", "-o", "filterwarnings=error")
+    options = ("--amdgpu-model=mine.toml", "--amdgpu-software=mine", "--amdgpu-nearest-target")
+    result = run(*options, "-o", "filterwarnings=error")
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(
         [
