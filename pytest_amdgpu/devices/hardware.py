@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pytest_amdgpu.driver.errors import DeviceOpenError, TopologyError
+from pytest_amdgpu.driver.errors import DeviceOpenError
 from pytest_amdgpu.driver.topology import TOPOLOGY, GpuNode, discover, read_number
 from pytest_amdgpu.families.registry import UnknownFamilyError, nearest_family
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
@@ -98,9 +98,6 @@ def examine_hardware(
 def _unsuitable(node: GpuNode) -> Obstacle | None:
     try:
         _ = node.description, node.vram_bytes, node.render_path, node.family
-    except TopologyError as error:
-        text = f"{error}; the amdgpu driver may be too old: update the kernel, or install amdgpu-dkms"
-        return Obstacle(Cause.UNSUITABLE_DRIVER, text)
     except DeviceOpenError as error:
         return Obstacle(Cause.UNSUITABLE_DRIVER, str(error))
     except UnknownFamilyError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,8 @@ class Machine:
     software_kernel: str = DEFAULT_BEHAVIOUR
     nearest_target: bool = False
     """Whether unknown steppings run as their nearest relatives."""
+    hostile: int | None = None
+    """Seed of the hostile timing that software GPUs have, if they have."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for another process."""
@@ -61,6 +64,7 @@ class Machine:
             notes=tuple(values["notes"]),
             software_kernel=values["software_kernel"],
             nearest_target=values["nearest_target"],
+            hostile=values["hostile"],
         )
 
     def connect(self) -> Connection:
@@ -69,7 +73,7 @@ class Machine:
             return Connection(load_backend(self.backend), [], _nothing, needs_fork=False)
         if not self.software:
             return Connection(KfdSource(LinuxKernel()), [], continue_in_child, needs_fork=True)
-        kernel = software_kernel(self.software, self.software_kernel)
+        kernel = software_kernel(self.software, self.software_kernel, hostile=self.hostile)
         return Connection(KfdSource(kernel), kernel.log, kernel.shutdown, needs_fork=False)
 
 
@@ -95,11 +99,13 @@ def find_machine(
     behaviour: str = DEFAULT_BEHAVIOUR,
     *,
     nearest_target: bool = False,
+    hostile: int | None = None,
 ) -> Machine:
     """Decide for hardware or software GPUs, and list them.
 
     `auto` takes hardware if any of it can be used. `examine` replaces the look at this machine. With
-    `nearest_target` GPUs of unknown steppings run as their nearest relatives. Raises `NoUsableGpuError` where
+    `nearest_target` GPUs of unknown steppings run as their nearest relatives. `hostile` is the seed of
+    hostile timing for software GPUs, which also changes their order. Raises `NoUsableGpuError` where
     `hardware` is demanded or another backend has no GPU, `BackendError` for a backend that there is not or
     that does not work, `SoftwareSpecError` for a text that names no software GPUs, `ModelFileError` for a
     wrong file.
@@ -109,18 +115,20 @@ def find_machine(
     models = parse_software(software, model_files, nearest_target=nearest_target)
     if backend not in OWN_BACKENDS:
         return _other_machine(backend, nearest_target)
+    if hostile is not None:
+        random.Random(hostile).shuffle(models)
     if backend == "software":
-        return _software_machine(models, "asked for", behaviour, nearest_target)
+        return _software_machine(models, "asked for", behaviour, nearest_target, hostile)
     report = examine() if examine else examine_hardware(LinuxKernel(), nearest_target=nearest_target)
     notes = tuple(str(obstacle) for obstacle in report.obstacles)
     if report.nodes:
         reason = "asked for" if backend == "hardware" else "/dev/kfd is usable"
-        devices = tuple(hardware_devices(report.nodes))
+        devices = tuple(hardware_devices(report.nodes, LinuxKernel()))
         return Machine("hardware", reason, devices, notes=notes, nearest_target=nearest_target)
     if backend == "hardware":
         raise NoUsableGpuError("; ".join(notes))
     reason = f"no usable hardware, {'; '.join(notes)}"
-    return _software_machine(models, reason, behaviour, nearest_target)
+    return _software_machine(models, reason, behaviour, nearest_target, hostile)
 
 
 def _other_machine(backend: str, nearest_target: bool) -> Machine:
@@ -141,10 +149,12 @@ def _nothing() -> None:
     """Do what a kernel needs that keeps nothing against a process."""
 
 
-def _software_machine(models: list[str], reason: str, behaviour: str, nearest_target: bool) -> Machine:
-    kernel = software_kernel(models, behaviour)
+def _software_machine(
+    models: list[str], reason: str, behaviour: str, nearest_target: bool, hostile: int | None
+) -> Machine:
+    kernel = software_kernel(models, behaviour, hostile=hostile)
     nodes = discover(kernel, nearest_target=nearest_target)
-    devices = tuple(software_devices(nodes, [software_model(name) for name in models]))
+    devices = tuple(software_devices(nodes, [software_model(name) for name in models], kernel))
     kernel.shutdown()
     return Machine(
         "software",
@@ -153,4 +163,5 @@ def _software_machine(models: list[str], reason: str, behaviour: str, nearest_ta
         software=tuple(models),
         software_kernel=behaviour,
         nearest_target=nearest_target,
+        hostile=hostile,
     )

@@ -87,9 +87,13 @@ def software_model(reference: str) -> Model:
     return variant(base, options)
 
 
-def software_kernel(references: Sequence[str], behaviour: str = DEFAULT_BEHAVIOUR) -> EmulatedKernel:
-    """Return a kernel with one software GPU per model; `behaviour` as in `EmulatedKernel`."""
+def software_kernel(
+    references: Sequence[str], behaviour: str = DEFAULT_BEHAVIOUR, *, hostile: int | None = None
+) -> EmulatedKernel:
+    """Return a kernel with one software GPU per model; `behaviour` and `hostile` as in `EmulatedKernel`."""
     from pytest_amdgpu.emulator.kernel import EmulatedKernel
 
     models = {reference: software_model(reference) for reference in references}
-    return EmulatedKernel([models[reference] for reference in references], behaviour=behaviour)
+    return EmulatedKernel(
+        [models[reference] for reference in references], behaviour=behaviour, hostile=hostile
+    )

@@ -19,7 +19,7 @@ class NearestTargetWarning(UserWarning):
     """A GPU with an unknown stepping was opened as its nearest relative."""
 
 
-class TopologyError(DeviceOpenError):
+class TopologyError(DeviceOpenError, ValueError):
     """A file of sysfs does not hold what it should; the message says file, content and what was expected."""
 
 

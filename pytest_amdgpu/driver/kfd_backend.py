@@ -99,7 +99,8 @@ class KfdBackend:
         try:
             self._memory.map_to(allocation, [peer.node.gpu_id])
         except KernelError as error:
-            if error.errno != errno.EINVAL or peer.node.gpu_id == self.node.gpu_id:
+            # All GPUs reach system memory, so its refusal means something else.
+            if error.errno != errno.EINVAL or allocation.request.location is not Location.VRAM:
                 raise
             why = why_unreachable(self.kernel, self.node, peer.node)
             what = f"{allocation.request.location.value} of {self.node.identity}"

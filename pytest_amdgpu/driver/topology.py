@@ -22,17 +22,26 @@ HEAP_PUBLIC = 1
 HEAP_PRIVATE = 2
 """`heap_type` of VRAM behind a small BAR."""
 
+CAPABILITY_MEMORY_ECC = 0x100000
 CAPABILITY_SRAM_ECC = 0x4000000
 """Bit of `capability` (HSA_CAP_SRAM_EDCSUPPORTED in kfd_topology.h)."""
 
-_FIRST_RENDER_MINOR = 128
-"""DRM numbers its render nodes from here on (drm_drv.c: 64 for each type of node)."""
+_FIRST_RENDER_MINOR, _MINORS = 128, 1 << 20
+"""DRM numbers its render nodes from here on (drm_drv.c: 64 for each type of node), below 1 << MINORBITS."""
 
 _MINORS = 1 << 20
 """Minor numbers that the kernel has (MINORBITS of linux/kdev_t.h)."""
 
 _KNOWN_KEYS = frozenset(
-    (*PROPERTY_KEYS, *MEM_BANK_KEYS, *LINK_KEYS, *CACHE_KEYS, "cache_line_size", "processor_id_low")
+    (
+        *PROPERTY_KEYS,
+        *MEM_BANK_KEYS,
+        *LINK_KEYS,
+        *CACHE_KEYS,
+        "cache_line_size",
+        "processor_id_low",
+        "node_to",
+    )
 )
 """Keys of topology files that this package reads."""
 
@@ -50,7 +59,10 @@ class Properties(dict[str, int]):
         self.path = path
 
     def __missing__(self, key: str) -> int:
-        raise TopologyError(f"{self.path} has no {key}")
+        raise TopologyError(
+            f"{self.path} has no {key}: the amdgpu driver is too old;"
+            " update the kernel, or install amdgpu-dkms"
+        )
 
     def positive(self, key: str) -> int:
         """Return a value that must not be 0; raises `TopologyError`."""
@@ -132,6 +144,11 @@ class GpuNode:
         return self.properties["simd_arrays_per_engine"]
 
     @property
+    def units_per_array(self) -> int:
+        """Compute units of each array, those included that are switched off."""
+        return self.properties["cu_per_simd_array"]
+
+    @property
     def waves_per_unit(self) -> int:
         """Waves that a compute unit holds at most."""
         return self.properties["simd_per_cu"] * self.properties["max_waves_per_simd"]
@@ -145,15 +162,15 @@ class GpuNode:
     def vram_bytes(self) -> int:
         """Size of all VRAM banks."""
         return sum(
-            bank["size_in_bytes"]
+            bank.get("size_in_bytes", 0)
             for bank in self.memory_banks
-            if bank["heap_type"] in (HEAP_PUBLIC, HEAP_PRIVATE)
+            if bank.get("heap_type") in (HEAP_PUBLIC, HEAP_PRIVATE)
         )
 
     @property
     def large_bar(self) -> bool:
         """Whether the CPU can see all of the VRAM."""
-        return all(bank["heap_type"] != HEAP_PRIVATE for bank in self.memory_banks)
+        return all(bank.get("heap_type") != HEAP_PRIVATE for bank in self.memory_banks)
 
     @property
     def hive_id(self) -> int:
@@ -162,10 +179,7 @@ class GpuNode:
 
     @property
     def sdma_engines(self) -> range:
-        """Numbers of the SDMA engines that serve any memory; none where a virtual function got none.
-
-        Where an old kernel does not print how many there are, there is taken to be one.
-        """
+        """Numbers of the SDMA engines that serve any memory; one where an old kernel does not tell."""
         return range(self.properties.get("num_sdma_engines", 1))
 
     @property
@@ -173,6 +187,11 @@ class GpuNode:
         """Numbers of the SDMA engines that are for XGMI links; they follow the others."""
         first = len(self.sdma_engines)
         return range(first, first + self.properties.get("num_sdma_xgmi_engines", 0))
+
+    @property
+    def memory_ecc(self) -> bool:
+        """Whether the kernel tells of errors of the GPU's memory (HSA_CAP_MEM_EDCSUPPORTED)."""
+        return bool(self.properties.get("capability", 0) & CAPABILITY_MEMORY_ECC)
 
     @property
     def sramecc(self) -> bool:
@@ -203,11 +222,9 @@ def discover(kernel: Kernel, *, nearest_target: bool = False) -> list[GpuNode]:
     last = ""
     for _ in range(_READ_ATTEMPTS):
         generation = kernel.read_text(f"{TOPOLOGY}/generation_id")
-        names = kernel.listdir(f"{TOPOLOGY}/nodes")
+        indices = _numbers(kernel.listdir(f"{TOPOLOGY}/nodes"))
         try:
-            nodes = [
-                _read_node(kernel, index, nearest_target) for index in _numbers(f"{TOPOLOGY}/nodes", names)
-            ]
+            nodes = [_read_node(kernel, index, nearest_target) for index in indices]
         except KernelError as error:
             # A node that vanished between the listing and the reading is a change, too.
             if error.errno != errno.ENOENT:
@@ -222,8 +239,9 @@ def discover(kernel: Kernel, *, nearest_target: bool = False) -> list[GpuNode]:
     )
 
 
-def _numbers(path: str, names: list[str]) -> list[int]:
-    return sorted(parse_number(path, name) for name in names)
+def _numbers(names: list[str]) -> list[int]:
+    """The numbers among the names in a directory, in their order."""
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def _read_node(kernel: Kernel, index: int, nearest_target: bool) -> GpuNode | None:
@@ -233,14 +251,14 @@ def _read_node(kernel: Kernel, index: int, nearest_target: bool) -> GpuNode | No
         gpu_id = read_number(kernel, f"{path}/gpu_id")
         if gpu_id == 0:
             return None
-        banks = _numbers(f"{path}/mem_banks", kernel.listdir(f"{path}/mem_banks"))
         return GpuNode(
             index=index,
             gpu_id=gpu_id,
             name=_printable(kernel.read_text(f"{path}/name")),
             properties=read_properties(kernel, f"{path}/properties"),
             memory_banks=tuple(
-                read_properties(kernel, f"{path}/mem_banks/{bank}/properties") for bank in banks
+                read_properties(kernel, f"{path}/mem_banks/{bank}/properties")
+                for bank in _numbers(kernel.listdir(f"{path}/mem_banks"))
             ),
             nearest_target=nearest_target,
         )
@@ -270,16 +288,19 @@ def read_number(kernel: Kernel, path: str, base: int = 10) -> int:
 
 
 def parse_properties(path: str, text: str) -> Properties:
-    """Parse lines of `key value` with decimal values; raises `TopologyError` naming a bad line.
+    """Parse lines of `key value` with decimal values.
 
     Lines of keys that are not known here are left out if their value is something else, for they may be of
-    a newer kernel.
+    a newer kernel. Raises `TopologyError` that names a bad line of a known key.
     """
     properties = {}
     for line in text.splitlines():
         key, _, value = line.strip().partition(" ")
-        if key and (key in _KNOWN_KEYS or _NUMBERS[10].fullmatch(value.strip())):
+        try:
             properties[key] = parse_number(f"{path}: line {line[:80]!r}", value)
+        except TopologyError:
+            if key in _KNOWN_KEYS:
+                raise
     return Properties(path, properties)
 
 

@@ -25,6 +25,15 @@ class ModelFileError(ValueError):
         self.key = key
 
 
+def _shown(value: object) -> str:
+    """Return a value for a message, shortened; Python refuses to print the longest numbers."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number too long to print"
+    return text if len(text) < 100 else f"{text[:100]}..."
+
+
 def _parse(path: Path) -> dict[str, object]:
     """Read a file of TOML; raises `ModelFileError`, for a syntax error with its line."""
     # Where this fails, so does the reading, and says why.
@@ -43,15 +52,6 @@ def _parse(path: Path) -> dict[str, object]:
     except ValueError as error:
         # Syntax errors, and numbers of thousands of digits.
         raise ModelFileError(path, "file", f"is not TOML: {error}") from error
-
-
-def _shown(value: object) -> str:
-    """Return a value for a message, shortened; Python refuses to print the longest numbers."""
-    try:
-        text = repr(value)
-    except ValueError:
-        return "a number too long to print"
-    return text if len(text) < 100 else f"{text[:100]}..."
 
 
 class ModelFile:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_amdgpu.devices import sigbus
 from pytest_amdgpu.devices.backends import BackendError
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.devices.machine import Machine, NoUsableGpuError, find_machine
@@ -33,6 +34,9 @@ class Plan:
 
     machine: Machine
     selected: tuple[DeviceInfo, ...]
+    """Devices that tests run on."""
+    pool: tuple[DeviceInfo, ...]
+    """Devices that a test which needs several may have besides: all, unless the run is bound to some."""
     seed: int
 
     def to_json(self) -> dict[str, Any]:
@@ -40,6 +44,7 @@ class Plan:
         return {
             "machine": self.machine.to_json(),
             "selected": [device.id for device in self.selected],
+            "pool": [device.id for device in self.pool],
             "seed": self.seed,
         }
 
@@ -47,8 +52,11 @@ class Plan:
     def from_json(cls, values: Mapping[str, Any]) -> Plan:
         """Undo `to_json`."""
         machine = Machine.from_json(values["machine"])
-        selected = tuple(device for device in machine.devices if device.id in values["selected"])
-        return cls(machine, selected, values["seed"])
+        selected, pool = (
+            tuple(device for device in machine.devices if device.id in values[key])
+            for key in ("selected", "pool")
+        )
+        return cls(machine, selected, pool, values["seed"])
 
 
 class DeviceLostError(RuntimeError):
@@ -81,6 +89,8 @@ class GpuSession:
         source = self._connection.source
         for node in source.discover(self.kernel, nearest_target=self.plan.machine.nearest_target):
             if info.matches(node):
+                if node.memory_ecc:
+                    sigbus.hold_back()
                 device = Device.open(self.kernel, node, source.open(self.kernel, node))
                 device.name = info.id
                 self._open.append(device)
@@ -95,35 +105,27 @@ class GpuSession:
     def renew(self, reason: str) -> None:
         """After a fault: become a new process to the kernel, and open all devices anew.
 
-        That is not needed where only a queue stopped, and a kernel that has secondary processes gives this
-        process another one. Elsewhere the run must go on in another process of the machine, which a worker of
-        pytest-xdist cannot do on hardware: then the GPUs are lost to it, and `check` says so to each further
-        test.
+        That is not needed where only a queue stopped. Else the run goes on in another process of the machine.
+        A worker of pytest-xdist cannot do that on hardware; it goes on in a secondary process of the
+        kernel's, which may not register user memory. Where the kernel has none the GPUs are lost to it:
+        `check` says so to each further test.
         """
         from pytest_amdgpu.driver.kfd_process import connection
 
+        sigbus.discard()
         connected = connection(self.kernel)
-        if connected is not None and (connected.can_be_left or not connected.spoiled):
+        if connected is not None and not connected.spoiled:
             self._open_anew(lambda: None)
         elif self._can_be_replaced:
             self._open_anew(self._replace)
+        elif connected is not None and connected.can_be_left:
+            self._open_anew(lambda: None)
         else:
             self._lost = (
                 f"{reason}; the kernel lets this process use the GPU no more, and a worker of pytest-xdist "
                 "cannot be exchanged: run such tests without -n"
             )
             self._open_anew(None)
-
-    def require_user_memory(self) -> None:
-        """Before a test that registers user memory: leave a secondary process, which may not.
-
-        Nothing is done where that is not possible; then the driver refuses the registration and says why.
-        """
-        from pytest_amdgpu.driver.kfd_process import connection
-
-        connected = connection(self.kernel)
-        if connected is not None and connected.secondary and self._can_be_replaced:
-            self._open_anew(self._replace)
 
     @property
     def _can_be_replaced(self) -> bool:
@@ -181,6 +183,7 @@ def _make_plan(config: pytest.Config) -> Plan:
             model_files=config.getoption("--amdgpu-model"),
             behaviour=config.getoption("--amdgpu-software-kernel"),
             nearest_target=config.getoption("--amdgpu-nearest-target"),
+            hostile=config.getoption("--amdgpu-hostile"),
         )
     except NoUsableGpuError as error:
         raise pytest.UsageError(f"--amdgpu-backend={backend}: {error}") from error
@@ -198,7 +201,8 @@ def _make_plan(config: pytest.Config) -> Plan:
         )
     except DeviceSelectionError as error:
         raise pytest.UsageError(f"--amdgpu-device: {error}") from error
-    return Plan(machine, tuple(selected), choose_seed(config))
+    pool = selected if config.getoption("--amdgpu-device") else machine.devices
+    return Plan(machine, tuple(selected), tuple(pool), choose_seed(config))
 
 
 def _start_trace(kernel: Kernel, config: pytest.Config) -> TracingKernel | None:

@@ -150,7 +150,7 @@ def test_what_the_kernel_does_not_say(old: str, new: str, message: str, two_gpus
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("processor_id_low ", "processor ", r"caches/0/properties has no processor_id_low$"),
+        ("processor_id_low ", "processor ", r"caches/0/properties has no processor_id_low: "),
         ("sibling_map 1", "sibling_map x", r"caches/0/properties: 'x' is not a decimal number of 64 bits$"),
         ("simd_per_cu 4", "simd_per_cu 0", r"nodes/1/properties: simd_per_cu is 0$"),
         ("0x1002", "1002 2", r"device/vendor: '1002 2\\n' is not a hexadecimal number of 64 bits$"),
@@ -162,6 +162,13 @@ def test_a_file_that_makes_no_sense_is_named(
     kernel = ChangedKernel(two_gpus, old, new)
     with pytest.raises(TopologyError, match=message):
         model_text(kernel, choose(kernel, None))  # type: ignore[arg-type]
+
+
+def test_a_name_with_quotes_is_written_as_toml_wants_it(two_gpus: EmulatedKernel, tmp_path: Path) -> None:
+    node = replace(choose(two_gpus, None), name='odd "chip" \\')
+    path = tmp_path / "odd.toml"
+    path.write_text(model_text(two_gpus, node))
+    assert load_model(path).asic_name == 'odd "chip" \\'
 
 
 def test_a_machine_without_gpus() -> None:

@@ -92,13 +92,14 @@ def test_an_unknown_stepping_runs_as_its_relative_only_where_that_is_wished(
     text = text.replace('target = "gfx1201"', 'target = "gfx1202"').replace("[120001,", "[120002,")
     pytester.makefile(".toml", mine=text.replace('name = "r9700"', 'name = "mine"', 1))
     pytester.makepyfile(UNKNOWN_STEPPING)
-    refused = run("--amdgpu-model=mine.toml")
+    refused = run("--amdgpu-model=mine.toml", software=None)
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
     refused.stderr.fnmatch_lines(
         ["*--amdgpu-model: mine.toml: target: unknown gfx target 'gfx1202'*nearest relative is gfx1201*"]
     )
-    options = ("--amdgpu-model=mine.toml", "--amdgpu-software=mine", "--amdgpu-nearest-target")
-    result = run(*options, "-o", "filterwarnings=error")
+    result = run(
+        "--amdgpu-model=mine.toml", "--amdgpu-nearest-target", "-o", "filterwarnings=error", software=None
+    )
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(
         [
