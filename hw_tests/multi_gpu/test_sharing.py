@@ -33,7 +33,10 @@ def test_a_child_process_has_the_same_memory(amdgpu_devices, in_child, random_wo
     first, second = amdgpu_devices
     buffer = getattr(first, location)(SIZE)
     data = buffer.view(np.uint32)[:] = random_words(SIZE // 4)
-    end = in_child(first if where == "same" else second, invert)
+    device = first if where == "same" else second
+    # The child works with such a queue; a GPU that has none says so here.
+    device.sdma_queue().close()
+    end = in_child(device, invert)
     with buffer.export() as shared:
         socket.send_fds(end, [b"x"], [shared.fd])
     assert end.recv(20) == b"inverted"
