@@ -83,6 +83,12 @@ class PlainBackend:
     def map_to_peer(self, allocation: Allocation, peer: Backend) -> None:
         raise NotImplementedError
 
+    def export(self, allocation: Allocation) -> int:
+        raise NotImplementedError
+
+    def adopt(self, fd: int) -> Allocation:
+        raise NotImplementedError
+
     def free(self, allocation: Allocation) -> None:
         allocation.mapped_gpus.clear()
 
@@ -95,6 +101,17 @@ class PlainBackend:
         self.created += 1
         self.doorbells.queues[8 * self.created] = request
         return HardwareQueue(self.created, 8 * self.created)
+
+    def update_queue(
+        self, queue: HardwareQueue, request: QueueRequest, *, priority: int, percentage: int
+    ) -> None:
+        raise NotImplementedError
+
+    def set_cu_mask(self, queue: HardwareQueue, words: Sequence[int]) -> None:
+        raise NotImplementedError
+
+    def save_wave_state(self, queue: HardwareQueue, area: int) -> None:
+        raise NotImplementedError
 
     def destroy_queue(self, queue: HardwareQueue) -> None:
         del self.doorbells.queues[queue.doorbell]

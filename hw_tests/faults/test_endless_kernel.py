@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import numpy as np
 import pytest
 
@@ -21,18 +19,8 @@ def spin(suite_kernel, gtt_buffer):
     return start, go.view(np.uint32), out.view(np.uint32)
 
 
-def wait_until_it_runs(never, out):
-    """Look until the kernel has said that it runs; no event can tell of that."""
-    for _ in range(200):
-        with suppress(WaitTimeoutError):
-            never.wait(1, timeout=0.01)
-        if out[0]:
-            return
-    pytest.fail("the kernel did not begin within 2 s")
-
-
 @pytest.mark.parametrize("kind", ["pm4", "aql"])
-def test_a_kernel_ends_when_the_host_tells_it(kind, make_queue, spin, timeline_semaphore):
+def test_a_kernel_ends_when_the_host_tells_it(kind, make_queue, spin, timeline_semaphore, wait_until_it_runs):
     start, go, out = spin
     start(make_queue(kind)).signal(timeline_semaphore, 1).submit()
     wait_until_it_runs(timeline_semaphore, out)
@@ -45,7 +33,7 @@ def test_a_kernel_ends_when_the_host_tells_it(kind, make_queue, spin, timeline_s
 
 @pytest.mark.parametrize("kind", ["pm4", "aql"])
 def test_the_queue_of_an_endless_kernel_can_be_destroyed(
-    kind, make_queue, make_semaphore, spin, suite_kernel, gtt_buffer
+    kind, make_queue, make_semaphore, spin, suite_kernel, gtt_buffer, wait_until_it_runs
 ):
     """The kernel driver takes the waves off the GPU, and nothing else on the device suffers."""
     start, _, out = spin

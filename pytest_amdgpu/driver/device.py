@@ -245,6 +245,11 @@ class Device:
             self._told.add(fault)
             raise fault.error(self._circumstances(fault))
 
+    @property
+    def fault_was_told(self) -> bool:
+        """Whether a fault has been raised since the device was opened; others may be its consequences."""
+        return bool(self._told)
+
     def refuse_lost(self, queue: str) -> None:
         """Raise `QueueLostError` if a fault has stopped a queue for good."""
         for fault in self.backend.faults:

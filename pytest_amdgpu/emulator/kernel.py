@@ -285,7 +285,8 @@ class EmulatedKernel(FaultInjection):
     def _catch_up(self) -> None:
         """Do what has been put off until now, and warn about what the threads of engines have found."""
         due = self._machine.due
-        while due:
+        # A forked child has none of the threads that there is something to do with.
+        while due and self._process is not None and self._process.pid == os.getpid():
             due.pop(0)()
         self._warn()
 

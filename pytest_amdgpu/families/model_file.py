@@ -67,10 +67,10 @@ class ModelFile:
                 raise self.error(f"sources.{name}", "must be a table with kind and text, and nothing else")
             if source["kind"] not in ("measured", "derived"):
                 raise self.error(
-                    f"sources.{name}.kind", f"must be measured or derived, it is {source['kind']!r}"
+                    f"sources.{name}.kind", f"must be measured or derived, it is {_shown(source['kind'])}"
                 )
             if not isinstance(source["text"], str) or not source["text"]:
-                raise self.error(f"sources.{name}.text", f"must be a text, it is {source['text']!r}")
+                raise self.error(f"sources.{name}.text", f"must be a text, it is {_shown(source['text'])}")
             self.sources[name] = str(source["kind"])
 
     def error(self, key: str, reason: str) -> ModelFileError:

@@ -61,7 +61,7 @@ class Ledger:
 
         errors: list[Exception] = []
         for device in self.devices:
-            if not device.backend.faults:
+            if not device.fault_was_told:
                 attempt(errors, device.check_health)
         timeout = IDLE_TIMEOUT_AFTER_FAILURE if failed else IDLE_TIMEOUT
         if self._faulted():

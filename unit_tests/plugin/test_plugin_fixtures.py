@@ -178,6 +178,28 @@ def test_a_failure_shows_what_the_kernel_logged_during_the_test(run: Run, pytest
     result.stdout.fnmatch_lines(["*- amdgpu kernel log -*", "*0x7e0000000000*"])
 
 
+def test_a_fault_that_was_seen_and_not_told_is_an_error_of_the_test(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        """
+        def test_unseen(amdgpu_device):
+            queue = amdgpu_device.compute_queue("aql")
+            queue._put(b"\\x3f".ljust(64, b"\\0"))
+            amdgpu_device.backend.wait_event(None, 0, 10.0)
+            assert len(amdgpu_device.backend.faults) == 1
+            queue.close()
+
+        def test_next(compute_queue, timeline_semaphore):
+            compute_queue.signal(timeline_semaphore, 1).submit()
+            timeline_semaphore.wait(1, timeout=10)
+        """
+    )
+    result = run()
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_unseen*", "*QueueError: aql queue 0 of GPU*"])
+
+
 def test_the_log_of_a_failure_is_that_of_its_test_only(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

@@ -86,13 +86,13 @@ class Program:
     def fetch(self, pc: int, mode: int) -> Block:
         """Return the block at an address.
 
-        Raises VmFault if it may not be executed, IllegalInstruction if it cannot be decoded, as nothing of a
-        target whose encodings are not known, or MODE asks for rounding other than to nearest even.
+        Raises VmFault if it may not be executed, IllegalInstruction if it cannot be decoded, NotEmulatedError
+        for a target whose encodings are not known, or where MODE rounds other than to nearest even.
         """
         code = self._code(pc)
         name = self._family.name
         if not has_decoder(name):
-            raise IllegalInstruction(
+            raise NotEmulatedError(
                 pc, (), f"software GPUs do not execute code for {name}: its encodings are not emulated"
             )
         if mode & 15:
