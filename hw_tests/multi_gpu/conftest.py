@@ -83,7 +83,7 @@ def _child(machine: Any, gpu_id: int, end: socket.socket, work: Callable[..., No
     from pytest_amdgpu.driver.topology import discover
 
     try:
-        kernel = machine.connect().kernel
+        kernel = machine.connect().source.kernel()
         node = next(node for node in discover(kernel) if node.gpu_id == gpu_id)
         with Device.open(kernel, node) as device:
             work(device, end)
