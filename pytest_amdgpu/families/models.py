@@ -279,6 +279,10 @@ def load_model(path: Path, *, nearest_target: bool = False) -> Model:
             raise file.error(f"compute_units.{key}", "is unknown; known: slots, bitmaps")
     slots = file.number("compute_units.slots", units.get("slots"), 1, ENTRY_BITS)
     bitmaps = file.bitmaps("compute_units.bitmaps", units.get("bitmaps"))
+    for index, kind in enumerate(kinds):
+        # Its place in the list is that of the first unit that shares it.
+        if kind.level > 1 and not bitmaps[0][0][0] & ((1 << kind.cus) - 1):
+            raise file.error(f"caches[{index}]", f"its {kind.cus} cus have no unit in the first array")
     links = {}
     link_tables = file.table("links", content)
     for name in link_tables:

@@ -340,6 +340,16 @@ def test_a_long_value_is_shortened(good_text, tmp_path):
             load_model(path)
 
 
+def test_a_shared_cache_without_a_unit_is_refused(good_text, tmp_path):
+    path = tmp_path / "mine.toml"
+    before, level, shared = good_text.replace("[[0xff, 0xff], [0xff", "[[0xfe, 0xff], [0xff", 1).partition(
+        "level = [2"
+    )
+    path.write_text(before + level + re.sub(r"^cus = \[\d+", "cus = [1", shared, count=1, flags=re.MULTILINE))
+    with pytest.raises(ModelFileError, match=r"caches\[\d\]: its 1 cus have no unit in the first array"):
+        load_model(path)
+
+
 def test_units_beyond_the_slots_are_refused(good_text, tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(good_text.replace("[[0xff, 0xff], [0xff", "[[0x17f, 0xff], [0xff", 1))
