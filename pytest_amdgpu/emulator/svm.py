@@ -62,7 +62,7 @@ class SvmRange:
 
 
 class SvmRanges:
-    """The registered ranges of a process. To be called with the process's lock held."""
+    """The registered ranges of a process; all but `overlapping` needs the process's lock to be held."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -70,7 +70,7 @@ class SvmRanges:
 
     def overlapping(self, start: int, end: int) -> list[SvmRange]:
         """Return the ranges that have bytes of [start, end), by address."""
-        return [item for item in self._ranges if item.start < end and start < item.end]
+        return [item for item in tuple(self._ranges) if item.start < end and start < item.end]
 
     def capable(self, gpu_id: int) -> bool:
         """Whether a GPU of the process can share virtual memory; EINVAL for an unknown id."""
