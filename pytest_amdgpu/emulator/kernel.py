@@ -152,7 +152,7 @@ class EmulatedKernel:
                 if flags & host.MAP_FIXED:
                     self._forget(address, pages)
                 result = host.mmap(address, length, protection, flags, -1, 0)
-                if self._process is not None:
+                if self._process is not None and not flags & host.MAP_FIXED:
                     # What was registered where there is room now was unmapped behind the emulator's back.
                     self._process.forget(result, result + pages)
                 return result
