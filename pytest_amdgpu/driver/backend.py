@@ -1,7 +1,8 @@
 """What the driver needs of whatever gives it a GPU: memory, queues, events and faults.
 
 The implementation for amdkfd is `kfd_backend.KfdBackend`. Others (user queues of the DRM driver, direct
-access to the PCI device) implement the same Protocol and are handed to `Device.open`.
+access to the PCI device) implement the same Protocol and are handed to `Device.open`; a `BackendSource` that
+an entry point names does that in a run of pytest (docs/architecture.md).
 """
 
 from __future__ import annotations
@@ -245,3 +246,22 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give everything back that is not the process's for good."""
+
+
+class BackendSource(Protocol):
+    """A way to GPUs: finds them and opens them, through amdkfd (`kfd_source.KfdSource`) or otherwise.
+
+    `kernel` in the calls is what `kernel()` returned, or a wrapper that records its calls.
+    """
+
+    def kernel(self) -> Kernel:
+        """Return what backends speak through; where that is no kernel, only its doorbell store counts."""
+
+    def discover(self, kernel: Kernel, *, nearest_target: bool) -> Sequence[GpuNode]:
+        """Return the GPUs that there are, in an order that stays; see `topology.discover`."""
+
+    def open(self, kernel: Kernel, node: GpuNode) -> Backend:
+        """Open a GPU; raises `DeviceOpenError`, or `KernelError` for a call that fails."""
+
+    def renew(self, kernel: Kernel) -> None:
+        """After a fault, with all GPUs closed: see to it that `open` gives GPUs that work."""

@@ -267,6 +267,11 @@ class Device:
             self._told.add(fault)
             raise fault.error(self._circumstances(fault))
 
+    @property
+    def fault_was_told(self) -> bool:
+        """Whether a fault has been raised since the device was opened; others may be its consequences."""
+        return bool(self._told)
+
     def refuse_lost(self, queue: str) -> None:
         """Raise `QueueLostError` if a fault has stopped a queue for good."""
         for fault in self.backend.faults:
@@ -280,7 +285,7 @@ class Device:
         """Tell of a fault what the kernel does not know: what lies at the address, and what was going on."""
         place = "" if fault.address is None else self.tracker.describe_address(fault.address)
         busy = [queue.state() for queue in reversed(self.queues()) if not queue.ring.drained]
-        return f"; the page is {place}" * bool(place) + "".join(f"\n{state}" for state in busy)
+        return f"; the page is {place}" * bool(place) + "".join(f"\nnot done: {state}" for state in busy)
 
     def check_health(self) -> None:
         """Ask the kernel for faults, and raise `GpuFaultError` if there was one."""
@@ -319,20 +324,34 @@ class Device:
         """What was handed out and not given back, with the line that made it."""
         return self.tracker.leaks()
 
-    def reclaim(self, idle_timeout: float = 10.0, *, keep: Sequence[Resource] = ()) -> None:
-        """Take back all that was handed out: wait for queues, destroy them, free their memory, free buffers.
+    def reclaim_queues(self, idle_timeout: float = 10.0, *, keep: Sequence[Resource] = ()) -> None:
+        """Take back the queues: wait for them, destroy them, free their memory.
 
-        Everything is tried; what failed is raised as an `ExceptionGroup`. After a fault nothing is waited
-        for, because a queue that faulted never becomes idle. What is in `keep` stays.
+        Everything is tried; what failed is raised as an `ExceptionGroup`. With a timeout of 0, and after a
+        fault, nothing is waited for: a queue that faulted never becomes idle. What is in `keep` stays.
         """
         errors: list[Exception] = []
         kept = {id(resource) for resource in keep}
         queues = [queue for queue in self.queues() if id(queue) not in kept]
         for queue in queues:
-            if not self.backend.faults:
+            if idle_timeout and not self.backend.faults:
                 attempt(errors, partial(queue.wait_idle, idle_timeout))
         for queue in queues:
             attempt(errors, queue.close)
+        if errors:
+            raise ExceptionGroup(f"could not take back all queues of {self.name}", errors)
+
+    def reclaim(self, idle_timeout: float = 10.0, *, keep: Sequence[Resource] = ()) -> None:
+        """Take back all that was handed out: the queues as by `reclaim_queues`, then the rest.
+
+        Where devices use each other's memory, the queues of all of them must be taken back first.
+        """
+        errors: list[Exception] = []
+        kept = {id(resource) for resource in keep}
+        try:
+            self.reclaim_queues(idle_timeout, keep=keep)
+        except ExceptionGroup as group:
+            errors += group.exceptions
         for resource in self.tracker.all():
             if id(resource) not in kept:
                 attempt(errors, resource.release)
@@ -360,6 +379,8 @@ class Device:
         """Close the GPU and open it anew behind the same object, so that it works again after a fault.
 
         All that it had handed out is gone. Errors of closing are raised, as from `close`, once it is open.
+        Raises `DeviceOpenError`, and stays closed, where the kernel lets this process use the GPU no more;
+        where it goes on in a secondary process, user memory cannot be registered (`AllocationError`).
         """
         errors: list[Exception] = []
         attempt(errors, self.close)
@@ -426,6 +447,11 @@ class Device:
         if size <= 0:
             raise AllocationError(f"cannot allocate {size} bytes of {location.value}")
         return size
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
 
     def check_open(self) -> None:
         """Raise `DeviceClosedError` if it was closed."""

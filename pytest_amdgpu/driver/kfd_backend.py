@@ -42,7 +42,7 @@ from pytest_amdgpu.driver.backend import (
     QueueKind,
     QueueRequest,
 )
-from pytest_amdgpu.driver.errors import AllocationError, PeerAccessError
+from pytest_amdgpu.driver.errors import AllocationError, NoFreeQueueError, PeerAccessError
 from pytest_amdgpu.driver.kfd_faults import FaultListener
 from pytest_amdgpu.driver.kfd_memory import KfdMemory
 from pytest_amdgpu.driver.kfd_process import connect
@@ -105,7 +105,8 @@ class KfdBackend:
         try:
             self._memory.map_to(allocation, [peer.node.gpu_id])
         except KernelError as error:
-            if error.errno != errno.EINVAL or peer.node.gpu_id == self.node.gpu_id:
+            # All GPUs reach system memory, so its refusal means something else.
+            if error.errno != errno.EINVAL or allocation.request.location is not Location.VRAM:
                 raise
             why = why_unreachable(self.kernel, self.node, peer.node)
             what = f"{allocation.request.location.value} of {self.node.identity}"
@@ -133,7 +134,10 @@ class KfdBackend:
         self._memory.unmap_cpu(address, size)
 
     def create_queue(self, request: QueueRequest) -> HardwareQueue:
-        """Start a queue; all memory that it names must be mapped on this GPU."""
+        """Start a queue; all memory that it names must be mapped on this GPU.
+
+        Raises `NoFreeQueueError` where all SDMA queues of the GPU are taken.
+        """
         arguments = CreateQueueArgs(
             ring_base_address=request.ring.address,
             ring_size=request.ring.size,
@@ -153,7 +157,13 @@ class KfdBackend:
             arguments.ctx_save_restore_address = request.context_save.address
             arguments.ctx_save_restore_size = request.context_save_size
             arguments.ctl_stack_size = request.control_stack_size
-        self._process.ioctl(KfdIoctl.CREATE_QUEUE, arguments)
+        try:
+            self._process.ioctl(KfdIoctl.CREATE_QUEUE, arguments)
+        except KernelError as error:
+            # What allocate_sdma_queue answers when none is left (kfd_device_queue_manager.c).
+            if request.kind is QueueKind.SDMA and error.errno == errno.ENOMEM:
+                raise NoFreeQueueError(self._no_free_queue(request, error)) from error
+            raise
         queue_id, offset = int(arguments.queue_id), int(arguments.doorbell_offset)
         try:
             if not self._doorbells:
@@ -309,6 +319,15 @@ class KfdBackend:
                 undo.callback(self.kernel.munmap, self._doorbells, DOORBELL_SLICE)
                 self._doorbells = 0
             self._hdp_flush = None
+
+    def _no_free_queue(self, request: QueueRequest, error: KernelError) -> str:
+        per_engine = self.node.properties.get("num_sdma_queues_per_engine", 0)
+        engines = 1 if request.engine is not None else self.node.properties.get("num_sdma_engines", 0)
+        return (
+            f"no SDMA queue is free on {self.node.description}: all processes share {per_engine * engines},"
+            f" {per_engine} of each engine; close some, or find the other processes that use the GPU in"
+            f" /sys/class/kfd/kfd/proc ({error})"
+        )
 
     def _map_hdp_registers(self) -> memoryview:
         """Map the page with the two flush registers, which the driver remaps for user space."""

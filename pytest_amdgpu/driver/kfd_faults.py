@@ -111,17 +111,22 @@ class FaultListener:
                 return
 
     def _collect_faults(self, memory: EventData, reset: EventData) -> None:
-        """Take what the kernel told. It tells the listeners of all GPUs, so the faults of others are left."""
+        """Take what the kernel told. It tells the listeners of all GPUs.
+
+        Memory faults of others are left to them; a reset of another GPU stops the queues of this one, too
+        (kgd2kfd_suspend evicts all of a process).
+        """
         fault, exception = memory.memory_exception_data, reset.hw_exception_data
         told = False
         if fault.gpu_id == self._node.gpu_id:
             told = fault.ErrorType != MemoryErrorType.NO_RAS
             self.record(_poison_fault(fault, self._node) if told else _memory_fault(fault, self._node))
+        ours = exception.gpu_id == self._node.gpu_id
+        if exception.gpu_id and not ours:
+            self.record(_reset_elsewhere(exception, self._node))
         # For a memory error the kernel signals both events, before there was a reset
         # (kfd_signal_poison_consumed_event), and the reset that follows says the same once more.
-        if exception.gpu_id == self._node.gpu_id and not (
-            told and exception.reset_cause == HwExceptionCause.ECC
-        ):
+        if ours and not (told and exception.reset_cause == HwExceptionCause.ECC):
             self.record(_reset_fault(exception, self._node))
 
     def _collect_queue_errors(self) -> None:
@@ -163,6 +168,14 @@ def _reset_fault(data: HsaHwExceptionData, node: GpuNode) -> Fault:
     return Fault("reset", text, memory_lost=bool(data.memory_lost))
 
 
+def _reset_elsewhere(data: HsaHwExceptionData, node: GpuNode) -> Fault:
+    text = (
+        f"the kernel has reset another GPU (gpu_id {data.gpu_id:#x}) or queues of this process on it; a "
+        f"reset of a GPU also stops the queues of this process on GPU {node.identity}"
+    )
+    return Fault("reset", text)
+
+
 def _poison_fault(data: HsaMemoryExceptionData, node: GpuNode) -> Fault:
     """Say what a MEMORY event with an error type tells: there is no address to it."""
     names = {kind.value: kind.name.lower().replace("_", " ") for kind in MemoryErrorType}
@@ -174,16 +187,21 @@ def _poison_fault(data: HsaMemoryExceptionData, node: GpuNode) -> Fault:
 
 
 def _memory_fault(data: HsaMemoryExceptionData, node: GpuNode) -> Fault:
+    """Say what MEMORY tells.
+
+    NotPresent and ReadOnly are bits of the interrupt (event_interrupt_wq_v9): the second one is set for any
+    write, also to an absent page. For a fetch of instructions from memory without that right neither is,
+    and amdkfd never sets NoExecute.
+    """
     failure = data.failure
-    causes = [
-        text
-        for text, flag in (
-            ("page not present", failure.NotPresent),
-            ("write to a read-only page", failure.ReadOnly),
-            ("page not executable", failure.NoExecute),
-            ("address imprecise", failure.imprecise),
-        )
-        if flag
-    ]
-    cause = ", ".join(causes) or "no cause given"
+    causes = []
+    if failure.NotPresent:
+        causes.append("page not present" + " (at a write)" * bool(failure.ReadOnly))
+    elif failure.ReadOnly:
+        causes.append("write to a read-only page")
+    if failure.NoExecute:
+        causes.append("page not executable")
+    if failure.imprecise:
+        causes.append("address imprecise")
+    cause = ", ".join(causes) or "no cause given, as for instructions in a page that is not executable"
     return Fault("memory", f"memory fault on GPU {node.identity} at {data.va:#x}: {cause}", int(data.va))

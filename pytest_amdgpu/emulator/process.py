@@ -12,11 +12,13 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_amdgpu.abi.kfd import DOORBELL_SLICE, QueueEvictionTrigger
 from pytest_amdgpu.abi.kfd_debug import RuntimeInfo, RuntimeState
 from pytest_amdgpu.emulator.debug import Debug
+from pytest_amdgpu.emulator.dmabuf import received
 from pytest_amdgpu.emulator.doorbells import Doorbells
 from pytest_amdgpu.emulator.engine.preemption import EngineThread
 from pytest_amdgpu.emulator.events import EventTable
@@ -73,7 +75,7 @@ class Machine:
         self.behaviour = behaviour
         self.hostility = hostility
         """Whose timing the machine has, if it is not a friendly one."""
-        self.files = FileTable()
+        self.files = FileTable(partial(received, self))
         self.due: list[Callable[[], None]] = []
         """What the kernel has put off until the client calls next."""
         self.pasids = itertools.count(FIRST_PASID)
@@ -102,8 +104,8 @@ class ProcessDevice:
         """Buffer objects by the low half of their handle."""
         self.queues: dict[int, Queue] = {}
         self.evicted = False
-        """Set by a VM fault, for good: amdkfd evicts the process's queues and nothing restores them, so
-        queues made later do not run either (`is_evicted` in create_queue_cpsch)."""
+        """Set by a VM fault or a reset, for good: amdkfd evicts the process's queues and nothing restores
+        them, so queues made later do not run either (`is_evicted` in create_queue_cpsch)."""
         self.gws_queue: Queue | None = None
         """The queue that has the GPU's global wave sync."""
         self.exceptions = 0

@@ -32,10 +32,17 @@ _CPU_CLOCK_MHZ = 2400
 
 
 class LazyDirectory:
-    """A directory that is made when somebody looks into it."""
+    """A directory that is made when somebody first looks into it; its files are made when they are read."""
 
     def __init__(self, make: Callable[[], Directory]) -> None:
-        self.make = make
+        self._make = make
+        self._made: Directory | None = None
+
+    def made(self) -> Directory:
+        """Return the directory."""
+        if self._made is None:
+            self._made = self._make()
+        return self._made
 
 
 def _text(properties: Mapping[str, int | str]) -> str:
@@ -91,13 +98,13 @@ class Sysfs:
                 continue
             if callable(node):
                 raise Refusal(errno.ENOTDIR, f"{name!r} is looked for below a file")
-            directory = node.make() if isinstance(node, LazyDirectory) else node
+            directory = node.made() if isinstance(node, LazyDirectory) else node
             if name not in directory:
                 raise Refusal(
                     errno.ENOENT, f"no {name!r} here, only {', '.join(sorted(directory)) or 'nothing'}"
                 )
             node = directory[name]
-        return node.make() if isinstance(node, LazyDirectory) else node
+        return node.made() if isinstance(node, LazyDirectory) else node
 
     def _make_root(self) -> Directory:
         gpus = self._machine.gpus

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
-from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
+from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.session import GpuSession, Plan
 
 LOG_LINES = 50
@@ -92,12 +92,13 @@ def skipped_where_impossible(item: pytest.Item) -> Iterator[None]:
 
 
 def _reproduction(item: pytest.Item, plan: Plan) -> Iterator[str]:
-    device = getattr(getattr(item, "callspec", None), "params", {}).get(DEVICE_FIXTURE)
+    params = getattr(getattr(item, "callspec", None), "params", {})
     options = [f"--amdgpu-seed={plan.seed}"]
-    if device is not None:
-        relative = f", runs as {device.stand_in}" if device.stand_in else ""
-        yield f"device: {device.id} ({device.name}, {plan.machine.backend} GPU{relative})"
-        options.append(f"--amdgpu-device={device.id}")
+    for device in params.get(GROUP_FIXTURE) or (params.get(DEVICE_FIXTURE),):
+        if device is not None:
+            relative = f", runs as {device.stand_in}" if device.stand_in else ""
+            yield f"device: {device.id} ({device.name}, {plan.machine.backend} GPU{relative})"
+            options.append(f"--amdgpu-device={device.id}")
     for name, default in (
         ("--amdgpu-backend", "auto"),
         ("--amdgpu-software", None),

@@ -17,6 +17,7 @@ from pytest_amdgpu.driver.errors import (
     AllocationError,
     BufferBoundsError,
     NotCpuVisibleError,
+    PeerAccessError,
     SmallBarError,
     UseAfterFreeError,
 )
@@ -94,10 +95,11 @@ def test_a_mapping_that_fails_after_some_gpus_is_taken_back() -> None:
     first, second = (Device.open(kernel, node) for node in discover(kernel))
     before = kernel.held()
     kernel.map_partially(1)
-    kernel.fail("MAP_MEMORY_TO_GPU", errno.EINVAL, after=1)
+    kernel.fail("MAP_MEMORY_TO_GPU", errno.ENOMEM, after=1)
     kernel.calls.clear()
-    with pytest.raises(KernelError, match="MAP_MEMORY_TO_GPU"):
+    with pytest.raises(PeerAccessError, match=r"cannot reach vram of .* no link") as caught:
         first.vram(64, peers=[second])
+    assert isinstance(caught.value.__cause__, KernelError)
     assert kernel.calls[-4:] == [
         "UNMAP_MEMORY_FROM_GPU",
         "UNMAP_MEMORY_FROM_GPU",
