@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pytest_amdgpu.abi.kfd import SvmAttributeType
 from pytest_amdgpu.driver.errors import FAULT_ERRORS, GpuFaultError
+from pytest_amdgpu.driver.queries import Apertures, Clocks
 from pytest_amdgpu.driver.topology import GpuNode
 from pytest_amdgpu.kernel.protocol import Kernel
 
@@ -27,6 +29,7 @@ class Location(enum.Enum):
     VRAM = "vram"
     GTT = "gtt"
     USERPTR = "userptr"
+    SVM = "svm"
 
 
 class QueueKind(enum.Enum):
@@ -220,6 +223,20 @@ class Backend(Protocol):
 
     def clock_counters(self) -> tuple[int, int]:
         """Read the GPU's constant counter and CLOCK_MONOTONIC_RAW (ns) at one time."""
+
+    def clocks(self) -> Clocks:
+        """Read all clocks at one time."""
+
+    def apertures(self) -> Apertures:
+        """Return the address ranges of this GPU."""
+
+    def set_svm(self, address: int, size: int, attributes: Sequence[tuple[SvmAttributeType, int]]) -> None:
+        """Set attributes of memory of the process, which registers it for sharing."""
+
+    def get_svm(
+        self, address: int, size: int, attributes: Sequence[tuple[SvmAttributeType, int]]
+    ) -> list[tuple[SvmAttributeType, int]]:
+        """Return what all of a range has in common; an access attribute asks for the GPU in its value."""
 
     def xnack_enabled(self) -> bool:
         """Whether this process's shaders may retry faulting accesses, which code objects may depend on."""

@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.backend import QueueKind
     from pytest_amdgpu.driver.compute_queue import ComputeQueue
     from pytest_amdgpu.driver.program import Program
+    from pytest_amdgpu.driver.queries import Apertures, Clocks
     from pytest_amdgpu.driver.scheduling import CuMask
     from pytest_amdgpu.driver.sdma_queue import SdmaQueue
     from pytest_amdgpu.driver.shared_memory import SharedMemory
+    from pytest_amdgpu.driver.svm import SvmRange
     from pytest_amdgpu.families.registry import Family
     from pytest_amdgpu.kernel.protocol import Kernel
 
@@ -152,6 +154,26 @@ class Device:
         allocation = self.backend.adopt(descriptor if isinstance(descriptor, int) else descriptor.fd)
         self.host_writes_vram = self.host_writes_vram or allocation.request.location is Location.VRAM
         return Buffer(self.backend, allocation, allocation.size, self.tracker)
+
+    def svm(self, memory: npt.NDArray[Any] | int, *, peers: Sequence[Device] = ()) -> SvmRange:
+        """Share memory of the process with this GPU and `peers`, at its own address and by pages.
+
+        `memory` is an array that fills whole pages, or a size in bytes of new memory, which is rounded up.
+        Raises `SvmError` where a GPU cannot do that (see `GpuNode.shares_virtual_memory`) or the kernel
+        refuses, as for memory that a buffer has.
+        """
+        from pytest_amdgpu.driver.svm import pages_of, share
+
+        self.check_open()
+        if isinstance(memory, np.ndarray):
+            return share(self, *pages_of(memory), memory, peers)
+        size = _pages(self._checked_size(memory, Location.SVM))
+        with ExitStack() as undo:
+            address = self.kernel.mmap(0, size, _READ_WRITE, _ANONYMOUS, -1, 0)
+            undo.callback(self.kernel.munmap, address, size)
+            shared = share(self, address, size, None, peers)
+            undo.pop_all()
+        return shared
 
     def links(self) -> list[Link]:
         """Return the links from this GPU to the CPU and to other GPUs."""
@@ -278,6 +300,21 @@ class Device:
         """Bytes of the GPU's memory that could be allocated now (the kernel rounds them down)."""
         self.check_open()
         return self.backend.available_memory()
+
+    def clocks(self) -> Clocks:
+        """Read the GPU's counter, with its frequency in Hz, and clocks of the host at one time."""
+        self.check_open()
+        return self.backend.clocks()
+
+    def apertures(self) -> Apertures:
+        """Return where shaders see LDS and scratch, and where memory can be mapped."""
+        self.check_open()
+        return self.backend.apertures()
+
+    def xnack_enabled(self) -> bool:
+        """Whether this process's shaders may retry faulting accesses."""
+        self.check_open()
+        return self.backend.xnack_enabled()
 
     def describe_queues(self) -> list[str]:
         """One line per queue that says where it is."""

@@ -27,6 +27,10 @@ class DeviceClosedError(DriverError):
     """A device was used after `close()`."""
 
 
+class SvmError(DriverError):
+    """Memory cannot be shared with a GPU as asked: the GPU cannot, or the kernel refuses."""
+
+
 class AllocationError(DriverError):
     """Memory could not be had: a bad size, not enough of it, or a refusal of the kernel."""
 

@@ -8,6 +8,8 @@ import mmap
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from pytest_amdgpu.abi.drm import AmdgpuInfo, DrmIoctl
+from pytest_amdgpu.abi.drm_info import AmdgpuInfoDevice, InfoQuery
 from pytest_amdgpu.abi.kfd import (
     DOORBELL_SLICE,
     AllocFlag,
@@ -24,8 +26,10 @@ from pytest_amdgpu.abi.kfd import (
     SetCuMaskArgs,
     SetEventArgs,
     SetXnackModeArgs,
+    SvmAttributeType,
     UpdateQueueArgs,
 )
+from pytest_amdgpu.driver import kfd_svm
 from pytest_amdgpu.driver.backend import (
     PAGE,
     Allocation,
@@ -43,6 +47,7 @@ from pytest_amdgpu.driver.kfd_faults import FaultListener
 from pytest_amdgpu.driver.kfd_memory import KfdMemory
 from pytest_amdgpu.driver.kfd_process import connect
 from pytest_amdgpu.driver.links import why_unreachable
+from pytest_amdgpu.driver.queries import Apertures, Clocks
 from pytest_amdgpu.driver.topology import GpuNode
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
 
@@ -60,12 +65,13 @@ class KfdBackend:
         self.node = node
         self._process = connect(kernel)
         self._doorbells = 0
+        self._counter_hz = 0
         self._hdp_flush: memoryview | None = None
         with ExitStack() as undo:
             self._process.enter()
             undo.callback(self._process.leave)
-            render_fd = self._process.acquire_vm(node)
-            self._memory = KfdMemory(self._process, node, render_fd)
+            self._render_fd = self._process.acquire_vm(node)
+            self._memory = KfdMemory(self._process, node, self._render_fd)
             apertures = self._process.apertures(node.gpu_id)
             self.shared_aperture = int(apertures.lds_base)
             self.private_aperture = int(apertures.scratch_base)
@@ -116,6 +122,11 @@ class KfdBackend:
 
     def free(self, allocation: Allocation) -> None:
         """Unmap memory from all GPUs and free it; the CPU's mapping stays until `unmap_cpu`."""
+        if allocation.request.location is Location.SVM:
+            # Registration ends with the mapping of the memory; until then only access can be taken away.
+            denied = [(SvmAttributeType.NO_ACCESS, gpu_id) for gpu_id in allocation.mapped_gpus]
+            self.set_svm(allocation.address, allocation.size, denied)
+            return
         self._memory.free(allocation)
 
     def unmap_cpu(self, address: int, size: int) -> None:
@@ -243,6 +254,46 @@ class KfdBackend:
         arguments = GetClockCountersArgs(gpu_id=self.node.gpu_id)
         self._process.ioctl(KfdIoctl.GET_CLOCK_COUNTERS, arguments)
         return int(arguments.gpu_clock_counter), int(arguments.cpu_clock_counter)
+
+    def clocks(self) -> Clocks:
+        """Read all clocks at one time; the GPU's frequency is that of DEV_INFO (`gpu_counter_freq`, kHz)."""
+        arguments = GetClockCountersArgs(gpu_id=self.node.gpu_id)
+        self._process.ioctl(KfdIoctl.GET_CLOCK_COUNTERS, arguments)
+        if not self._counter_hz:
+            told = AmdgpuInfoDevice()
+            query = AmdgpuInfo(
+                return_pointer=ctypes.addressof(told),
+                return_size=ctypes.sizeof(told),
+                query=InfoQuery.DEV_INFO,
+            )
+            self.kernel.ioctl(self._render_fd, DrmIoctl.AMDGPU_INFO, query)
+            self._counter_hz = told.gpu_counter_freq * 1000
+        return Clocks(
+            gpu_ticks=int(arguments.gpu_clock_counter),
+            gpu_hz=self._counter_hz,
+            cpu_ns=int(arguments.cpu_clock_counter),
+            # The kernel tells this clock's frequency with it, which has always been 1 GHz (kfd_chardev.c).
+            system_ns=int(arguments.system_clock_counter) * 1_000_000_000 // arguments.system_clock_freq,
+        )
+
+    def apertures(self) -> Apertures:
+        """Return the address ranges of this GPU."""
+        told = self._process.apertures(self.node.gpu_id)
+        return Apertures(
+            (told.lds_base, told.lds_limit),
+            (told.scratch_base, told.scratch_limit),
+            (told.gpuvm_base, told.gpuvm_limit),
+        )
+
+    def set_svm(self, address: int, size: int, attributes: Sequence[tuple[SvmAttributeType, int]]) -> None:
+        """Set attributes of memory of the process, which registers it for sharing."""
+        kfd_svm.set_attributes(self._process, address, size, attributes)
+
+    def get_svm(
+        self, address: int, size: int, attributes: Sequence[tuple[SvmAttributeType, int]]
+    ) -> list[tuple[SvmAttributeType, int]]:
+        """Return what all of a range has in common; an access attribute asks for the GPU in its value."""
+        return kfd_svm.get_attributes(self._process, address, size, attributes)
 
     def xnack_enabled(self) -> bool:
         """Ask for the process's XNACK mode; a kernel without shared virtual memory (EPERM) has none."""

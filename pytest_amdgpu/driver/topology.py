@@ -26,6 +26,9 @@ CAPABILITY_MEMORY_ECC = 0x100000
 CAPABILITY_SRAM_ECC = 0x4000000
 """Bit of `capability` (HSA_CAP_SRAM_EDCSUPPORTED in kfd_topology.h)."""
 
+CAPABILITY_SVM = 0x8000000
+"""Bit of `capability` (HSA_CAP_SVMAPI_SUPPORTED in kfd_topology.h)."""
+
 _FIRST_RENDER_MINOR, _MINORS = 128, 1 << 20
 """DRM numbers its render nodes from here on (drm_drv.c: 64 for each type of node), below 1 << MINORBITS."""
 
@@ -197,6 +200,11 @@ class GpuNode:
     def sramecc(self) -> bool:
         """Whether the GPU's SRAMs have ECC on, which code objects may depend on."""
         return bool(self.properties.get("capability", 0) & CAPABILITY_SRAM_ECC)
+
+    @property
+    def shares_virtual_memory(self) -> bool:
+        """Whether the kernel can let the GPU reach memory of the process at its own address (SVM)."""
+        return bool(self.properties.get("capability", 0) & CAPABILITY_SVM)
 
     @property
     def render_path(self) -> str:

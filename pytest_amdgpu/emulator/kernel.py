@@ -150,7 +150,11 @@ class EmulatedKernel(FaultInjection):
             if fd == -1:
                 if flags & host.MAP_FIXED:
                     self._forget(address, pages)
-                return host.mmap(address, length, protection, flags, -1, 0)
+                result = host.mmap(address, length, protection, flags, -1, 0)
+                if self._process is not None and not flags & host.MAP_FIXED:
+                    # What was registered where there is room now was unmapped behind the emulator's back.
+                    self._process.forget(result, result + pages)
+                return result
             file = self._files.get(fd)
             if offset % PAGE_SIZE or not pages:
                 raise Refusal(errno.EINVAL, f"offset {offset:#x} or length {length} are not whole pages")

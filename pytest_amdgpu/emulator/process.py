@@ -20,6 +20,7 @@ from pytest_amdgpu.abi.kfd_debug import RuntimeInfo, RuntimeState
 from pytest_amdgpu.emulator.debug import Debug
 from pytest_amdgpu.emulator.dmabuf import received
 from pytest_amdgpu.emulator.doorbells import Doorbells
+from pytest_amdgpu.emulator.engine.preemption import EngineThread
 from pytest_amdgpu.emulator.events import EventTable
 from pytest_amdgpu.emulator.files import FileTable
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, AddressSpace, BufferObject, Location
@@ -240,6 +241,15 @@ class Process:
             first = bo.data.ctypes.data
             if first < end and start < first + bo.size:
                 self._invalidate(bo)
+        if not self.svm.overlapping(start, end):
+            return
+        if isinstance(threading.current_thread(), EngineThread):
+            # Python ran a finalizer of the client's here; who has the lock may be waiting for this thread.
+            self.machine.due.append(lambda: self._forget_shared(start, end))
+        else:
+            self._forget_shared(start, end)
+
+    def _forget_shared(self, start: int, end: int) -> None:
         with self.lock:
             self.svm.forget(start, end)
 

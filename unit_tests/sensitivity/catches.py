@@ -50,6 +50,10 @@ CATCHES: dict[str, dict[str, str]] = {
         "test_copy_dispatch_copy[pm4-sw-gfx1100-0]": "caches_are_not_written_back",
     },
     "device/test_device.py": {
+        "test_the_gpus_clock_has_the_frequency_that_it_tells[sw-gfx1100-0]": (
+            "the_clock_is_twice_as_fast_as_it_says"
+        ),
+        "test_apertures_lie_apart[sw-gfx1100-0]": "scratch_lies_where_memory_is",
         "test_messages_call_it_as_its_tests_are_called[sw-gfx1100-0]": "a_device_has_a_name_of_its_own",
         "test_the_identity_is_that_of_the_render_node[sw-gfx1100-0]": "every_gpu_is_said_to_be_in_one_slot",
         "test_identities_tell_gpus_apart[sw-gfx1100-0]": "every_gpu_is_said_to_be_in_one_slot",
@@ -145,6 +149,14 @@ CATCHES: dict[str, dict[str, str]] = {
             "memory_that_the_cpu_cannot_see_reads_as_zero"
         ),
         "test_use_after_free_is_refused[sw-gfx1100-0]": "freed_buffers_are_kept",
+    },
+    "memory/test_svm.py": {
+        "test_the_gpu_reads_what_the_process_wrote[sw-gfx1100-0]": "a_gpu_has_a_copy_of_shared_memory",
+        "test_the_process_reads_what_the_gpu_wrote[sw-gfx1100-0]": "a_gpu_has_a_copy_of_shared_memory",
+        "test_an_array_of_the_process_is_shared[sw-gfx1100-0]": "pages_of_shared_memory_are_swapped",
+        "test_migration_keeps_the_contents[sw-gfx942-0]": "a_migration_loses_the_contents",
+        "test_attributes_are_as_they_were_set[sw-gfx1100-0]": "granularity_of_migration_stays_as_it_was",
+        "test_memory_of_a_buffer_cannot_be_shared_too[sw-gfx1100-0]": "buffers_can_be_shared_too",
     },
     "queues/test_compute_units.py": {
         "test_waves_spread_over_the_compute_units[pm4-sw-gfx1100-0]": (

@@ -90,6 +90,9 @@ class QueueReports:
         delivered = events.signal_interrupt(event_id, _CONTEXT_ID_BITS[source], self._queue_id)
         if event_id in delivered or events.overtaken(event_id, self._queue_id):
             return
+        if self._device.process.machine.hostility and events.event(event_id):
+            # An earlier interrupt came late and was served with what belonged to this one.
+            return
         if delivered:
             self.misuse(
                 f"{source} interrupt with id {event_id:#x} found events {delivered} by their slots only"

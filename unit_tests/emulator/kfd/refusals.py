@@ -569,7 +569,8 @@ EVENTS = _rows(
     (
         "WAIT: signal",
         "EINTR",
-        "test_signal_handler_that_raises_ends_the_wait_and_gives_the_event_back",
+        "test_signal_handler_that_raises_ends_the_wait_and_gives_the_event_back, "
+        "test_kfd_hostile.py::test_wait_is_interrupted_eintr_with_result_fail",
     ),
     ("WAIT: restarted by the kernel", "ERESTARTSYS", "! never leaves a kernel as such"),
     ("WAIT: event destroyed meanwhile", "EIO", "test_event_destroyed_while_waiting_eio_with_result_fail"),
