@@ -165,6 +165,7 @@ REPLACEMENTS = (
     (re.compile(r"(File \"pytest_amdgpu/[\w/]+\.py\"), line \d+"), r"\1"),
     (re.compile(r"^hypothesis profile .*\n", re.M), ""),
     (re.compile(r"\bpid \d+"), "pid 4242"),
+    (re.compile(r"\bpython[\d.]* pid"), "python pid"),
     (re.compile(r"\bin \d+\.\d+s"), "in 1.00s"),
     (re.compile(r"0x7[0-9a-f]{11}\b"), "0x7f0000000000"),
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[.,\d]*"), "2026-01-01 00:00:00"),

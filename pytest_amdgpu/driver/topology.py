@@ -32,9 +32,6 @@ CAPABILITY_SVM = 0x8000000
 _FIRST_RENDER_MINOR, _MINORS = 128, 1 << 20
 """DRM numbers its render nodes from here on (drm_drv.c: 64 for each type of node), below 1 << MINORBITS."""
 
-_MINORS = 1 << 20
-"""Minor numbers that the kernel has (MINORBITS of linux/kdev_t.h)."""
-
 _KNOWN_KEYS = frozenset(
     (
         *PROPERTY_KEYS,

@@ -68,7 +68,7 @@ class Gate:
     def pytest_collection(self) -> None:
         """Know the devices; a gate without any has nothing to say about the tests."""
         plan = self._config.stash[session_key].plan
-        self._states.devices = tuple(device.id for device in plan.selected)
+        self._states.devices = tuple(device.id for device in plan.pool)
         self._facts = {**self._facts, **facts.of_machine(plan)}
         options = ("--amdgpu-software", "--amdgpu-model")
         named = plan.machine.reason == "asked for" or any(map(self._config.getoption, options))
@@ -183,5 +183,5 @@ class Gate:
         if not any(record.outcome.ran and record.devices for record in records):
             yield "no test ran on any device"
         plan = self._config.stash[session_key].plan
-        names = [DeviceNames(device.id, device.target, device.name) for device in plan.selected]
+        names = [DeviceNames(device.id, device.target, device.name) for device in plan.pool]
         yield from violations(self.demands, names, records)

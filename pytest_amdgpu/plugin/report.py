@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
+from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.session import GpuSession, Plan
 
@@ -88,7 +89,7 @@ def skipped_where_impossible(item: pytest.Item) -> Iterator[None]:
         device = getattr(getattr(item, "callspec", None), "params", {}).get(DEVICE_FIXTURE)
         if device is None:
             raise
-        raise pytest.skip.Exception(f"{device.id}: {error}") from error
+        raise pytest.skip.Exception(f"{NOT_APPLICABLE}{device.id}: {error}") from error
 
 
 def _reproduction(item: pytest.Item, plan: Plan) -> Iterator[str]:

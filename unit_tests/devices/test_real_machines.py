@@ -102,16 +102,16 @@ def test_hidden_nodes_are_counted_as_numbers() -> None:
         (
             "drm_render_minor",
             None,
-            r"/nodes/1/properties has no drm_render_minor; the amdgpu driver may be too",
+            r"/nodes/1/properties has no drm_render_minor: the amdgpu driver is too",
         ),
         ("drm_render_minor", "0", "has drm_render_minor 0, which is no render node's (they begin at 128)"),
         ("drm_render_minor", "4294967295", "has drm_render_minor 4294967295, which is no render node's"),
         (
             "gfx_target_version",
             None,
-            "/nodes/1/properties has no gfx_target_version; the amdgpu driver may",
+            "/nodes/1/properties has no gfx_target_version: the amdgpu driver is",
         ),
-        ("location_id", None, "/nodes/1/properties has no location_id; the amdgpu driver may be too old"),
+        ("location_id", None, "/nodes/1/properties has no location_id: the amdgpu driver is too old"),
     ],
 )
 def test_a_node_that_lacks_what_is_needed_leaves_the_others(

@@ -17,7 +17,6 @@ from pytest_amdgpu.driver.errors import (
     AllocationError,
     BufferBoundsError,
     NotCpuVisibleError,
-    PeerAccessError,
     SmallBarError,
     UseAfterFreeError,
 )
@@ -97,9 +96,8 @@ def test_a_mapping_that_fails_after_some_gpus_is_taken_back() -> None:
     kernel.map_partially(1)
     kernel.fail("MAP_MEMORY_TO_GPU", errno.ENOMEM, after=1)
     kernel.calls.clear()
-    with pytest.raises(PeerAccessError, match=r"cannot reach vram of .* no link") as caught:
+    with pytest.raises(KernelError, match="MAP_MEMORY_TO_GPU"):
         first.vram(64, peers=[second])
-    assert isinstance(caught.value.__cause__, KernelError)
     assert kernel.calls[-4:] == [
         "UNMAP_MEMORY_FROM_GPU",
         "UNMAP_MEMORY_FROM_GPU",

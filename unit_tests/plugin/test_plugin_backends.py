@@ -71,10 +71,14 @@ def test_after_a_fault_it_is_renewed_and_the_run_goes_on(
     install("plain = plain_backend:PlainSource")
     pytester.makepyfile(
         """
+        import pytest
         from pytest_amdgpu.driver.backend import Fault
+        from pytest_amdgpu.driver.errors import MemoryFaultError
 
         def test_fault(amdgpu_device):
             amdgpu_device.backend.found.append(Fault("memory", "page not there", 0x5000))
+            with pytest.raises(MemoryFaultError):
+                amdgpu_device.raise_fault()
 
         def test_next(amdgpu_device):
             assert not amdgpu_device.backend.faults

@@ -137,7 +137,7 @@ def test_what_a_gpu_cannot_do_skips_the_test_with_the_reason(run: Run, pytester:
     pytester.makepyfile(SKIPPING)
     result = run("--amdgpu-software=gfx1100+small-bar+no-sdma", "-rs")
     result.assert_outcomes(passed=1, skipped=4, failed=1)
-    device = "sw-gfx1100+small-bar+no-sdma-0: "
+    device = "not applicable: sw-gfx1100+small-bar+no-sdma-0: "
     result.stdout.fnmatch_lines_random(
         [
             f"SKIPPED [[]2[]] *: {device}*has no SDMA queue: num_sdma_engines *",
