@@ -7,13 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_amdgpu.commands import capture, decode, devices, expectations
+from pytest_amdgpu.commands import capture, compare, decode, devices, expectations
 from pytest_amdgpu.devices.selection import DeviceSelectionError
 from pytest_amdgpu.driver.errors import DeviceOpenError
 from pytest_amdgpu.families.registry import UnknownFamilyError
 from pytest_amdgpu.kernel.linux import LinuxKernel
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
 from pytest_amdgpu.results.expectation_file import ExpectationError
+from pytest_amdgpu.results.verdict_reader import VerdictFileError
 
 FAILED = 1
 _FAILURES = (
@@ -23,6 +24,7 @@ _FAILURES = (
     ExpectationError,
     DeviceSelectionError,
     UnknownFamilyError,
+    VerdictFileError,
     DeviceOpenError,
     KernelError,
     OSError,
@@ -42,12 +44,16 @@ def main(arguments: Sequence[str] | None = None, kernel: Kernel | None = None) -
             wrong = list(expectations.lint_lines(options.directory, options.tests))
             print(*wrong, sep="\n", end="\n" if wrong else "")
             return FAILED if wrong else 0
+        elif options.command == "compare":
+            comparison = compare.compared(options.before, options.after)
+            print(*compare.lines(comparison), sep="\n")
+            return compare.WORSE if comparison.worse else compare.SAME
         else:
             for line in decode.lines(options.file, options.target, options.engine):
                 print(line)
     except _FAILURES as error:
         print(f"{options.command}: {error}", file=sys.stderr)
-        return FAILED
+        return compare.UNUSABLE if options.command == "compare" else FAILED
     return 0
 
 
@@ -89,6 +95,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="what `pytest --collect-only -q` printed: lines about other tests are wrong, too",
     )
+    changed = commands.add_parser(
+        "compare",
+        help="say what changed between two files of --amdgpu-verdict; exit with 1 if a result got worse, 2 if"
+        " a file cannot be used",
+    )
+    changed.add_argument("before", type=Path, metavar="BEFORE.json")
+    changed.add_argument("after", type=Path, metavar="AFTER.json")
     decoded = commands.add_parser("decode", help="print the packets in a dump of a ring or indirect buffer")
     decoded.add_argument("--target", required=True, metavar="gfxNNN", help="the GPU that the packets are for")
     decoded.add_argument("--engine", required=True, choices=decode.ENGINES)
