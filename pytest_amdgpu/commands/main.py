@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_amdgpu.commands import capture, compare, decode, devices, expectations
+from pytest_amdgpu.commands import capture, compare, decode, devices, expectations, report
 from pytest_amdgpu.devices.selection import DeviceSelectionError
 from pytest_amdgpu.driver.errors import DeviceOpenError
 from pytest_amdgpu.families.registry import UnknownFamilyError
@@ -21,6 +21,7 @@ _FAILURES = (
     capture.CaptureError,
     decode.DecodeError,
     devices.NoDevicesError,
+    report.ReportError,
     ExpectationError,
     DeviceSelectionError,
     UnknownFamilyError,
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str] | None = None, kernel: Kernel | None = None) -
             comparison = compare.compared(options.before, options.after)
             print(*compare.lines(comparison), sep="\n")
             return compare.WORSE if comparison.worse else compare.SAME
+        elif options.command == "report":
+            report.write_reports(options.verdict, options.earlier, options.html, options.markdown)
         else:
             for line in decode.lines(options.file, options.target, options.engine):
                 print(line)
@@ -102,6 +105,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     changed.add_argument("before", type=Path, metavar="BEFORE.json")
     changed.add_argument("after", type=Path, metavar="AFTER.json")
+    reported = commands.add_parser("report", help="make reports of a file of --amdgpu-verdict")
+    reported.add_argument("verdict", type=Path, metavar="VERDICT.json")
+    reported.add_argument(
+        "earlier", type=Path, nargs="*", metavar="EARLIER.json", help="results to show trends from"
+    )
+    reported.add_argument("--html", type=Path, metavar="FILE", help="write one page that needs no other file")
+    reported.add_argument(
+        "--markdown",
+        metavar="FILE",
+        help="write markdown; - prints it (the default), auto appends it to $GITHUB_STEP_SUMMARY",
+    )
     decoded = commands.add_parser("decode", help="print the packets in a dump of a ring or indirect buffer")
     decoded.add_argument("--target", required=True, metavar="gfxNNN", help="the GPU that the packets are for")
     decoded.add_argument("--engine", required=True, choices=decode.ENGINES)

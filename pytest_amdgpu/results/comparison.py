@@ -6,6 +6,7 @@ import enum
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from pytest_amdgpu.results.record import Outcome, Record, Trust
@@ -152,7 +153,7 @@ def _grouped(file: VerdictFile) -> dict[Test, list[Record]]:
 
 def _state(records: Sequence[Record]) -> tuple[State, str]:
     """Return the worst state of a test on devices of one target, and its words."""
-    state, record = max(((_state_of(record), record) for record in records), key=lambda pair: pair[0])
+    state, record = max(((state_of(record), record) for record in records), key=lambda pair: pair[0])
     words = [record.outcome.value]
     if record.trust is not Trust.CLEAN:
         words.append(record.trust.value)
@@ -163,7 +164,8 @@ def _state(records: Sequence[Record]) -> tuple[State, str]:
     return state, ", ".join(words)
 
 
-def _state_of(record: Record) -> State:
+def state_of(record: Record) -> State:
+    """Return what a result is worth."""
     if record.trust is Trust.INFRA and record.outcome.bad:
         return State.INFRA
     if record.trust is Trust.FLAKY and record.outcome.ran:
@@ -199,8 +201,12 @@ def _duration(old: Sequence[Record], new: Sequence[Record]) -> str:
 
 def _environment(before: VerdictFile, after: VerdictFile) -> Iterator[tuple[str, str, str]]:
     pairs = _device_pairs(before, after)
-    old = dict(_flat(before, {old: f"{old} / {new}" if old != new else old for old, new in pairs.items()}))
-    new = dict(_flat(after, {new: f"{old} / {new}" if old != new else new for old, new in pairs.items()}))
+    old = dict(
+        flat_environment(before, {old: f"{old} / {new}" if old != new else old for old, new in pairs.items()})
+    )
+    new = dict(
+        flat_environment(after, {new: f"{old} / {new}" if old != new else new for old, new in pairs.items()})
+    )
     for key in sorted({*old, *new}):
         values = old.get(key, "-"), new.get(key, "-")
         if values[0] != values[1]:
@@ -221,8 +227,10 @@ def _device_pairs(before: VerdictFile, after: VerdictFile) -> dict[str, str]:
     return pairs
 
 
-def _flat(file: VerdictFile, names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the keys of all levels, with values as text; devices get the names."""
+def flat_environment(
+    file: VerdictFile, names: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[str, str]]:
+    """Yield the keys of all levels, with values as text; devices get other names, if given."""
     environment = dict(file.environment)
     devices = environment.pop("devices", {})
     for device, values in devices.items() if isinstance(devices, dict) else ():

@@ -106,7 +106,7 @@ def software() -> Iterator[EmulatedKernel]:
 def test_software_gpus_have_a_fingerprint_too(software: EmulatedKernel) -> None:
     found = fingerprint(software, hardware_devices(discover(software)))
     assert found["unreadable"] == []
-    assert found["kfd"] == "1.16"
+    assert found["kfd"] == "1.17"
     assert found["amdgpu"]["parameters"]["noretry"] == "-1"
     first = found["devices"]["gfx1100-0000:03:00.0"]
     # The measured versions 2140 and 20 of the model's file.

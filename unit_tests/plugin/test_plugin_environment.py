@@ -34,7 +34,7 @@ def test_the_environment_of_the_devices_that_are_used(
     environment = content["environment"]
     assert list(environment["devices"]) == ["sw-gfx1100-0"]
     assert environment["devices"]["sw-gfx1100-0"]["firmware"]["mec_fw_version"] == "0x0000085c"
-    assert (environment["kfd"], environment["rocm"]) == ("1.16", "7.2.0")
+    assert (environment["kfd"], environment["rocm"]) == ("1.17", "7.2.0")
     assert {"kernel", "packages"} <= environment.keys()
     assert content["repeat"] == [
         "--amdgpu-seed=7",
