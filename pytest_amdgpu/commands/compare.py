@@ -21,6 +21,9 @@ def lines(comparison: Comparison) -> Iterator[str]:
     """Yield what to print."""
     for text in comparison.shortcomings:
         yield f"warning: {text}"
+    before, after = comparison.verdicts
+    if before is not after:
+        yield f"verdict: {before.value} -> {after.value}"
     for change, tests in comparison.changes.items():
         yield f"{change.value} ({len(tests)}):"
         yield from (f"    {test}" for test in tests)
@@ -30,5 +33,5 @@ def lines(comparison: Comparison) -> Iterator[str]:
     if comparison.environment:
         yield f"other environment ({len(comparison.environment)}):"
         yield from (f"    {key}: {old} -> {new}" for key, old, new in comparison.environment)
-    if not comparison.changes and not comparison.shortcomings:
+    if not comparison.changes and not comparison.shortcomings and before is after:
         yield "the results are the same"

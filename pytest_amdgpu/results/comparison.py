@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pytest_amdgpu.results.record import Outcome, Record, Trust
+from pytest_amdgpu.results.verdict import Verdict
 from pytest_amdgpu.results.verdict_reader import VerdictFile
 
 _FACTOR, _SECONDS = 2.0, 0.5
@@ -100,6 +101,7 @@ class Test:
 class Comparison:
     """All that changed. `changes` holds what to say of each test, `environment` key, old and new value."""
 
+    verdicts: tuple[Verdict, Verdict]
     changes: Mapping[Change, Sequence[str]]
     durations: Sequence[str]
     environment: Sequence[tuple[str, str, str]]
@@ -107,8 +109,13 @@ class Comparison:
 
     @property
     def worse(self) -> bool:
-        """Whether a result got worse, or the later run cannot tell."""
-        return bool(self.shortcomings) or any(change.worse for change in self.changes)
+        """Whether a result or a verdict that was good got worse, or a run cannot tell."""
+        before, after = self.verdicts
+        return (
+            bool(self.shortcomings)
+            or (before is Verdict.GOOD and after is not Verdict.GOOD)
+            or any(change.worse for change in self.changes)
+        )
 
 
 def compare(before: VerdictFile, after: VerdictFile) -> Comparison:
@@ -136,6 +143,7 @@ def compare(before: VerdictFile, after: VerdictFile) -> Comparison:
             elif state is State.PASS and (line := _duration(old[test], new[test])):
                 durations.append(f"{test}: {line}")
     return Comparison(
+        (before.verdict, after.verdict),
         {change: changes[change] for change in Change if change in changes},
         durations,
         list(_environment(before, after)),

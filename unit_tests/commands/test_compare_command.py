@@ -21,7 +21,8 @@ def write(path: Path, outcome: Outcome, kernel: str = "6.12", seconds: float = 0
         Record("t[gfx942-0]", "t", ("gfx942-0",), outcome, seconds=seconds, text="assert 1 == 2"),
         Record("u", "u", (), Outcome.PASS, seconds=seconds),
     ]
-    write_verdict(path, verdict_json(Judgment(Verdict.GOOD), records, facts, complete=True))
+    verdict = Verdict.GOOD if outcome is Outcome.PASS else Verdict.REGRESSION
+    write_verdict(path, verdict_json(Judgment(verdict), records, facts, complete=True))
     return str(path)
 
 
@@ -32,6 +33,7 @@ def test_worse_results_are_named_with_the_environment(
     after = write(tmp_path / "b.json", Outcome.FAIL, "6.13", 1.0)
     assert main(["compare", before, after]) == 1
     assert capsys.readouterr().out.splitlines() == [
+        "verdict: good -> regression",
         "new failures (1):",
         "    t on gfx942: pass -> fail, assert 1 == 2",
         "other durations (1):",
@@ -47,7 +49,11 @@ def test_the_same_and_better_results_are_success(tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().out == "the results are the same\n"
     worse = write(tmp_path / "c.json", Outcome.FAIL)
     assert main(["compare", worse, after]) == 0
-    assert capsys.readouterr().out.startswith("fixed (1):\n    t on gfx942: fail, assert 1 == 2 -> pass\n")
+    assert capsys.readouterr().out.splitlines() == [
+        "verdict: regression -> good",
+        "fixed (1):",
+        "    t on gfx942: fail, assert 1 == 2 -> pass",
+    ]
 
 
 def test_a_file_that_was_cut_off_is_compared_as_far_as_it_goes(
@@ -57,8 +63,9 @@ def test_a_file_that_was_cut_off_is_compared_as_far_as_it_goes(
     write(after, Outcome.FAIL)
     after.write_bytes(after.read_bytes()[:-30])
     assert main(["compare", before, str(after)]) == 1
-    assert capsys.readouterr().out.splitlines()[:2] == [
+    assert capsys.readouterr().out.splitlines()[:3] == [
         f"warning: {after} was cut off: 1 results of it are whole",
+        "verdict: good -> regression",
         "new failures (1):",
     ]
 

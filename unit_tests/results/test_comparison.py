@@ -25,8 +25,14 @@ def record(
     return Record(f"t[{device}]", "t", (device,), outcome, trust, seconds, expected, "")
 
 
-def file(*records: Record, complete: bool = True, cut_off: bool = False, **values: Any) -> VerdictFile:
-    return VerdictFile("x.json", Verdict.GOOD, complete, cut_off, records, targets=TARGETS, **values)
+def file(
+    *records: Record,
+    verdict: Verdict = Verdict.GOOD,
+    complete: bool = True,
+    cut_off: bool = False,
+    **values: Any,
+) -> VerdictFile:
+    return VerdictFile("x.json", verdict, complete, cut_off, records, targets=TARGETS, **values)
 
 
 PASSED, FAILED, CRASHED = map(record, (Outcome.PASS, Outcome.FAIL, Outcome.CRASH))
@@ -77,6 +83,21 @@ def test_what_a_change_is_called_and_whether_it_is_for_the_worse(
     found = compare(*(file(*([one] if one else [])) for one in (before, after)))
     assert list(found.changes) == ([change] if change else [])
     assert found.worse is worse
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "worse"),
+    [
+        (Verdict.GOOD, Verdict.MUST_RUN, True),
+        (Verdict.GOOD, Verdict.INFRASTRUCTURE, True),
+        (Verdict.REGRESSION, Verdict.GOOD, False),
+        (Verdict.INFRASTRUCTURE, Verdict.INFRASTRUCTURE, False),
+    ],
+)
+def test_a_verdict_that_is_no_longer_good_is_worse_also_with_the_same_results(
+    before: Verdict, after: Verdict, worse: bool
+) -> None:
+    assert compare(file(PASSED, verdict=before), file(PASSED, verdict=after)).worse is worse
 
 
 def test_devices_are_compared_by_target_and_the_worst_counts() -> None:
