@@ -37,6 +37,17 @@ def random_words(rng: np.random.Generator) -> Callable[[int], npt.NDArray[np.uin
 
 
 @pytest.fixture
+def visible_buffer(
+    amdgpu_device: Any, vram_buffer: Callable[..., Any], gtt_buffer: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Return a function that allocates VRAM, or where a small BAR hides that from the CPU, system memory.
+
+    For tests that are about engines or kernels and look at what they did through the CPU.
+    """
+    return vram_buffer if amdgpu_device.node.large_bar else gtt_buffer
+
+
+@pytest.fixture
 def input_words(gtt_buffer: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that puts an array into a new GTT buffer."""
 

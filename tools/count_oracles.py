@@ -43,7 +43,7 @@ ORACLES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "engines": (
         "numpy, on memory that the test owns; random packets; thread CPU time",
-        ("emulator/engine/*",),
+        ("emulator/engine/*", "fuzz/*"),
     ),
     "the driver": (
         "a kernel of plain memory that records calls, each call failing in turn",

@@ -66,12 +66,15 @@ def python_blocks(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tests.md"])
-def test_the_example_tests_pass(page: str, pytester: pytest.Pytester, require_ziglang: None) -> None:
-    (source,) = python_blocks(ROOT / page)
-    pytester.makepyfile(source)
+@pytest.mark.parametrize(("page", "blocks"), [("README.md", 1), ("docs/tests.md", 2)])
+def test_the_example_tests_pass(
+    page: str, blocks: int, pytester: pytest.Pytester, require_ziglang: None
+) -> None:
+    sources = python_blocks(ROOT / page)
+    pytester.makepyfile(**{f"test_example_{number}": source for number, source in enumerate(sources)})
     result = pytester.runpytest_subprocess("--amdgpu-all-devices", "--amdgpu-backend=software")
-    result.assert_outcomes(passed=8)
+    assert len(sources) == blocks
+    result.assert_outcomes(passed=8 * blocks)
 
 
 def test_every_unit_test_belongs_to_an_oracle_of_the_architecture() -> None:

@@ -25,8 +25,8 @@ def run(any_compute_queue, timeline_semaphore):
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_fill(count, run, suite_kernel, vram_buffer):
-    out = vram_buffer(4 * count + 64)
+def test_fill(count, run, suite_kernel, visible_buffer):
+    out = visible_buffer(4 * count + 64)
     out.array[:] = 0xEE
     run(suite_kernel("fill"), count, [out, 0xDEADBEEF, count])
     words = out.view(np.uint32)
@@ -35,8 +35,8 @@ def test_fill(count, run, suite_kernel, vram_buffer):
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_vector_add(count, run, suite_kernel, vram_buffer, input_words, random_words):
-    a, b, c = random_words(count), random_words(count), vram_buffer(4 * count)
+def test_vector_add(count, run, suite_kernel, visible_buffer, input_words, random_words):
+    a, b, c = random_words(count), random_words(count), visible_buffer(4 * count)
     run(suite_kernel("vector_add"), count, [c, input_words(a), input_words(b), count])
     assert np.array_equal(c.view(np.uint32), a + b)
 
@@ -65,17 +65,17 @@ def test_saxpy_f64(run, suite_kernel, input_words, rng):
 
 
 @pytest.mark.parametrize(("width", "height"), [(16, 16), (64, 48), (1, 33), (33, 1), (50, 77)])
-def test_transpose_through_lds(width, height, run, suite_kernel, vram_buffer, input_words, random_words):
-    matrix, out = random_words(width * height).reshape(height, width), vram_buffer(4 * width * height)
+def test_transpose_through_lds(width, height, run, suite_kernel, visible_buffer, input_words, random_words):
+    matrix, out = random_words(width * height).reshape(height, width), visible_buffer(4 * width * height)
     tiles = (-(-width // 16) * 16, -(-height // 16) * 16, 1)
     run(suite_kernel("transpose"), tiles, [out, input_words(matrix), width, height], block=(16, 16, 1))
     assert np.array_equal(out.view(np.uint32).reshape(width, height), matrix.T)
 
 
 @pytest.mark.parametrize("count", [1, 256, 257, 20_000])
-def test_reduce_with_barriers(count, run, suite_kernel, vram_buffer, input_words, random_words):
+def test_reduce_with_barriers(count, run, suite_kernel, visible_buffer, input_words, random_words):
     blocks, data = -(-count // 256), random_words(count)
-    out = vram_buffer(4 * blocks)
+    out = visible_buffer(4 * blocks)
     run(suite_kernel("reduce"), blocks * 256, [out, input_words(data), count], block=256)
     padded = np.zeros(blocks * 256, np.uint32)
     padded[:count] = data
@@ -83,9 +83,9 @@ def test_reduce_with_barriers(count, run, suite_kernel, vram_buffer, input_words
 
 
 @pytest.mark.parametrize("count", [1, 64, 1000])
-def test_private_array_in_scratch(count, run, suite_kernel, vram_buffer, input_words, random_words, rng):
+def test_private_array_in_scratch(count, run, suite_kernel, visible_buffer, input_words, random_words, rng):
     order = rng.permutation(8).astype(np.uint32)
-    data, out = random_words(count * 8), vram_buffer(count * 32)
+    data, out = random_words(count * 8), visible_buffer(count * 32)
     run(
         suite_kernel("scratch", "permute_private"), count, [out, input_words(data), input_words(order), count]
     )
@@ -95,9 +95,9 @@ def test_private_array_in_scratch(count, run, suite_kernel, vram_buffer, input_w
     assert np.array_equal(out.view(np.uint32).reshape(count, 8), expected)
 
 
-def test_divergent_loop(run, suite_kernel, vram_buffer, input_words):
+def test_divergent_loop(run, suite_kernel, visible_buffer, input_words):
     count = 2000
-    start, out = np.arange(1, count + 1, dtype=np.uint32), vram_buffer(4 * count)
+    start, out = np.arange(1, count + 1, dtype=np.uint32), visible_buffer(4 * count)
     run(suite_kernel("collatz"), count, [out, input_words(start), count])
 
     def steps(n: int) -> int:
@@ -116,9 +116,9 @@ def test_atomics_without_return(run, suite_kernel, input_words, random_words):
     assert np.array_equal(out.view(np.uint32), np.bincount(data % bins, minlength=bins))
 
 
-def test_atomics_with_return(run, suite_kernel, vram_buffer, input_words):
+def test_atomics_with_return(run, suite_kernel, visible_buffer, input_words):
     count = 3000
-    out, counter = vram_buffer(4 * count), input_words(np.zeros(1, np.uint32))
+    out, counter = visible_buffer(4 * count), input_words(np.zeros(1, np.uint32))
     run(suite_kernel("atomics", "tickets"), count, [out, counter, count])
     assert np.array_equal(np.sort(out.view(np.uint32)), np.arange(count))
     assert counter.view(np.uint32)[0] == count
@@ -142,9 +142,9 @@ def test_compare_and_exchange_has_one_winner(run, suite_kernel, input_words):
     assert np.array_equal(winners.view(np.uint32), expected)
 
 
-def test_compute_bound_loop(run, suite_kernel, vram_buffer):
+def test_compute_bound_loop(run, suite_kernel, visible_buffer):
     count, rounds = 4096, 50
-    out = vram_buffer(4 * count)
+    out = visible_buffer(4 * count)
     run(suite_kernel("arithmetic", "mix"), count, [out, rounds, count])
     index = np.arange(count, dtype=np.uint32)
     a, b = index * np.uint32(2654435761), index ^ np.uint32(0x9E3779B9)
@@ -166,10 +166,10 @@ def test_compute_bound_loop(run, suite_kernel, vram_buffer):
         ((130, 3, 2), (128, 2, 1)),
     ],
 )
-def test_launch_geometry_and_hidden_arguments(grid, block, run, suite_kernel, vram_buffer):
+def test_launch_geometry_and_hidden_arguments(grid, block, run, suite_kernel, visible_buffer):
     """Every work-item runs and sees its identifiers, also in partial work-groups, and none beyond them."""
     items = int(np.prod(grid))
-    out = vram_buffer(64 * int(np.prod(-(-np.array(grid) // block) * block)))
+    out = visible_buffer(64 * int(np.prod(-(-np.array(grid) // block) * block)))
     out.array[:] = 0xEE
     run(suite_kernel("hidden", "launch"), grid, [out], block=block)
     z, y, x = np.meshgrid(*(np.arange(n, dtype=np.uint32) for n in reversed(grid)), indexing="ij")
@@ -190,14 +190,14 @@ def test_launch_geometry_and_hidden_arguments(grid, block, run, suite_kernel, vr
 
 
 def test_copy_dispatch_copy(
-    any_compute_queue, sdma_queue, suite_kernel, vram_buffer, gtt_buffer, timeline_semaphore, random_words
+    any_compute_queue, sdma_queue, suite_kernel, visible_buffer, gtt_buffer, timeline_semaphore, random_words
 ):
     """SDMA brings data, compute works on them, SDMA takes them away; only semaphores order the three."""
     count = 50_000
     data = random_words(count)
     source, there, result, back = (
         gtt_buffer(4 * count),
-        *(vram_buffer(4 * count) for _ in range(2)),
+        *(visible_buffer(4 * count) for _ in range(2)),
         gtt_buffer(4 * count),
     )
     source.view(np.uint32)[:] = data

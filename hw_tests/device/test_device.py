@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import numpy as np
@@ -118,3 +119,22 @@ def test_a_closed_device_makes_no_memory(make, amdgpu_device):
     with pytest.raises(DeviceClosedError, match=device.name):
         getattr(device, make)(4096)
     device.close()
+
+
+def test_the_gpus_clock_has_the_frequency_that_it_tells(amdgpu_device):
+    """Ticks against the host's clock, over a hundredth of a second at least."""
+    first = second = amdgpu_device.clocks()
+    while second.cpu_ns - first.cpu_ns < 10_000_000:
+        second = amdgpu_device.clocks()
+    seconds = (second.cpu_ns - first.cpu_ns) / 1e9
+    assert (second.gpu_ticks - first.gpu_ticks) / seconds == pytest.approx(second.gpu_hz, rel=0.05)
+    assert second.system_ns > first.system_ns
+
+
+def test_apertures_lie_apart(amdgpu_device, gtt_buffer):
+    """What the GPU can be given lies in one range, LDS and scratch in others."""
+    apertures = amdgpu_device.apertures()
+    ranges = sorted((apertures.shared, apertures.private, apertures.memory))
+    assert all(base < limit for base, limit in ranges)
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(ranges))
+    assert apertures.memory[0] <= gtt_buffer(4096).address <= apertures.memory[1]

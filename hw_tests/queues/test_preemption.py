@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pytest_amdgpu.driver.errors import CommandError, WaitTimeoutError
+from pytest_amdgpu.families.queue_sizes import queue_sizes
 
 GROUPS, BLOCK = 40, 64
 SEED = 12345
@@ -19,13 +20,14 @@ SEED = 12345
 class Held:
     """Work-groups that wait for the host with their registers and LDS full."""
 
-    def __init__(self, queue: Any, kernel: Any, buffer: Any, semaphore: Any) -> None:
+    def __init__(self, queue: Any, kernel: Any, buffer: Any, semaphore: Any, seed: int = SEED) -> None:
+        self.seed = np.uint32(seed)
         self.count = GROUPS * BLOCK
         self.words = buffer.view(np.uint32)
         self.words[:] = 0
         self.semaphore = semaphore
         started, flag, out = buffer[:4], buffer[64:68], buffer[128 : 128 + 4 * self.count]
-        queue.dispatch(kernel, self.count, [started, flag, out, SEED], block=BLOCK)
+        queue.dispatch(kernel, self.count, [started, flag, out, seed], block=BLOCK)
         queue.signal(semaphore, 1).submit()
 
     def await_start(self) -> None:
@@ -45,9 +47,9 @@ class Held:
         i = np.arange(self.count, dtype=np.uint32)
         lane = i % BLOCK
         mirror = i - lane + BLOCK - 1 - lane
-        expected = i // BLOCK * np.uint32(40503) + np.uint32(SEED) + (mirror ^ np.uint32(SEED))
+        expected = i // BLOCK * np.uint32(40503) + self.seed + (mirror ^ self.seed)
         for k in range(8):
-            held = (i + np.uint32(SEED)) * np.uint32(2654435761) + np.uint32(k * SEED)
+            held = (i + self.seed) * np.uint32(2654435761) + np.uint32(k * int(self.seed))
             expected += held >> np.uint32(k)
         assert np.array_equal(self.words[32 : 32 + self.count], expected)
 
@@ -89,11 +91,11 @@ def test_a_queue_can_be_paused_again_and_again(queue, held):
 def test_pausing_saves_the_waves(queue, held):
     queue.pause()
     saved = queue.saved_waves()
-    request = queue._memory.request
+    sizes = queue_sizes(queue.device.node.properties)
     for xcc, waves in enumerate(saved):
         assert (waves.wave_state > 0) == (waves.control_stack > 0) == (xcc in queue.xccs)
-        assert waves.control_stack < request.control_stack_size
-        assert waves.wave_state <= request.context_save_size - request.control_stack_size
+        assert waves.control_stack < sizes.ctl_stack_size
+        assert waves.wave_state <= sizes.cwsr_size - sizes.ctl_stack_size
     # Each has at least the ten registers that it holds in every lane.
     assert sum(waves.wave_state for waves in saved) >= GROUPS * BLOCK * 4 * 10
     queue.resume()
@@ -128,6 +130,26 @@ def test_a_mask_moves_waves_that_run(queue, held, amdgpu_device):
     queue.set_cu_mask(range(units, 2 * units))
     held.let_go()
     held.check()
+
+
+def test_waves_of_more_queues_than_the_hardware_has_keep_what_they_hold(
+    amdgpu_device, suite_kernel, gtt_buffer, make_semaphore
+):
+    """All must have had a turn before any may end, so those before them were saved and come back."""
+    kernel = suite_kernel("hold")
+    with ExitStack() as close:
+        works = []
+        for index in range(amdgpu_device.node.hardware_queues + 2):
+            queue = close.enter_context(amdgpu_device.compute_queue())
+            buffer = gtt_buffer(128 + 4 * GROUPS * BLOCK, uncached=True)
+            works.append(Held(queue, kernel, buffer, make_semaphore(), SEED + index))
+        close.callback(lambda: [work.let_go() for work in works])
+        for work in works:
+            work.await_start()
+        for work in works:
+            work.let_go()
+        for work in works:
+            work.check()
 
 
 def test_more_queues_than_the_hardware_has_all_go_on(amdgpu_device, suite_kernel, gtt_buffer):

@@ -47,6 +47,24 @@ def test_the_higher_priority_is_served_first(amdgpu_device, suite_kernel, gtt_bu
     assert high < low
 
 
+def test_the_lowest_priority_works_beside_the_highest(amdgpu_device, suite_kernel, gtt_buffer):
+    """A queue of the highest priority has a wave that waits for what a queue of the lowest one writes."""
+    kernel = suite_kernel("pass_on")
+    numbers = gtt_buffer(192, uncached=True)
+    numbers.array[:] = 0
+    first, second, third = (numbers[start : start + 4] for start in (0, 64, 128))
+    with (
+        amdgpu_device.compute_queue(priority=15) as high,
+        amdgpu_device.compute_queue(priority=0) as low,
+    ):
+        high.dispatch(kernel, 1, [second, third], block=1).submit()
+        low.dispatch(kernel, 1, [first, second], block=1).submit()
+        numbers.view(np.uint32)[0] = 1
+        for queue in (high, low):
+            queue.wait_idle(timeout=10)
+    assert numbers.view(np.uint32)[::16].tolist() == [1, 2, 3]
+
+
 @pytest.mark.parametrize("kind", ["sdma", "pm4", "aql"])
 def test_a_queue_works_at_every_priority(kind, make_queue, timeline_semaphore):
     queue = make_queue(kind, priority="low")

@@ -24,9 +24,9 @@ def finish(make_queue):
 
 
 def test_a_recorded_copy_takes_what_is_there_when_it_runs(
-    sdma_queue, finish, vram_buffer, gtt_buffer, timeline_semaphore, rng
+    sdma_queue, finish, visible_buffer, gtt_buffer, timeline_semaphore, rng
 ):
-    source, target = gtt_buffer(10_000), vram_buffer(10_000)
+    source, target = gtt_buffer(10_000), visible_buffer(10_000)
     recording = finish(sdma_queue.record().copy(target, source))
     for value in range(1, 6):
         source.array[:] = rng.integers(0, 256, source.size, dtype=np.uint8)

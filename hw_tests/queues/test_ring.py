@@ -17,10 +17,10 @@ COME_AND_GO = 40
 """More than the SDMA queues that the engines behind PCIe have: two engines with up to ten queues each."""
 
 
-def test_an_sdma_ring_wraps(make_queue, vram_buffer, timeline_semaphore, rng):
+def test_an_sdma_ring_wraps(make_queue, visible_buffer, timeline_semaphore, rng):
     """Ten times around a small ring, each copy checked by the one that follows it."""
     queue = make_queue("sdma", ring_size=RING)
-    buffers = [vram_buffer(256) for _ in range(3)]
+    buffers = [visible_buffer(256) for _ in range(3)]
     data = rng.integers(0, 256, 256, dtype=np.uint8)
     buffers[0].array[:] = data
     for step in range(1, 1001):

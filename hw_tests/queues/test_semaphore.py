@@ -88,10 +88,10 @@ def test_several_semaphores_are_all_awaited(engine, make_queue, make_semaphore, 
 
 
 def test_copied_data_are_there_when_the_signal_is(
-    vram_buffer, gtt_buffer, sdma_queue, timeline_semaphore, rng
+    visible_buffer, gtt_buffer, sdma_queue, timeline_semaphore, rng
 ):
     size = 1 << 20
-    source, target = gtt_buffer(size), vram_buffer(size)
+    source, target = gtt_buffer(size), visible_buffer(size)
     for value in range(1, 21):
         source.array[:] = rng.integers(0, 256, size, dtype=np.uint8)
         sdma_queue.copy(target, source).signal(timeline_semaphore, value).submit()

@@ -64,14 +64,14 @@ def check(target, source, copied, size, rng, target_offset=GUARD, source_offset=
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_size(size, vram_buffer, gtt_buffer, copied, rng):
-    check(vram_buffer(size + 2 * GUARD), gtt_buffer(size), copied, size, rng)
+def test_size(size, visible_buffer, gtt_buffer, copied, rng):
+    check(visible_buffer(size + 2 * GUARD), gtt_buffer(size), copied, size, rng)
 
 
 @pytest.mark.parametrize("size", LARGE_SIZES)
-def test_large_size(size, vram_buffer, copied, rng):
+def test_large_size(size, visible_buffer, copied, rng):
     """Beyond one packet's limit; the data repeat at a prime distance, so that a misplaced chunk shows."""
-    target, source = vram_buffer(size + 2 * GUARD), vram_buffer(size)
+    target, source = visible_buffer(size + 2 * GUARD), visible_buffer(size)
     pattern = rng.integers(0, 256, 1_000_003, dtype=np.uint8)
     source.array[:] = np.resize(pattern, size)
     target.array[:GUARD] = target.array[-GUARD:] = 0xEE
@@ -82,10 +82,10 @@ def test_large_size(size, vram_buffer, copied, rng):
 
 
 @pytest.mark.parametrize("beyond", [-1, 0, 1, 4, 5])
-def test_the_limit_of_one_packet(beyond, amdgpu_device, vram_buffer, copied, rng):
+def test_the_limit_of_one_packet(beyond, amdgpu_device, visible_buffer, copied, rng):
     """Around the size at which a copy takes a second packet, where that is not beyond this suite's sizes."""
     size = min(amdgpu_device.family.sdma_copy_limit, 16 * MIB) + beyond
-    check(vram_buffer(size + 2 * GUARD), vram_buffer(size), copied, size, rng)
+    check(visible_buffer(size + 2 * GUARD), visible_buffer(size), copied, size, rng)
 
 
 @pytest.mark.parametrize(("target", "source"), list(itertools.product(LOCATIONS, repeat=2)))
@@ -96,9 +96,9 @@ def test_locations(target, source, allocate, copied, rng):
 
 @pytest.mark.parametrize("target_offset", [0, 1, 2, 3, 4, 7, 15, 63, 4095])
 @pytest.mark.parametrize("source_offset", [0, 1, 2, 3, 4, 7, 15, 63, 4095])
-def test_alignment(target_offset, source_offset, vram_buffer, gtt_buffer, copied, rng):
+def test_alignment(target_offset, source_offset, visible_buffer, gtt_buffer, copied, rng):
     size = 4099
-    target, source = vram_buffer(size + 2 * 4096), gtt_buffer(size + 4096)
+    target, source = visible_buffer(size + 2 * 4096), gtt_buffer(size + 4096)
     check(target, source, copied, size, rng, target_offset, source_offset)
 
 
@@ -107,16 +107,16 @@ def test_alignment(target_offset, source_offset, vram_buffer, gtt_buffer, copied
     ("target_offset", "source_offset"), [(0, 1), (1, 0), (2, 3), (4095, 4095), (4093, 2)]
 )
 def test_small_copies_at_any_alignment(
-    target_offset, source_offset, size, vram_buffer, gtt_buffer, copied, rng
+    target_offset, source_offset, size, visible_buffer, gtt_buffer, copied, rng
 ):
-    target, source = vram_buffer(3 * 4096), gtt_buffer(3 * 4096)
+    target, source = visible_buffer(3 * 4096), gtt_buffer(3 * 4096)
     check(target, source, copied, size, rng, target_offset, source_offset)
 
 
-def test_neighbouring_copies_meet(vram_buffer, gtt_buffer, sdma_queue, timeline_semaphore, rng):
+def test_neighbouring_copies_meet(visible_buffer, gtt_buffer, sdma_queue, timeline_semaphore, rng):
     """Each byte is copied by one of many copies, whose ends touch, in an order of their own."""
     total = 64 * KIB
-    target, source = vram_buffer(total), gtt_buffer(total)
+    target, source = visible_buffer(total), gtt_buffer(total)
     source.array[:] = rng.integers(0, 256, total, dtype=np.uint8)
     target.array[:] = 0
     cuts = [0, *sorted(rng.choice(np.arange(1, total), 300, replace=False).tolist()), total]
@@ -129,8 +129,8 @@ def test_neighbouring_copies_meet(vram_buffer, gtt_buffer, sdma_queue, timeline_
     assert np.array_equal(target.array, source.array)
 
 
-def test_a_copy_takes_the_size_that_it_is_given(vram_buffer, gtt_buffer, copied, rng):
-    target, source = vram_buffer(4096), gtt_buffer(4096)
+def test_a_copy_takes_the_size_that_it_is_given(visible_buffer, gtt_buffer, copied, rng):
+    target, source = visible_buffer(4096), gtt_buffer(4096)
     source.array[:] = rng.integers(1, 256, 4096, dtype=np.uint8)
     target.array[:] = 0
     copied(target, source, 1000)
@@ -138,10 +138,10 @@ def test_a_copy_takes_the_size_that_it_is_given(vram_buffer, gtt_buffer, copied,
     assert not target.array[1000:].any()
 
 
-def test_many_random_ranges(vram_buffer, gtt_buffer, sdma_queue, timeline_semaphore, rng):
+def test_many_random_ranges(visible_buffer, gtt_buffer, sdma_queue, timeline_semaphore, rng):
     """Copies of random size and place in one submission, against the same copies by numpy."""
     total = 256 * KIB
-    target, source = vram_buffer(total), gtt_buffer(total)
+    target, source = visible_buffer(total), gtt_buffer(total)
     source.array[:] = rng.integers(0, 256, total, dtype=np.uint8)
     target.array[:] = 0
     expected = np.zeros(total, np.uint8)
@@ -156,8 +156,8 @@ def test_many_random_ranges(vram_buffer, gtt_buffer, sdma_queue, timeline_semaph
     assert np.array_equal(target.array, expected)
 
 
-def test_a_chain_of_copies_is_ordered(vram_buffer, sdma_queue, timeline_semaphore, rng):
-    buffers = [vram_buffer(MIB) for _ in range(8)]
+def test_a_chain_of_copies_is_ordered(visible_buffer, sdma_queue, timeline_semaphore, rng):
+    buffers = [visible_buffer(MIB) for _ in range(8)]
     buffers[0].array[:] = rng.integers(0, 256, MIB, dtype=np.uint8)
     chain = sdma_queue.record()
     for source, target in itertools.pairwise(buffers):

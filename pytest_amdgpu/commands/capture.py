@@ -24,6 +24,7 @@ from pytest_amdgpu.driver.topology import (
     read_properties,
 )
 from pytest_amdgpu.families.caches import ENTRY_BITS, CacheKind, cache_list
+from pytest_amdgpu.families.model_file import NAME
 from pytest_amdgpu.families.models import (
     CACHE_KEYS,
     DRM_KEYS,
@@ -64,6 +65,11 @@ def choose(kernel: Kernel, wish: str | None) -> GpuNode:
 def model_text(kernel: Kernel, node: GpuNode, name: str | None = None) -> str:
     """Return the text of a model file; raises `CaptureError`, `TopologyError` and `KernelError`."""
     product = hardware_devices([node])[0].name
+    name = name or _slug(product)
+    if not NAME.fullmatch(name):
+        raise CaptureError(
+            f"{name!r} cannot be the name of a model: letters, digits, and . _ - inside it can"
+        )
     own = {key: value for key, value in node.properties.items() if key not in INSTANCE_KEYS}
     missing = [key for key in PROPERTY_KEYS if key not in own and key not in INSTANCE_KEYS]
     if missing:
@@ -73,10 +79,10 @@ def model_text(kernel: Kernel, node: GpuNode, name: str | None = None) -> str:
     device, versions = _amdgpu_info(kernel, node)
     return "\n".join(
         [
-            f"# {product}, made by `python -m pytest_amdgpu capture`.",
+            f"# {_quoted(product)[1:-1]}, made by `python -m pytest_amdgpu capture`.",
             "# A value is [value, source]; a source is named below and says whether it was measured.",
             "",
-            f"name = {_quoted(name or _slug(product))}",
+            f'name = "{name}"',
             f'target = "{node.target}"',
             f"marketing_name = {_quoted(product)}",
             f"asic_name = {_quoted(node.name)}",
@@ -107,8 +113,9 @@ def model_text(kernel: Kernel, node: GpuNode, name: str | None = None) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a text as TOML writes it."""
-    return json.dumps(text, ensure_ascii=False)
+    """Write a text as TOML does, which is as JSON does, without what is not printable."""
+    printable = "".join(character for character in text if character.isprintable())
+    return json.dumps(printable or "unknown", ensure_ascii=False)
 
 
 def _slug(product: str) -> str:

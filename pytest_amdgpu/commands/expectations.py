@@ -10,7 +10,9 @@ from pathlib import Path
 from pytest_amdgpu.results.expectations import bare_name
 from pytest_amdgpu.results.lint import lint
 
-_DEVICE = re.compile(r"(?:sw-gfx[0-9a-f]+-\d+|gfx[0-9a-f]+-[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.\d)")
+_DEVICE = re.compile(
+    r"(?:sw-gfx[0-9a-f]+(?:\+[a-z-]+)*-\d+|gfx[0-9a-f]+-[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.\d)"
+)
 """The id of a device inside that of a test."""
 
 

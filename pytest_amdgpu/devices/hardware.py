@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pytest_amdgpu.driver.errors import DeviceOpenError
 from pytest_amdgpu.driver.topology import TOPOLOGY, GpuNode, discover, read_number
 from pytest_amdgpu.families.registry import UnknownFamilyError, nearest_family
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
@@ -28,6 +29,8 @@ class Cause(enum.Enum):
     HIDDEN = "hidden by a container"
     NO_PERMISSION = "no permission"
     UNKNOWN_TARGET = "unknown target"
+    UNSUITABLE_DRIVER = "unsuitable driver"
+    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +73,20 @@ def examine_hardware(
         nodes = discover(kernel, nearest_target=nearest_target)
     except KernelError as error:
         if error.errno != errno.ENOENT:
-            raise
+            text = f"{error}; nothing is known of the GPUs of this machine without it"
+            return HardwareReport((), (Obstacle(Cause.ERROR, text),))
         return HardwareReport((), (_without_topology(kernel),))
+    except DeviceOpenError as error:
+        return HardwareReport((), (Obstacle(Cause.ERROR, str(error)),))
+    hidden = _hidden_nodes(kernel)
     if not nodes:
-        return HardwareReport((), (_without_nodes(kernel),))
+        return HardwareReport((), (*hidden,) or (_without_nodes(kernel),))
     obstacle = _open_obstacle(kernel, KFD, group_of, f"the machine has {len(nodes)} GPU(s)")
     if obstacle:
         return HardwareReport((), (obstacle,))
-    usable, obstacles = [], []
+    usable, obstacles = [], list(hidden)
     for node in nodes:
-        if obstacle := _unknown_target(node) or _open_obstacle(
+        if obstacle := _unsuitable(node) or _open_obstacle(
             kernel, node.render_path, group_of, node.description
         ):
             obstacles.append(obstacle)
@@ -88,9 +95,11 @@ def examine_hardware(
     return HardwareReport(tuple(usable), tuple(obstacles))
 
 
-def _unknown_target(node: GpuNode) -> Obstacle | None:
+def _unsuitable(node: GpuNode) -> Obstacle | None:
     try:
-        _ = node.family
+        _ = node.description, node.vram_bytes, node.render_path, node.family
+    except DeviceOpenError as error:
+        return Obstacle(Cause.UNSUITABLE_DRIVER, str(error))
     except UnknownFamilyError as error:
         advice = "; --amdgpu-nearest-target lets it run as that" if _has_relative(node) else ""
         return Obstacle(Cause.UNKNOWN_TARGET, f"{node.description}: {error}{advice}")
@@ -130,7 +139,7 @@ def _open_obstacle(kernel: Kernel, path: str, group_of: Callable[[str], str], wh
             )
         if error.errno in (errno.ENODEV, errno.ENXIO):
             return Obstacle(Cause.NO_DRIVER, f"{what}, but no driver answers at {path} ({error.errno_name})")
-        raise
+        return Obstacle(Cause.ERROR, f"{what}, but {path} cannot be opened: {error}")
     return None
 
 
@@ -146,19 +155,24 @@ def _without_topology(kernel: Kernel) -> Obstacle:
 
 
 def _without_nodes(kernel: Kernel) -> Obstacle:
-    forbidden = [name for name in kernel.listdir(f"{TOPOLOGY}/nodes") if _is_forbidden(kernel, name)]
-    if forbidden:
-        return Obstacle(
-            Cause.HIDDEN,
-            f"the device cgroup forbids topology nodes {', '.join(sorted(forbidden))}; "
-            "give the container `--device=/dev/dri`",
-        )
     gpus = amd_gpus_on_pci(kernel)
     if gpus:
         return Obstacle(
             Cause.NO_DRIVER, f"the driver does not offer the GPU at {', '.join(gpus)} for compute"
         )
     return Obstacle(Cause.NO_GPU, "the KFD topology lists no GPU, and the PCI bus has no AMD GPU")
+
+
+def _hidden_nodes(kernel: Kernel) -> list[Obstacle]:
+    names = [name for name in kernel.listdir(f"{TOPOLOGY}/nodes") if name.isdecimal()]
+    forbidden = [name for name in sorted(names, key=int) if _is_forbidden(kernel, name)]
+    if not forbidden:
+        return []
+    text = (
+        f"the device cgroup forbids topology nodes {', '.join(forbidden)} (in {TOPOLOGY}/nodes); "
+        "give the container `--device=/dev/dri`"
+    )
+    return [Obstacle(Cause.HIDDEN, text)]
 
 
 def _is_forbidden(kernel: Kernel, node: str) -> bool:

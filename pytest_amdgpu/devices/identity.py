@@ -6,15 +6,18 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_amdgpu.driver.links import read_links
 from pytest_amdgpu.driver.topology import GpuNode
 from pytest_amdgpu.families.models import Model, models_of_target
+from pytest_amdgpu.kernel.protocol import Kernel
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeviceInfo:
     """One GPU of a machine.
 
-    `id` is what tests are parametrized with: `gfx942-0000:03:00.0` by PCI address on hardware, and
+    `id` is what tests are parametrized with: `gfx942-0000:03:00.0` by PCI address on hardware, with the
+    backend's name before it if another package found the GPU, and
     `sw-gfx942-0` or `sw-gfx942+no-sdma-0`, counted by target and options, for software GPUs. It does not
     depend on the order of discovery.
     """
@@ -29,6 +32,10 @@ class DeviceInfo:
     num_xcc: int
     stand_in: str = ""
     """The target that it is taken for because its own is unknown."""
+    hive_id: int = 0
+    """Number of the hive, 0 for none."""
+    reaches: tuple[int, ...] = ()
+    """gpu_ids of the GPUs whose memory it can be given access to."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for another process."""
@@ -37,39 +44,64 @@ class DeviceInfo:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DeviceInfo:
         """Undo `to_json`."""
-        return cls(**values)
+        return cls(**{**values, "reaches": tuple(values["reaches"])})
 
     def matches(self, node: GpuNode) -> bool:
         """Whether this is that node of the topology, seen by whichever process."""
         return (self.pci_address, self.target) == (node.identity, node.target)
 
 
-def hardware_devices(nodes: Sequence[GpuNode]) -> list[DeviceInfo]:
-    """Describe the GPUs of a machine."""
-    return [_info(node, f"{node.target}-{node.identity}", product_name(node)) for node in nodes]
+def hardware_devices(nodes: Sequence[GpuNode], kernel: Kernel | None = None) -> list[DeviceInfo]:
+    """Describe the GPUs of a machine; the kernel tells which reach each other."""
+    reaches = _reaches(nodes, kernel)
+    return [
+        _info(node, f"{node.target}-{node.identity}", product_name(node), reaches[node.index])
+        for node in nodes
+    ]
 
 
-def software_devices(nodes: Sequence[GpuNode], models: Sequence[Model]) -> list[DeviceInfo]:
+def backend_devices(nodes: Sequence[GpuNode], backend: str) -> list[DeviceInfo]:
+    """Describe the GPUs that a backend of another package found."""
+    return [_info(node, f"{backend}-{node.target}-{node.identity}", product_name(node), ()) for node in nodes]
+
+
+def software_devices(
+    nodes: Sequence[GpuNode], models: Sequence[Model], kernel: Kernel | None = None
+) -> list[DeviceInfo]:
     """Describe software GPUs of the given models, numbered by target and options."""
+    reaches = _reaches(nodes, kernel)
     seen: dict[str, int] = {}
     devices = []
     for node, made_of in zip(nodes, models, strict=True):
         kind = "+".join((f"sw-{node.target}", *made_of.options))
         number = seen.setdefault(kind, 0)
         seen[kind] += 1
-        devices.append(_info(node, f"{kind}-{number}", made_of.marketing_name))
+        devices.append(_info(node, f"{kind}-{number}", made_of.marketing_name, reaches[node.index]))
     return devices
 
 
 def product_name(node: GpuNode) -> str:
     """Return what the product is called, or the kernel's name of the chip if no model file knows it."""
     for known in models_of_target(node.target):
-        if known.properties["device_id"] == node.properties["device_id"]:
+        if known.properties["device_id"] == node.properties.get("device_id"):
             return known.marketing_name
     return node.name
 
 
-def _info(node: GpuNode, device_id: str, product: str) -> DeviceInfo:
+def _reaches(nodes: Sequence[GpuNode], kernel: Kernel | None) -> dict[int, tuple[int, ...]]:
+    """Return which GPUs each node is linked to, by its index."""
+    gpu_ids = {node.index: node.gpu_id for node in nodes}
+    return {
+        node.index: tuple(
+            sorted({gpu_ids[link.target] for link in read_links(kernel, node) if link.target in gpu_ids})
+        )
+        if kernel is not None and len(nodes) > 1
+        else ()
+        for node in nodes
+    }
+
+
+def _info(node: GpuNode, device_id: str, product: str, reaches: tuple[int, ...]) -> DeviceInfo:
     return DeviceInfo(
         id=device_id,
         target=node.target,
@@ -80,4 +112,6 @@ def _info(node: GpuNode, device_id: str, product: str) -> DeviceInfo:
         vram_bytes=node.vram_bytes,
         num_xcc=node.num_xcc,
         stand_in=node.stand_in if node.nearest_target else "",
+        hive_id=node.hive_id,
+        reaches=reaches,
     )

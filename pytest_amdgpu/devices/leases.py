@@ -116,7 +116,8 @@ class LeaseDirectory:
             if remaining <= 0:
                 by = "; ".join(map(str, in_use)) or "a process that does not say who it is"
                 raise LeaseTimeoutError(f"{name} was in use for {timeout:g} s: {by}")
-            if waiting is not None and in_use != told:
+            # Between two looks a holder may take its name off before it lets go: that is no news.
+            if waiting is not None and in_use != told and (in_use or told is None):
                 waiting(name, in_use)
                 told = in_use
             time.sleep(min(delay, remaining))

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from pytest_amdgpu.devices.identity import DeviceInfo
 
+MAX_DIGITS = 9
+"""Of a number that counts devices; Python refuses to read numbers of thousands of digits."""
+
 
 class DeviceSelectionError(ValueError):
     """A wish that no device of the machine meets; the message lists what there is."""
@@ -28,7 +31,7 @@ def select_devices(
 
 def _matching(devices: Sequence[DeviceInfo], wish: str) -> list[DeviceInfo]:
     matching = [device for device in devices if wish in _names(device)]
-    if not matching and wish.isdecimal() and int(wish) < len(devices):
+    if not matching and wish.isdecimal() and len(wish) <= MAX_DIGITS and int(wish) < len(devices):
         matching = [devices[int(wish)]]
     if not matching:
         there = ", ".join(f"{index}: {device.id}" for index, device in enumerate(devices))

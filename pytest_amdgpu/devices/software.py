@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_amdgpu.devices.selection import MAX_DIGITS
 from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.families.model_file import ModelFileError
 from pytest_amdgpu.families.models import Model, UnknownModelError, load_model, model
@@ -58,7 +59,7 @@ def parse_software(text: str | None, files: Sequence[str] = (), *, nearest_targe
             known = software_model(reference)
         except (UnknownModelError, VariantError) as error:
             raise SoftwareSpecError(str(error)) from error
-        if colon and not (count.isdecimal() and 1 <= int(count) <= MAX_GPUS):
+        if colon and not (count.isdecimal() and len(count) <= MAX_DIGITS and 1 <= int(count) <= MAX_GPUS):
             raise SoftwareSpecError(
                 f"{count!r} in {part.strip()!r} is not a number of GPUs from 1 to {MAX_GPUS}"
             )
@@ -86,9 +87,13 @@ def software_model(reference: str) -> Model:
     return variant(base, options)
 
 
-def software_kernel(references: Sequence[str], behaviour: str = DEFAULT_BEHAVIOUR) -> EmulatedKernel:
-    """Return a kernel with one software GPU per model; `behaviour` as in `EmulatedKernel`."""
+def software_kernel(
+    references: Sequence[str], behaviour: str = DEFAULT_BEHAVIOUR, *, hostile: int | None = None
+) -> EmulatedKernel:
+    """Return a kernel with one software GPU per model; `behaviour` and `hostile` as in `EmulatedKernel`."""
     from pytest_amdgpu.emulator.kernel import EmulatedKernel
 
     models = {reference: software_model(reference) for reference in references}
-    return EmulatedKernel([models[reference] for reference in references], behaviour=behaviour)
+    return EmulatedKernel(
+        [models[reference] for reference in references], behaviour=behaviour, hostile=hostile
+    )

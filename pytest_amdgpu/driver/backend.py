@@ -1,7 +1,8 @@
 """What the driver needs of whatever gives it a GPU: memory, queues, events and faults.
 
 The implementation for amdkfd is `kfd_backend.KfdBackend`. Others (user queues of the DRM driver, direct
-access to the PCI device) implement the same Protocol and are handed to `Device.open`.
+access to the PCI device) implement the same Protocol and are handed to `Device.open`; a `BackendSource` that
+an entry point names does that in a run of pytest (docs/architecture.md).
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pytest_amdgpu.abi.kfd import SvmAttributeType
 from pytest_amdgpu.driver.errors import FAULT_ERRORS, GpuFaultError
+from pytest_amdgpu.driver.queries import Apertures, Clocks
 from pytest_amdgpu.driver.topology import GpuNode
 from pytest_amdgpu.kernel.protocol import Kernel
 
@@ -26,6 +29,7 @@ class Location(enum.Enum):
     VRAM = "vram"
     GTT = "gtt"
     USERPTR = "userptr"
+    SVM = "svm"
 
 
 class QueueKind(enum.Enum):
@@ -220,6 +224,20 @@ class Backend(Protocol):
     def clock_counters(self) -> tuple[int, int]:
         """Read the GPU's constant counter and CLOCK_MONOTONIC_RAW (ns) at one time."""
 
+    def clocks(self) -> Clocks:
+        """Read all clocks at one time."""
+
+    def apertures(self) -> Apertures:
+        """Return the address ranges of this GPU."""
+
+    def set_svm(self, address: int, size: int, attributes: Sequence[tuple[SvmAttributeType, int]]) -> None:
+        """Set attributes of memory of the process, which registers it for sharing."""
+
+    def get_svm(
+        self, address: int, size: int, attributes: Sequence[tuple[SvmAttributeType, int]]
+    ) -> list[tuple[SvmAttributeType, int]]:
+        """Return what all of a range has in common; an access attribute asks for the GPU in its value."""
+
     def xnack_enabled(self) -> bool:
         """Whether this process's shaders may retry faulting accesses, which code objects may depend on."""
 
@@ -228,3 +246,22 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give everything back that is not the process's for good."""
+
+
+class BackendSource(Protocol):
+    """A way to GPUs: finds them and opens them, through amdkfd (`kfd_source.KfdSource`) or otherwise.
+
+    `kernel` in the calls is what `kernel()` returned, or a wrapper that records its calls.
+    """
+
+    def kernel(self) -> Kernel:
+        """Return what backends speak through; where that is no kernel, only its doorbell store counts."""
+
+    def discover(self, kernel: Kernel, *, nearest_target: bool) -> Sequence[GpuNode]:
+        """Return the GPUs that there are, in an order that stays; see `topology.discover`."""
+
+    def open(self, kernel: Kernel, node: GpuNode) -> Backend:
+        """Open a GPU; raises `DeviceOpenError`, or `KernelError` for a call that fails."""
+
+    def renew(self, kernel: Kernel) -> None:
+        """After a fault, with all GPUs closed: see to it that `open` gives GPUs that work."""

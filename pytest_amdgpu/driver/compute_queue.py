@@ -82,6 +82,7 @@ class ComputeCommands(Commands):
     def wait(self, semaphore: TimelineSemaphore, value: int) -> Self:
         """Do nothing of what follows before the semaphore is at least `value`, then see what it guards."""
         semaphore.check_value(value)
+        semaphore.check_reach(self.queue.device)
         self._command(self.queue.wait_code(semaphore, value))
         self._acquired = True
         return self
@@ -89,6 +90,7 @@ class ComputeCommands(Commands):
     def signal(self, semaphore: TimelineSemaphore, value: int) -> Self:
         """When all that precedes is done and visible, set the semaphore and wake the host's waiters."""
         semaphore.check_signal(value)
+        semaphore.check_reach(self.queue.device)
         packets = self.queue.packets
         self._command_once(
             encode(packets.release(semaphore.address, value))

@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.backend import QueueKind
     from pytest_amdgpu.driver.compute_queue import ComputeQueue
     from pytest_amdgpu.driver.program import Program
+    from pytest_amdgpu.driver.queries import Apertures, Clocks
     from pytest_amdgpu.driver.scheduling import CuMask
     from pytest_amdgpu.driver.sdma_queue import SdmaQueue
     from pytest_amdgpu.driver.shared_memory import SharedMemory
+    from pytest_amdgpu.driver.svm import SvmRange
     from pytest_amdgpu.families.registry import Family
     from pytest_amdgpu.kernel.protocol import Kernel
 
@@ -153,6 +155,26 @@ class Device:
         self.host_writes_vram = self.host_writes_vram or allocation.request.location is Location.VRAM
         return Buffer(self.backend, allocation, allocation.size, self.tracker)
 
+    def svm(self, memory: npt.NDArray[Any] | int, *, peers: Sequence[Device] = ()) -> SvmRange:
+        """Share memory of the process with this GPU and `peers`, at its own address and by pages.
+
+        `memory` is an array that fills whole pages, or a size in bytes of new memory, which is rounded up.
+        Raises `SvmError` where a GPU cannot do that (see `GpuNode.shares_virtual_memory`) or the kernel
+        refuses, as for memory that a buffer has.
+        """
+        from pytest_amdgpu.driver.svm import pages_of, share
+
+        self.check_open()
+        if isinstance(memory, np.ndarray):
+            return share(self, *pages_of(memory), memory, peers)
+        size = _pages(self._checked_size(memory, Location.SVM))
+        with ExitStack() as undo:
+            address = self.kernel.mmap(0, size, _READ_WRITE, _ANONYMOUS, -1, 0)
+            undo.callback(self.kernel.munmap, address, size)
+            shared = share(self, address, size, None, peers)
+            undo.pop_all()
+        return shared
+
     def links(self) -> list[Link]:
         """Return the links from this GPU to the CPU and to other GPUs."""
         return read_links(self.kernel, self.node)
@@ -245,6 +267,11 @@ class Device:
             self._told.add(fault)
             raise fault.error(self._circumstances(fault))
 
+    @property
+    def fault_was_told(self) -> bool:
+        """Whether a fault has been raised since the device was opened; others may be its consequences."""
+        return bool(self._told)
+
     def refuse_lost(self, queue: str) -> None:
         """Raise `QueueLostError` if a fault has stopped a queue for good."""
         for fault in self.backend.faults:
@@ -258,7 +285,7 @@ class Device:
         """Tell of a fault what the kernel does not know: what lies at the address, and what was going on."""
         place = "" if fault.address is None else self.tracker.describe_address(fault.address)
         busy = [queue.state() for queue in reversed(self.queues()) if not queue.ring.drained]
-        return f"; the page is {place}" * bool(place) + "".join(f"\n{state}" for state in busy)
+        return f"; the page is {place}" * bool(place) + "".join(f"\nnot done: {state}" for state in busy)
 
     def check_health(self) -> None:
         """Ask the kernel for faults, and raise `GpuFaultError` if there was one."""
@@ -274,6 +301,21 @@ class Device:
         self.check_open()
         return self.backend.available_memory()
 
+    def clocks(self) -> Clocks:
+        """Read the GPU's counter, with its frequency in Hz, and clocks of the host at one time."""
+        self.check_open()
+        return self.backend.clocks()
+
+    def apertures(self) -> Apertures:
+        """Return where shaders see LDS and scratch, and where memory can be mapped."""
+        self.check_open()
+        return self.backend.apertures()
+
+    def xnack_enabled(self) -> bool:
+        """Whether this process's shaders may retry faulting accesses."""
+        self.check_open()
+        return self.backend.xnack_enabled()
+
     def describe_queues(self) -> list[str]:
         """One line per queue that says where it is."""
         return [queue.state() for queue in reversed(self.queues())]
@@ -282,20 +324,34 @@ class Device:
         """What was handed out and not given back, with the line that made it."""
         return self.tracker.leaks()
 
-    def reclaim(self, idle_timeout: float = 10.0, *, keep: Sequence[Resource] = ()) -> None:
-        """Take back all that was handed out: wait for queues, destroy them, free their memory, free buffers.
+    def reclaim_queues(self, idle_timeout: float = 10.0, *, keep: Sequence[Resource] = ()) -> None:
+        """Take back the queues: wait for them, destroy them, free their memory.
 
-        Everything is tried; what failed is raised as an `ExceptionGroup`. After a fault nothing is waited
-        for, because a queue that faulted never becomes idle. What is in `keep` stays.
+        Everything is tried; what failed is raised as an `ExceptionGroup`. With a timeout of 0, and after a
+        fault, nothing is waited for: a queue that faulted never becomes idle. What is in `keep` stays.
         """
         errors: list[Exception] = []
         kept = {id(resource) for resource in keep}
         queues = [queue for queue in self.queues() if id(queue) not in kept]
         for queue in queues:
-            if not self.backend.faults:
+            if idle_timeout and not self.backend.faults:
                 attempt(errors, partial(queue.wait_idle, idle_timeout))
         for queue in queues:
             attempt(errors, queue.close)
+        if errors:
+            raise ExceptionGroup(f"could not take back all queues of {self.name}", errors)
+
+    def reclaim(self, idle_timeout: float = 10.0, *, keep: Sequence[Resource] = ()) -> None:
+        """Take back all that was handed out: the queues as by `reclaim_queues`, then the rest.
+
+        Where devices use each other's memory, the queues of all of them must be taken back first.
+        """
+        errors: list[Exception] = []
+        kept = {id(resource) for resource in keep}
+        try:
+            self.reclaim_queues(idle_timeout, keep=keep)
+        except ExceptionGroup as group:
+            errors += group.exceptions
         for resource in self.tracker.all():
             if id(resource) not in kept:
                 attempt(errors, resource.release)
@@ -323,6 +379,8 @@ class Device:
         """Close the GPU and open it anew behind the same object, so that it works again after a fault.
 
         All that it had handed out is gone. Errors of closing are raised, as from `close`, once it is open.
+        Raises `DeviceOpenError`, and stays closed, where the kernel lets this process use the GPU no more;
+        where it goes on in a secondary process, user memory cannot be registered (`AllocationError`).
         """
         errors: list[Exception] = []
         attempt(errors, self.close)
@@ -389,6 +447,11 @@ class Device:
         if size <= 0:
             raise AllocationError(f"cannot allocate {size} bytes of {location.value}")
         return size
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
 
     def check_open(self) -> None:
         """Raise `DeviceClosedError` if it was closed."""

@@ -19,12 +19,16 @@ class NearestTargetWarning(UserWarning):
     """A GPU with an unknown stepping was opened as its nearest relative."""
 
 
-class TopologyError(DeviceOpenError):
+class TopologyError(DeviceOpenError, ValueError):
     """A file of sysfs does not hold what it should; the message says file, content and what was expected."""
 
 
 class DeviceClosedError(DriverError):
     """A device was used after `close()`."""
+
+
+class SvmError(DriverError):
+    """Memory cannot be shared with a GPU as asked: the GPU cannot, or the kernel refuses."""
 
 
 class AllocationError(DriverError):
@@ -64,6 +68,10 @@ class SmallBarError(AllocationError, NotCpuVisibleError, MissingCapabilityError)
 
 class NoSdmaQueueError(MissingCapabilityError):
     """The kernel has no SDMA queues for this GPU."""
+
+
+class NoFreeQueueError(DriverError):
+    """All queues of an engine are taken, by this process or by others."""
 
 
 class UseAfterFreeError(DriverError):

@@ -8,6 +8,8 @@ import mmap
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from pytest_amdgpu.abi.drm import AmdgpuInfo, DrmIoctl
+from pytest_amdgpu.abi.drm_info import AmdgpuInfoDevice, InfoQuery
 from pytest_amdgpu.abi.kfd import (
     DOORBELL_SLICE,
     AllocFlag,
@@ -24,8 +26,10 @@ from pytest_amdgpu.abi.kfd import (
     SetCuMaskArgs,
     SetEventArgs,
     SetXnackModeArgs,
+    SvmAttributeType,
     UpdateQueueArgs,
 )
+from pytest_amdgpu.driver import kfd_svm
 from pytest_amdgpu.driver.backend import (
     PAGE,
     Allocation,
@@ -38,11 +42,12 @@ from pytest_amdgpu.driver.backend import (
     QueueKind,
     QueueRequest,
 )
-from pytest_amdgpu.driver.errors import AllocationError, PeerAccessError
+from pytest_amdgpu.driver.errors import AllocationError, NoFreeQueueError, PeerAccessError
 from pytest_amdgpu.driver.kfd_faults import FaultListener
 from pytest_amdgpu.driver.kfd_memory import KfdMemory
 from pytest_amdgpu.driver.kfd_process import connect
 from pytest_amdgpu.driver.links import why_unreachable
+from pytest_amdgpu.driver.queries import Apertures, Clocks
 from pytest_amdgpu.driver.topology import GpuNode
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
 
@@ -60,12 +65,13 @@ class KfdBackend:
         self.node = node
         self._process = connect(kernel)
         self._doorbells = 0
+        self._counter_hz = 0
         self._hdp_flush: memoryview | None = None
         with ExitStack() as undo:
             self._process.enter()
             undo.callback(self._process.leave)
-            render_fd = self._process.acquire_vm(node)
-            self._memory = KfdMemory(self._process, node, render_fd)
+            self._render_fd = self._process.acquire_vm(node)
+            self._memory = KfdMemory(self._process, node, self._render_fd)
             apertures = self._process.apertures(node.gpu_id)
             self.shared_aperture = int(apertures.lds_base)
             self.private_aperture = int(apertures.scratch_base)
@@ -99,7 +105,8 @@ class KfdBackend:
         try:
             self._memory.map_to(allocation, [peer.node.gpu_id])
         except KernelError as error:
-            if error.errno != errno.EINVAL or peer.node.gpu_id == self.node.gpu_id:
+            # All GPUs reach system memory, so its refusal means something else.
+            if error.errno != errno.EINVAL or allocation.request.location is not Location.VRAM:
                 raise
             why = why_unreachable(self.kernel, self.node, peer.node)
             what = f"{allocation.request.location.value} of {self.node.identity}"
@@ -115,6 +122,11 @@ class KfdBackend:
 
     def free(self, allocation: Allocation) -> None:
         """Unmap memory from all GPUs and free it; the CPU's mapping stays until `unmap_cpu`."""
+        if allocation.request.location is Location.SVM:
+            # Registration ends with the mapping of the memory; until then only access can be taken away.
+            denied = [(SvmAttributeType.NO_ACCESS, gpu_id) for gpu_id in allocation.mapped_gpus]
+            self.set_svm(allocation.address, allocation.size, denied)
+            return
         self._memory.free(allocation)
 
     def unmap_cpu(self, address: int, size: int) -> None:
@@ -122,7 +134,10 @@ class KfdBackend:
         self._memory.unmap_cpu(address, size)
 
     def create_queue(self, request: QueueRequest) -> HardwareQueue:
-        """Start a queue; all memory that it names must be mapped on this GPU."""
+        """Start a queue; all memory that it names must be mapped on this GPU.
+
+        Raises `NoFreeQueueError` where all SDMA queues of the GPU are taken.
+        """
         arguments = CreateQueueArgs(
             ring_base_address=request.ring.address,
             ring_size=request.ring.size,
@@ -142,7 +157,13 @@ class KfdBackend:
             arguments.ctx_save_restore_address = request.context_save.address
             arguments.ctx_save_restore_size = request.context_save_size
             arguments.ctl_stack_size = request.control_stack_size
-        self._process.ioctl(KfdIoctl.CREATE_QUEUE, arguments)
+        try:
+            self._process.ioctl(KfdIoctl.CREATE_QUEUE, arguments)
+        except KernelError as error:
+            # What allocate_sdma_queue answers when none is left (kfd_device_queue_manager.c).
+            if request.kind is QueueKind.SDMA and error.errno == errno.ENOMEM:
+                raise NoFreeQueueError(self._no_free_queue(request, error)) from error
+            raise
         queue_id, offset = int(arguments.queue_id), int(arguments.doorbell_offset)
         try:
             if not self._doorbells:
@@ -234,6 +255,46 @@ class KfdBackend:
         self._process.ioctl(KfdIoctl.GET_CLOCK_COUNTERS, arguments)
         return int(arguments.gpu_clock_counter), int(arguments.cpu_clock_counter)
 
+    def clocks(self) -> Clocks:
+        """Read all clocks at one time; the GPU's frequency is that of DEV_INFO (`gpu_counter_freq`, kHz)."""
+        arguments = GetClockCountersArgs(gpu_id=self.node.gpu_id)
+        self._process.ioctl(KfdIoctl.GET_CLOCK_COUNTERS, arguments)
+        if not self._counter_hz:
+            told = AmdgpuInfoDevice()
+            query = AmdgpuInfo(
+                return_pointer=ctypes.addressof(told),
+                return_size=ctypes.sizeof(told),
+                query=InfoQuery.DEV_INFO,
+            )
+            self.kernel.ioctl(self._render_fd, DrmIoctl.AMDGPU_INFO, query)
+            self._counter_hz = told.gpu_counter_freq * 1000
+        return Clocks(
+            gpu_ticks=int(arguments.gpu_clock_counter),
+            gpu_hz=self._counter_hz,
+            cpu_ns=int(arguments.cpu_clock_counter),
+            # The kernel tells this clock's frequency with it, which has always been 1 GHz (kfd_chardev.c).
+            system_ns=int(arguments.system_clock_counter) * 1_000_000_000 // arguments.system_clock_freq,
+        )
+
+    def apertures(self) -> Apertures:
+        """Return the address ranges of this GPU."""
+        told = self._process.apertures(self.node.gpu_id)
+        return Apertures(
+            (told.lds_base, told.lds_limit),
+            (told.scratch_base, told.scratch_limit),
+            (told.gpuvm_base, told.gpuvm_limit),
+        )
+
+    def set_svm(self, address: int, size: int, attributes: Sequence[tuple[SvmAttributeType, int]]) -> None:
+        """Set attributes of memory of the process, which registers it for sharing."""
+        kfd_svm.set_attributes(self._process, address, size, attributes)
+
+    def get_svm(
+        self, address: int, size: int, attributes: Sequence[tuple[SvmAttributeType, int]]
+    ) -> list[tuple[SvmAttributeType, int]]:
+        """Return what all of a range has in common; an access attribute asks for the GPU in its value."""
+        return kfd_svm.get_attributes(self._process, address, size, attributes)
+
     def xnack_enabled(self) -> bool:
         """Ask for the process's XNACK mode; a kernel without shared virtual memory (EPERM) has none."""
         arguments = SetXnackModeArgs(xnack_enabled=-1)
@@ -258,6 +319,15 @@ class KfdBackend:
                 undo.callback(self.kernel.munmap, self._doorbells, DOORBELL_SLICE)
                 self._doorbells = 0
             self._hdp_flush = None
+
+    def _no_free_queue(self, request: QueueRequest, error: KernelError) -> str:
+        per_engine = self.node.properties.get("num_sdma_queues_per_engine", 0)
+        engines = 1 if request.engine is not None else self.node.properties.get("num_sdma_engines", 0)
+        return (
+            f"no SDMA queue is free on {self.node.description}: all processes share {per_engine * engines},"
+            f" {per_engine} of each engine; close some, or find the other processes that use the GPU in"
+            f" /sys/class/kfd/kfd/proc ({error})"
+        )
 
     def _map_hdp_registers(self) -> memoryview:
         """Map the page with the two flush registers, which the driver remaps for user space."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import math
+import time
 from contextlib import ExitStack
 
 from pytest_amdgpu.abi.kfd import (
@@ -81,23 +82,14 @@ class FaultListener:
     def wait(self, event: Event | None, age: int, timeout: float) -> int:
         """Sleep until `event` was signalled since `age`, a fault arrived, or `timeout` seconds passed.
 
-        Returns the event's age. An interrupting signal of the process ends the wait, too: the caller looks
-        and waits again.
+        Returns the event's age. A signal of the process interrupts the call; it goes on for what is left of
+        the time when the signal's handler has returned.
         """
         wanted = [*self._events, event] if event is not None else self._events
         data = (EventData * len(wanted))(*(EventData(event_id=one.event_id) for one in wanted))
         data[2].signal_event_data.last_event_age = self._queue_error_age
         data[-1].signal_event_data.last_event_age = age if event is not None else self._queue_error_age
-        milliseconds = min(math.ceil(max(timeout, 0.0) * 1000), _LONGEST_WAIT_MS)
-        arguments = WaitEventsArgs(
-            events_ptr=ctypes.addressof(data), num_events=len(wanted), timeout=milliseconds
-        )
-        try:
-            self._process.ioctl(KfdIoctl.WAIT_EVENTS, arguments)
-        except KernelError as error:
-            if error.errno != errno.EINTR:
-                raise
-            return age
+        self._wait(WaitEventsArgs(events_ptr=ctypes.addressof(data), num_events=len(wanted)), timeout)
         self._collect_faults(data[0], data[1])
         queue_error_age = int(data[2].signal_event_data.last_event_age)
         if queue_error_age != self._queue_error_age:
@@ -105,18 +97,36 @@ class FaultListener:
             self._collect_queue_errors()
         return int(data[-1].signal_event_data.last_event_age)
 
+    def _wait(self, arguments: WaitEventsArgs, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while True:
+            remaining = max(deadline - time.monotonic(), 0.0)
+            arguments.timeout = min(math.ceil(remaining * 1000), _LONGEST_WAIT_MS)
+            try:
+                self._process.ioctl(KfdIoctl.WAIT_EVENTS, arguments)
+            except KernelError as error:
+                if error.errno != errno.EINTR:
+                    raise
+            else:
+                return
+
     def _collect_faults(self, memory: EventData, reset: EventData) -> None:
-        """Take what the kernel told. It tells the listeners of all GPUs, so the faults of others are left."""
+        """Take what the kernel told. It tells the listeners of all GPUs.
+
+        Memory faults of others are left to them; a reset of another GPU stops the queues of this one, too
+        (kgd2kfd_suspend evicts all of a process).
+        """
         fault, exception = memory.memory_exception_data, reset.hw_exception_data
         told = False
         if fault.gpu_id == self._node.gpu_id:
             told = fault.ErrorType != MemoryErrorType.NO_RAS
             self.record(_poison_fault(fault, self._node) if told else _memory_fault(fault, self._node))
+        ours = exception.gpu_id == self._node.gpu_id
+        if exception.gpu_id and not ours:
+            self.record(_reset_elsewhere(exception, self._node))
         # For a memory error the kernel signals both events, before there was a reset
         # (kfd_signal_poison_consumed_event), and the reset that follows says the same once more.
-        if exception.gpu_id == self._node.gpu_id and not (
-            told and exception.reset_cause == HwExceptionCause.ECC
-        ):
+        if ours and not (told and exception.reset_cause == HwExceptionCause.ECC):
             self.record(_reset_fault(exception, self._node))
 
     def _collect_queue_errors(self) -> None:
@@ -158,6 +168,14 @@ def _reset_fault(data: HsaHwExceptionData, node: GpuNode) -> Fault:
     return Fault("reset", text, memory_lost=bool(data.memory_lost))
 
 
+def _reset_elsewhere(data: HsaHwExceptionData, node: GpuNode) -> Fault:
+    text = (
+        f"the kernel has reset another GPU (gpu_id {data.gpu_id:#x}) or queues of this process on it; a "
+        f"reset of a GPU also stops the queues of this process on GPU {node.identity}"
+    )
+    return Fault("reset", text)
+
+
 def _poison_fault(data: HsaMemoryExceptionData, node: GpuNode) -> Fault:
     """Say what a MEMORY event with an error type tells: there is no address to it."""
     names = {kind.value: kind.name.lower().replace("_", " ") for kind in MemoryErrorType}
@@ -169,16 +187,21 @@ def _poison_fault(data: HsaMemoryExceptionData, node: GpuNode) -> Fault:
 
 
 def _memory_fault(data: HsaMemoryExceptionData, node: GpuNode) -> Fault:
+    """Say what MEMORY tells.
+
+    NotPresent and ReadOnly are bits of the interrupt (event_interrupt_wq_v9): the second one is set for any
+    write, also to an absent page. For a fetch of instructions from memory without that right neither is,
+    and amdkfd never sets NoExecute.
+    """
     failure = data.failure
-    causes = [
-        text
-        for text, flag in (
-            ("page not present", failure.NotPresent),
-            ("write to a read-only page", failure.ReadOnly),
-            ("page not executable", failure.NoExecute),
-            ("address imprecise", failure.imprecise),
-        )
-        if flag
-    ]
-    cause = ", ".join(causes) or "no cause given"
+    causes = []
+    if failure.NotPresent:
+        causes.append("page not present" + " (at a write)" * bool(failure.ReadOnly))
+    elif failure.ReadOnly:
+        causes.append("write to a read-only page")
+    if failure.NoExecute:
+        causes.append("page not executable")
+    if failure.imprecise:
+        causes.append("address imprecise")
+    cause = ", ".join(causes) or "no cause given, as for instructions in a page that is not executable"
     return Fault("memory", f"memory fault on GPU {node.identity} at {data.va:#x}: {cause}", int(data.va))

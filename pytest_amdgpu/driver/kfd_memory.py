@@ -46,6 +46,8 @@ _RESERVE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
 class KfdCaller(Protocol):
     """Something that does ioctls on `/dev/kfd`."""
 
+    fd: int
+
     @property
     def kernel(self) -> Kernel:
         """The kernel it speaks to."""

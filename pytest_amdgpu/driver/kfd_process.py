@@ -131,8 +131,14 @@ class KfdProcess:
         render_fd = open_node(self.kernel, node.render_path, "the device node is missing or hidden")
         try:
             self.ioctl(KfdIoctl.ACQUIRE_VM, AcquireVmArgs(drm_fd=render_fd, gpu_id=node.gpu_id))
-        except BaseException:
+        except BaseException as error:
             self.kernel.close(render_fd)
+            # kfd_ioctl_acquire_vm: the process has given the GPU another descriptor before.
+            if isinstance(error, KernelError) and error.errno == errno.EBUSY:
+                raise DeviceOpenError(
+                    f"cannot use {node.render_path}: this process has opened {node.description} another way,"
+                    " through HIP or ROCr perhaps; amdkfd allows one per process, so use another process"
+                ) from error
             raise
         self._render_fds[node.gpu_id] = render_fd
         return render_fd

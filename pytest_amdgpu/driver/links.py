@@ -7,7 +7,6 @@ CPU and over XGMI to the GPUs of its hive, its `p2p_links` over PCIe to GPUs who
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,12 +48,28 @@ class Link:
 
 
 def read_links(kernel: Kernel, node: GpuNode) -> list[Link]:
-    """Return the links that start at a GPU, those to the CPU among them."""
+    """Return the links that start at a GPU, those to the CPU among them.
+
+    Links of a GPU that a container's device cgroup hides answer EPERM (iolink_show); they are left out.
+    """
     links = []
     for directory in _DIRECTORIES:
         path = f"{TOPOLOGY}/nodes/{node.index}/{directory}"
-        for entry in sorted(_entries(kernel, path), key=int):
-            links.append(_link(read_properties(kernel, f"{path}/{entry}/properties")))
+        try:
+            entries = sorted(kernel.listdir(path), key=int)
+        except KernelError as error:
+            # Kernels before 6.0 have no p2p_links.
+            if error.errno != errno.ENOENT:
+                raise
+            continue
+        for entry in entries:
+            try:
+                properties = read_properties(kernel, f"{path}/{entry}/properties")
+            except KernelError as error:
+                if error.errno != errno.EPERM:
+                    raise
+                continue
+            links.append(_link(properties))
     return links
 
 
@@ -77,15 +92,6 @@ def why_unreachable(kernel: Kernel, owner: GpuNode, peer: GpuNode) -> str:
             " a kernel with CONFIG_HSA_AMD_P2P, and a root complex and IOMMU that let it pass"
         )
     return "although the topology has a link between them"
-
-
-def _entries(kernel: Kernel, path: str) -> Iterator[str]:
-    try:
-        yield from kernel.listdir(path)
-    except KernelError as error:
-        # Kernels before 6.0 have no p2p_links.
-        if error.errno != errno.ENOENT:
-            raise
 
 
 def _link(values: Mapping[str, int]) -> Link:

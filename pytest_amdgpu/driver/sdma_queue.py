@@ -52,6 +52,7 @@ class SdmaCommands(Commands):
         The engine compares 32 bits: the upper half first, where it matters, then the lower.
         """
         semaphore.check_value(value)
+        semaphore.check_reach(self.queue.device)
         if semaphore.value < value:
             semaphore.note_narrow_wait(value)
             poll = self._sdma.poll_mem
@@ -71,6 +72,7 @@ class SdmaCommands(Commands):
         so nobody wakes too early. Below 2**32 the upper half is 0 and stays so, because values only grow.
         """
         semaphore.check_signal(value)
+        semaphore.check_reach(self.queue.device)
         sdma, address = self._sdma, semaphore.address
         code = self.code
         code += cast("SdmaQueue", self.queue).release_caches

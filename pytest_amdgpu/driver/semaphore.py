@@ -10,9 +10,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pytest_amdgpu.driver.backend import PAGE, Event, Location, MemoryRequest
+from pytest_amdgpu.driver.backend import PAGE, Event, Location, MemoryRequest, QueueKind
 from pytest_amdgpu.driver.buffer import Buffer
-from pytest_amdgpu.driver.errors import SemaphoreValueError, UseAfterFreeError, WaitTimeoutError
+from pytest_amdgpu.driver.errors import (
+    PeerAccessError,
+    SemaphoreValueError,
+    UseAfterFreeError,
+    WaitTimeoutError,
+)
 from pytest_amdgpu.driver.resources import creation_site
 
 if TYPE_CHECKING:
@@ -42,6 +47,7 @@ class TimelineSemaphore:
         self._signals: list[tuple[int, str, int]] = []
         self._narrow_wait = 0
         self._freed = False
+        self._peers: list[Device] = []
         self.site = creation_site()
         self.label = "timeline semaphore"
         """What messages call it."""
@@ -82,6 +88,10 @@ class TimelineSemaphore:
         deadline = time.monotonic() + timeout
         while True:
             self._device.raise_fault({queue for signalled, queue, _ in self._signals if signalled >= value})
+            for peer in self._peers:
+                # Its faults are told to its own listener; a wait here ends for faults of all GPUs.
+                if not peer.closed:
+                    peer.check_health()
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise WaitTimeoutError(self._diagnosis(value, timeout))
@@ -113,6 +123,14 @@ class TimelineSemaphore:
                 f" {waited}: signal {waited} first"
             )
 
+    def check_reach(self, device: Device) -> None:
+        """Raise `PeerAccessError` if a device's engines would fault on it."""
+        if device is self._device or device.node.gpu_id in self._page.allocation.mapped_gpus:
+            return
+        raise PeerAccessError(
+            f"{device.name} does not reach {self.describe()} of {self._device.name}: map_to() gives it access"
+        )
+
     def note_narrow_wait(self, value: int) -> None:
         """Remember that an engine which compares 32 bits waits for `value`."""
         self._narrow_wait = max(self._narrow_wait, value)
@@ -126,8 +144,13 @@ class TimelineSemaphore:
             signals[:] = [entry for entry in signals if entry[0] > reached][-_REMEMBERED_SIGNALS // 2 :]
 
     def map_to(self, device: Device) -> None:
-        """Let the engines of another GPU reach it (with the other semaphores of its page)."""
+        """Let the engines of another GPU reach it (with the other semaphores of its page).
+
+        A wait on the host ends for faults of that GPU, too.
+        """
         self._page.map_to(device)
+        if device not in self._peers and device is not self._device:
+            self._peers.append(device)
 
     def free(self) -> None:
         """Give it back; a second call raises `UseAfterFreeError`."""
@@ -161,10 +184,20 @@ class TimelineSemaphore:
             lines.append("would have been signalled by: " + "; ".join(expected[:4]))
         else:
             lines.append(f"nothing that was submitted signals {value} or more")
-        lines.extend(self._device.describe_queues())
-        faults = [fault.text for fault in self._backend.faults]
+        devices = [self._device, *(peer for peer in self._peers if not peer.closed)]
+        lines += [line for device in devices for line in device.describe_queues()]
+        faults = [fault.text for device in devices for fault in device.backend.faults]
         lines.append("faults seen: " + ("; ".join(faults) or "none"))
+        if self._waits_for_waves(value):
+            lines.append("of a wave that met an illegal instruction no fault tells, only the kernel's log")
         return "\n".join(lines)
+
+    def _waits_for_waves(self, value: int) -> bool:
+        """Whether a compute queue would signal `value`."""
+        names = {queue for signalled, queue, _ in self._signals if signalled >= value}
+        return any(
+            queue.name in names and queue.kind is not QueueKind.SDMA for queue in self._device.queues()
+        )
 
 
 class SemaphorePool:

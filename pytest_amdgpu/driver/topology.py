@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pytest_amdgpu.driver.errors import DeviceOpenError, TopologyError
+from pytest_amdgpu.families.models import CACHE_KEYS, LINK_KEYS, MEM_BANK_KEYS, PROPERTY_KEYS
 from pytest_amdgpu.families.registry import Family, family_by_version, nearest_family, target_name
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
 
@@ -21,8 +22,28 @@ HEAP_PUBLIC = 1
 HEAP_PRIVATE = 2
 """`heap_type` of VRAM behind a small BAR."""
 
+CAPABILITY_MEMORY_ECC = 0x100000
 CAPABILITY_SRAM_ECC = 0x4000000
 """Bit of `capability` (HSA_CAP_SRAM_EDCSUPPORTED in kfd_topology.h)."""
+
+CAPABILITY_SVM = 0x8000000
+"""Bit of `capability` (HSA_CAP_SVMAPI_SUPPORTED in kfd_topology.h)."""
+
+_FIRST_RENDER_MINOR, _MINORS = 128, 1 << 20
+"""DRM numbers its render nodes from here on (drm_drv.c: 64 for each type of node), below 1 << MINORBITS."""
+
+_KNOWN_KEYS = frozenset(
+    (
+        *PROPERTY_KEYS,
+        *MEM_BANK_KEYS,
+        *LINK_KEYS,
+        *CACHE_KEYS,
+        "cache_line_size",
+        "processor_id_low",
+        "node_to",
+    )
+)
+"""Keys of topology files that this package reads."""
 
 _READ_ATTEMPTS = 3
 """Times to read a topology that changes under the reader before giving up."""
@@ -38,7 +59,10 @@ class Properties(dict[str, int]):
         self.path = path
 
     def __missing__(self, key: str) -> int:
-        raise TopologyError(f"{self.path} has no {key}")
+        raise TopologyError(
+            f"{self.path} has no {key}: the amdgpu driver is too old;"
+            " update the kernel, or install amdgpu-dkms"
+        )
 
     def positive(self, key: str) -> int:
         """Return a value that must not be 0; raises `TopologyError`."""
@@ -120,6 +144,11 @@ class GpuNode:
         return self.properties["simd_arrays_per_engine"]
 
     @property
+    def units_per_array(self) -> int:
+        """Compute units of each array, those included that are switched off."""
+        return self.properties["cu_per_simd_array"]
+
+    @property
     def waves_per_unit(self) -> int:
         """Waves that a compute unit holds at most."""
         return self.properties["simd_per_cu"] * self.properties["max_waves_per_simd"]
@@ -133,15 +162,15 @@ class GpuNode:
     def vram_bytes(self) -> int:
         """Size of all VRAM banks."""
         return sum(
-            bank["size_in_bytes"]
+            bank.get("size_in_bytes", 0)
             for bank in self.memory_banks
-            if bank["heap_type"] in (HEAP_PUBLIC, HEAP_PRIVATE)
+            if bank.get("heap_type") in (HEAP_PUBLIC, HEAP_PRIVATE)
         )
 
     @property
     def large_bar(self) -> bool:
         """Whether the CPU can see all of the VRAM."""
-        return all(bank["heap_type"] != HEAP_PRIVATE for bank in self.memory_banks)
+        return all(bank.get("heap_type") != HEAP_PRIVATE for bank in self.memory_banks)
 
     @property
     def hive_id(self) -> int:
@@ -150,8 +179,8 @@ class GpuNode:
 
     @property
     def sdma_engines(self) -> range:
-        """Numbers of the SDMA engines that serve any memory."""
-        return range(self.properties.get("num_sdma_engines", 0))
+        """Numbers of the SDMA engines that serve any memory; one where an old kernel does not tell."""
+        return range(self.properties.get("num_sdma_engines", 1))
 
     @property
     def xgmi_engines(self) -> range:
@@ -160,14 +189,30 @@ class GpuNode:
         return range(first, first + self.properties.get("num_sdma_xgmi_engines", 0))
 
     @property
+    def memory_ecc(self) -> bool:
+        """Whether the kernel tells of errors of the GPU's memory (HSA_CAP_MEM_EDCSUPPORTED)."""
+        return bool(self.properties.get("capability", 0) & CAPABILITY_MEMORY_ECC)
+
+    @property
     def sramecc(self) -> bool:
         """Whether the GPU's SRAMs have ECC on, which code objects may depend on."""
         return bool(self.properties.get("capability", 0) & CAPABILITY_SRAM_ECC)
 
     @property
+    def shares_virtual_memory(self) -> bool:
+        """Whether the kernel can let the GPU reach memory of the process at its own address (SVM)."""
+        return bool(self.properties.get("capability", 0) & CAPABILITY_SVM)
+
+    @property
     def render_path(self) -> str:
-        """The GPU's render node."""
-        return f"/dev/dri/renderD{self.properties['drm_render_minor']}"
+        """The GPU's render node; raises `DeviceOpenError` if the driver has made none."""
+        minor = self.properties["drm_render_minor"]
+        if not _FIRST_RENDER_MINOR <= minor < _MINORS:
+            raise DeviceOpenError(
+                f"{self.path}/properties has drm_render_minor {minor}, which is no render node's (they begin"
+                f" at {_FIRST_RENDER_MINOR}): the driver has made none for this GPU, `dmesg` may say why"
+            )
+        return f"/dev/dri/renderD{minor}"
 
 
 def discover(kernel: Kernel, *, nearest_target: bool = False) -> list[GpuNode]:
@@ -179,48 +224,53 @@ def discover(kernel: Kernel, *, nearest_target: bool = False) -> list[GpuNode]:
     CPUs (gpu_id 0). Raises `DeviceOpenError` if the topology keeps changing while it is read,
     `TopologyError` where a file makes no sense, and `KernelError` if there is none.
     """
+    last = ""
     for _ in range(_READ_ATTEMPTS):
         generation = kernel.read_text(f"{TOPOLOGY}/generation_id")
-        names = kernel.listdir(f"{TOPOLOGY}/nodes")
+        indices = _numbers(kernel.listdir(f"{TOPOLOGY}/nodes"))
         try:
-            nodes = [
-                _read_node(kernel, index, nearest_target) for index in _numbers(f"{TOPOLOGY}/nodes", names)
-            ]
+            nodes = [_read_node(kernel, index, nearest_target) for index in indices]
         except KernelError as error:
             # A node that vanished between the listing and the reading is a change, too.
             if error.errno != errno.ENOENT:
                 raise
+            last = f"; the last one failed: {error}"
             continue
         if kernel.read_text(f"{TOPOLOGY}/generation_id") == generation:
             return [node for node in nodes if node is not None]
-    raise DeviceOpenError(f"the topology in {TOPOLOGY} changed during each of {_READ_ATTEMPTS} readings")
+        last = ""
+    raise DeviceOpenError(
+        f"the topology in {TOPOLOGY} changed during each of {_READ_ATTEMPTS} readings{last}"
+    )
 
 
-def _numbers(path: str, names: list[str]) -> list[int]:
-    return sorted(parse_number(path, name) for name in names)
+def _numbers(names: list[str]) -> list[int]:
+    """The numbers among the names in a directory, in their order."""
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def _read_node(kernel: Kernel, index: int, nearest_target: bool) -> GpuNode | None:
-    """Read one node; None if it is a CPU or hidden."""
+    """Read one node; None if it is a CPU or hidden (then some of its files answer EPERM, some do not)."""
     path = f"{TOPOLOGY}/nodes/{index}"
     try:
         gpu_id = read_number(kernel, f"{path}/gpu_id")
         if gpu_id == 0:
             return None
-        properties = read_properties(kernel, f"{path}/properties")
+        return GpuNode(
+            index=index,
+            gpu_id=gpu_id,
+            name=_printable(kernel.read_text(f"{path}/name")),
+            properties=read_properties(kernel, f"{path}/properties"),
+            memory_banks=tuple(
+                read_properties(kernel, f"{path}/mem_banks/{bank}/properties")
+                for bank in _numbers(kernel.listdir(f"{path}/mem_banks"))
+            ),
+            nearest_target=nearest_target,
+        )
     except KernelError as error:
         if error.errno == errno.EPERM:
             return None
         raise
-    banks = _numbers(f"{path}/mem_banks", kernel.listdir(f"{path}/mem_banks"))
-    return GpuNode(
-        index=index,
-        gpu_id=gpu_id,
-        name=_printable(kernel.read_text(f"{path}/name")),
-        properties=properties,
-        memory_banks=tuple(read_properties(kernel, f"{path}/mem_banks/{bank}/properties") for bank in banks),
-        nearest_target=nearest_target,
-    )
 
 
 def _printable(text: str) -> str:
@@ -243,12 +293,19 @@ def read_number(kernel: Kernel, path: str, base: int = 10) -> int:
 
 
 def parse_properties(path: str, text: str) -> Properties:
-    """Parse lines of `key value` with decimal values; raises `TopologyError` naming a bad line."""
+    """Parse lines of `key value` with decimal values.
+
+    Lines of keys that are not known here are left out if their value is something else, for they may be of
+    a newer kernel. Raises `TopologyError` that names a bad line of a known key.
+    """
     properties = {}
     for line in text.splitlines():
         key, _, value = line.strip().partition(" ")
-        if key:
+        try:
             properties[key] = parse_number(f"{path}: line {line[:80]!r}", value)
+        except TopologyError:
+            if key in _KNOWN_KEYS:
+                raise
     return Properties(path, properties)
 
 

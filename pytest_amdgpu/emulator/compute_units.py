@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,13 @@ Rows = npt.NDArray[np.int64]
 _ARRAY_BITS = 16
 _WAIT = 1e-3
 """Seconds that a dispatch sleeps at most for a place, so that its queue can be preempted meanwhile."""
+
+
+class Order(NamedTuple):
+    """What a queue can reach, and in which order rows of units get work, for each of its XCCs."""
+
+    reachable: npt.NDArray[np.bool_]
+    rows: tuple[Rows, ...]
 
 
 class ComputeUnits:
@@ -68,6 +75,8 @@ class ComputeUnits:
         self.deal_order = np.lexsort((self.engine, self.array, self.ordinal))
         """Rows in the order in which work is dealt: over engines first, then arrays, then units."""
         self.used = np.zeros((self.count, self.slots), np.bool_)
+        self.busy = np.zeros(self.count, np.int64)
+        """Waves on each unit: how many of its slots are used."""
         self.lds_used = np.zeros(self.count, np.int64)
         self.vgpr_used = np.zeros(self.count, np.int64)
         self.changed = threading.Condition()
@@ -75,6 +84,7 @@ class ComputeUnits:
         self._everything = np.ones(self.count, np.bool_)
         self._waiting: dict[Placement, int] = {}
         self._tickets = itertools.count()
+        self._orders: dict[tuple[tuple[int, ...], int], Order] = {}
         self._enabled: dict[EngineMasks, npt.NDArray[np.bool_]] = {}
 
     @classmethod
@@ -105,6 +115,17 @@ class ComputeUnits:
                 np.int64,
             )
             found = self._enabled[masks] = (words >> bit & 1).astype(np.bool_)
+        return found
+
+    def order(self, xccs: tuple[int, ...], step: int) -> Order:
+        """How work is dealt on some of the XCCs, in rows of `step` units."""
+        found = self._orders.get((xccs, step))
+        if found is None:
+            rows = self.deal_order[self.deal_order % step == 0] // step
+            xcc_of = self.xcc[rows * step]
+            found = self._orders[xccs, step] = Order(
+                np.isin(self.xcc, xccs), tuple(rows[xcc_of == xcc] for xcc in xccs)
+            )
         return found
 
     def kept_for_others(self, placement: Placement) -> npt.NDArray[np.bool_]:
@@ -143,12 +164,12 @@ class ComputeUnits:
     def waves_on(self, row: int) -> int:
         """Return how many waves a unit has, for diagnosis and tests."""
         with self.changed:
-            return int(self.used[row].sum())
+            return int(self.busy[row])
 
     def describe(self) -> str:
         """Say how busy the units are."""
         with self.changed:
-            busy = self.used.sum(axis=1)
+            busy = self.busy.copy()
         return f"{int(busy.sum())} waves on {int((busy > 0).sum())} of {self.count} compute units"
 
 

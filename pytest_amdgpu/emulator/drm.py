@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pytest_amdgpu.abi import ioctl
-from pytest_amdgpu.abi.drm import DRM_IOCTLS, AmdgpuInfo, DrmIoctl, DrmVersion, GemClose
-from pytest_amdgpu.emulator import client
+from pytest_amdgpu.abi.drm import DRM_IOCTLS, AmdgpuInfo, DrmIoctl, DrmVersion
+from pytest_amdgpu.emulator import client, gem
 from pytest_amdgpu.emulator.files import File
 from pytest_amdgpu.emulator.memory import Location
 from pytest_amdgpu.emulator.refusal import Refusal
@@ -36,6 +36,11 @@ class RenderFile(File):
         self.machine = machine
         self.gpu = gpu
         self.acquired = False
+        self.handles = gem.GemHandles(gpu)
+
+    def release(self) -> None:
+        """Give up the handles."""
+        self.handles.close_all()
 
     def ioctl(self, request: int, argument: Argument) -> None:
         """Do an ioctl of the render node; raises Refusal.
@@ -71,7 +76,7 @@ class RenderFile(File):
         bo = self.gpu.mmap_objects.get(offset)
         if bo is None:
             raise Refusal(errno.EINVAL, f"no buffer object of {self.gpu!r} has mmap offset {offset:#x}")
-        if not self.acquired:
+        if not self.acquired and bo not in self.handles:
             raise Refusal(
                 errno.EACCES, "the buffer object belongs to the VM of another render node descriptor"
             )
@@ -91,11 +96,6 @@ def _version(file: RenderFile, args: DrmVersion) -> None:
             client.write(address, text[:room])
 
 
-def _gem_close(file: RenderFile, args: GemClose) -> None:
-    # Nothing emulated so far creates GEM handles, so every handle is unknown.
-    raise Refusal(errno.EINVAL, f"there is no GEM handle {args.handle}")
-
-
 def _info(file: RenderFile, args: AmdgpuInfo) -> None:
     from pytest_amdgpu.emulator.drm_info import answer
 
@@ -108,7 +108,10 @@ def _info(file: RenderFile, args: AmdgpuInfo) -> None:
 def _handlers() -> dict[int, Callable[[RenderFile, Any], None]]:
     table: dict[DrmIoctl, Callable[[RenderFile, Any], None]] = {
         DrmIoctl.VERSION: _version,
-        DrmIoctl.GEM_CLOSE: _gem_close,
+        DrmIoctl.GEM_CLOSE: gem.gem_close,
+        DrmIoctl.PRIME_HANDLE_TO_FD: gem.handle_to_fd,
+        DrmIoctl.PRIME_FD_TO_HANDLE: gem.fd_to_handle,
+        DrmIoctl.AMDGPU_GEM_MMAP: gem.gem_mmap,
         DrmIoctl.AMDGPU_INFO: _info,
     }
     return {request & 0xFF: handler for request, handler in table.items()}

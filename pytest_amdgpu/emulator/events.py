@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pytest_amdgpu.abi.kfd import (
@@ -75,7 +75,9 @@ class _Waiter:
 class EventTable:
     """All events of a process; thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, interrupts_wait: Callable[[], bool] | None = None) -> None:
+        """`interrupts_wait` says, before a wait goes to sleep, whether a signal comes instead."""
+        self._interrupts_wait = interrupts_wait
         self._lock = threading.Lock()
         self._events: dict[int, Event] = {}
         self._page: Bytes | None = None
@@ -156,6 +158,10 @@ class EventTable:
         """Clear a signal event."""
         with self._lock:
             self._find_signal(event_id).signaled = False
+
+    def event(self, event_id: int) -> Event | None:
+        """Return an event, None if there is none of that id."""
+        return self._events.get(event_id)
 
     def signal_interrupt(self, event_id: int, bits: int, queue_id: int = 0) -> list[int]:
         """Deliver an interrupt whose context id has `bits` bits, and return the ids of the events signalled.
@@ -241,8 +247,8 @@ class EventTable:
         """Wait for any or all of the events and fill the elements of those that were signalled.
 
         `timeout` is in seconds, None for ever. Raises Refusal with EINVAL for an unknown id and with EIO
-        when an event is destroyed meanwhile. A Python signal handler that raises ends the wait; what an
-        auto-reset event lost to it is given back.
+        when an event is destroyed meanwhile, with EINTR where a signal is played. A Python signal handler
+        that raises ends the wait, too; what an auto-reset event lost to either is given back.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         waiters: list[_Waiter] = []
@@ -258,6 +264,8 @@ class EventTable:
                     remaining = None if deadline is None else deadline - time.monotonic()
                     if remaining is not None and remaining <= 0:
                         break
+                    if self._interrupts_wait is not None and self._interrupts_wait():
+                        raise Refusal(errno.EINTR, "a signal came while waiting")
                     wakeup.wait(remaining)
                 if result is WaitResult.FAIL:
                     raise Refusal(errno.EIO, "an event was destroyed while waiting for it")
@@ -266,7 +274,7 @@ class EventTable:
                         _fill(element, waiter)
                 return result
             except BaseException as error:
-                undo = not isinstance(error, Refusal)
+                undo = not isinstance(error, Refusal) or error.errno == errno.EINTR
                 raise
             finally:
                 for waiter in waiters:

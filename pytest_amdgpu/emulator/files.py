@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.emulator.refusal import Refusal
@@ -46,8 +47,10 @@ class File:
 class FileTable:
     """The client's open files by descriptor."""
 
-    def __init__(self) -> None:
+    def __init__(self, received: Callable[[int], File | None] = lambda fd: None) -> None:
+        """`received` recognises descriptors that the client has from elsewhere, such as another process."""
         self._files: dict[int, File] = {}
+        self._received = received
 
     @property
     def descriptors(self) -> list[int]:
@@ -56,11 +59,12 @@ class FileTable:
 
     def find(self, fd: int) -> File | None:
         """Return an open file, if there is one."""
-        return self._files.get(fd)
+        # What was received is looked at anew each time: the client may close it behind our back.
+        return self._files.get(fd) or self._received(fd)
 
     def get(self, fd: int) -> File:
         """Return an open file; EBADF if there is none."""
-        file = self._files.get(fd)
+        file = self.find(fd)
         if file is None:
             raise Refusal(errno.EBADF, "not open")
         return file
@@ -82,6 +86,6 @@ class FileTable:
     def close(self, fd: int) -> None:
         """Close a descriptor; raises Refusal."""
         file = self.get(fd)
-        del self._files[fd]
+        self._files.pop(fd, None)
         file.release()
         os.close(fd)

@@ -21,14 +21,14 @@ from pytest_amdgpu.emulator.behaviour import behaviour as known_behaviour
 from pytest_amdgpu.emulator.client_maps import ClientMap, ClientMaps
 from pytest_amdgpu.emulator.doorbells import Doorbells
 from pytest_amdgpu.emulator.drm import RenderFile
+from pytest_amdgpu.emulator.fault_injection import FaultInjection
 from pytest_amdgpu.emulator.files import File
 from pytest_amdgpu.emulator.gpu import make_gpus
+from pytest_amdgpu.emulator.hostile import Hostility
 from pytest_amdgpu.emulator.kfd.file import KfdFile
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, BufferObject
 from pytest_amdgpu.emulator.process import Machine, Process
-from pytest_amdgpu.emulator.ras import poison
 from pytest_amdgpu.emulator.refusal import KfdMisuse, Refusal
-from pytest_amdgpu.emulator.reset import reset
 from pytest_amdgpu.emulator.sysfs import Sysfs
 from pytest_amdgpu.kernel.protocol import KernelError
 
@@ -41,12 +41,13 @@ _KERNEL_RESERVE = 3 << 29
 _OFFSET_MASK = (1 << 64) - 1
 
 
-class EmulatedKernel:
+class EmulatedKernel(FaultInjection):
     """A machine with software GPUs of the given models, which may repeat.
 
     `host_memory` bounds the bytes of host memory that all buffers may occupy (default: half of what the
     host has); pages count when they are first touched. `log` has lines as dmesg would. `behaviour` chooses
     the kernel: `6.12` (amdgpu-dkms, interface 1.17) or `newest` (mainline, 1.22); see `behaviour.py`.
+    `hostile` is the seed of hostile timing (`hostile.py`); None: events happen when they are caused.
 
     Refusals are raised as `KernelError` with a note that says why. Bugs of the driver that a real kernel
     would not notice are warned about as `KfdMisuse`; those that an engine's thread finds are warned about
@@ -61,9 +62,14 @@ class EmulatedKernel:
         *,
         host_memory: int | None = None,
         behaviour: str = DEFAULT_BEHAVIOUR,
+        hostile: int | None = None,
     ) -> None:
         self.log: list[str] = []
+        self._hostility = None if hostile is None else Hostility(hostile)
         self.gpus = make_gpus(models)
+        if self._hostility is not None:
+            for gpu, gpu_id in zip(self.gpus, self._hostility.gpu_ids(len(models)), strict=True):
+                gpu.gpu_id = gpu_id
         self._misuses: list[str] = []
         self._maps_lock = threading.Lock()
         total = host.memory_size()
@@ -78,6 +84,7 @@ class EmulatedKernel:
             total // 2 if host_memory is None else host_memory,
             total - total // 64 - _KERNEL_RESERVE,
             known_behaviour(behaviour),
+            self._hostility,
         )
         self._sysfs = Sysfs(self._machine)
         self._process: Process | None = None
@@ -143,7 +150,11 @@ class EmulatedKernel:
             if fd == -1:
                 if flags & host.MAP_FIXED:
                     self._forget(address, pages)
-                return host.mmap(address, length, protection, flags, -1, 0)
+                result = host.mmap(address, length, protection, flags, -1, 0)
+                if self._process is not None and not flags & host.MAP_FIXED:
+                    # What was registered where there is room now was unmapped behind the emulator's back.
+                    self._process.forget(result, result + pages)
+                return result
             file = self._files.get(fd)
             if offset % PAGE_SIZE or not pages:
                 raise Refusal(errno.EINVAL, f"offset {offset:#x} or length {length} are not whole pages")
@@ -156,7 +167,7 @@ class EmulatedKernel:
                 self._forget(address, pages)
             if isinstance(owner, BufferObject) and protection and not owner.cpu_visible:
                 self._misuse(f"VRAM {owner.handle:#x} is mapped for the CPU but was not allocated PUBLIC")
-            result = host.mmap(address, length, protection, flags, self._machine.arena.fd, memory.offset)
+            result = host.mmap(address, length, protection, flags, memory.fd, memory.offset)
         except (OSError, Refusal) as error:
             self._fail_mmap(error, address, length, protection, flags, fd, offset)
         if not isinstance(owner, BufferObject):
@@ -197,29 +208,6 @@ class EmulatedKernel:
             self._doorbell_pages.clear()
         if self._process is not None:
             self._process.forget(address, address + length)
-
-    def reset_gpu(self, index: int, cause: str = "HWS hang", *, memory_lost: bool = True) -> None:
-        """Reset a GPU as a whole, as amdgpu does when it hangs: its queues are lost, and VRAM unless kept.
-
-        `cause` is what the SMI event says (amdgpu_reset_get_desc): "HWS hang", "MES hang", "RAS error" or
-        "user trigger".
-        """
-        reset(self.gpus[index], self._machine.processes, cause, memory_lost=memory_lost)
-
-    def hang_scheduler(self, index: int) -> None:
-        """Let the scheduler of a GPU (HWS, from gfx11 on MES) answer no more, as debugfs' hang_hws does.
-
-        The next call that must preempt queues there fails with ETIME, and the GPU is reset.
-        """
-        self.gpus[index].scheduler_hangs = True
-
-    def poison(self, index: int, address: int, size: int) -> None:
-        """Destroy `size` bytes of a GPU's VRAM at a GPU address, as an uncorrectable memory error does.
-
-        Who reads them consumes poison: see `ras.consume_poison`. The process gets SIGBUS then, as from the
-        real kernel. ValueError where the GPU knows no poison or the address is not its VRAM.
-        """
-        poison(self.gpus[index], self._machine.processes, address, size)
 
     def poll(self, fds: Sequence[tuple[int, int]], timeout: float | None) -> list[tuple[int, int]]:
         """Wait for events on descriptors: device nodes never have to be waited for, SMI events do."""
@@ -269,7 +257,7 @@ class EmulatedKernel:
         queue = doorbells.store(base + address % PAGE_SIZE, value)
         if queue is None:
             self._misuse(f"store of {value:#x} to doorbell {address:#x}, which no queue has")
-        else:
+        elif self._hostility is None or not self._hostility.evicts(queue):
             queue.engine.ring_doorbell(value)
 
     def shutdown(self) -> None:
@@ -280,13 +268,13 @@ class EmulatedKernel:
         an engine did not stop.
         """
         process, self._process = self._process, None
-        self._machine.due.clear()
         # A forked child has none of the threads, and its parent still uses the memory.
         forked = process is not None and process.pid != os.getpid()
         problems = process.teardown() if process is not None and not forked else []
         for fd in self._files.descriptors:
             self.close(fd)
         self._machine.processes.clear()
+        self._machine.due.clear()
         self._maps.clear()
         self._doorbell_pages.clear()
         self._machine.arena.close()
@@ -301,7 +289,8 @@ class EmulatedKernel:
     def _catch_up(self) -> None:
         """Do what has been put off until now, and warn about what the threads of engines have found."""
         due = self._machine.due
-        while due:
+        # A forked child has none of the threads that there is something to do with.
+        while due and self._process is not None and self._process.pid == os.getpid():
             due.pop(0)()
         self._warn()
 

@@ -30,7 +30,7 @@ def vector_registers(family: Family, rsrc1: int, wave_size: int) -> int:
 
     gfx908 has as many of those again, in a file of their own (LLVM, "gfx908 AGPRs").
     """
-    granule = family.vgpr_granule.get(wave_size, 4)
+    granule = family.vgpr_granule[wave_size]
     return ((rsrc1 & 63) + 1) * granule * (2 if family.gfx_version == (9, 0, 8) else 1)
 
 
@@ -132,11 +132,9 @@ class Placement:
         self._vgprs = -(-min(needs.vgpr_bytes, units.vgpr_bytes * self.step) // self.step)
         self._limits = limits
         self._groups = np.zeros(units.count // self.step, np.int64)
-        self._reachable = np.isin(units.xcc, claimant.xccs)
-        order = units.deal_order
-        if self.step == 2:
-            order = order[order % 2 == 0] // 2
-        self._order = {xcc: order[units.xcc[order * self.step] == xcc] for xcc in claimant.xccs}
+        self._order = units.order(claimant.xccs, self.step)
+        self._slot_order = np.arange(units.slots * self.step).reshape(self.step, -1).T.reshape(-1)
+        """Slots in the order in which they are taken: those of a pair of units in turn."""
 
     @property
     def pipe_priority(self) -> int:
@@ -152,7 +150,7 @@ class Placement:
         """Which units the queue may use, of the XCCs that it runs on."""
         units = self.units
         on = units.enabled(self._claimant.masks())
-        return on & self._reachable
+        return on & self._order.reachable
 
     def claim(self, first: int, count: int, *, remaining: int) -> Claim | None:
         """Take places for up to `count` workgroups from number `first` on; None if there is none.
@@ -193,10 +191,6 @@ class Placement:
             slots = np.arange(count * self._waves) % (units.slots * self.step)
             return Claim(self, np.resize(most, count), slots.reshape(count, -1), counted=False)
 
-    def wait(self) -> None:
-        """Sleep until places become free, for a moment at most."""
-        self.units.wait()
-
     def leave(self) -> None:
         """Want no more places, for now or for good."""
         with self.units.changed:
@@ -206,14 +200,16 @@ class Placement:
         """Free places of workgroups."""
         with self.units.changed:
             self._view(self.units.used)[rows[:, None], slots] = False
-            self._account(rows, -1)
+            self._account(rows, slots, -1)
             self.units.changed.notify_all()
 
     def _view(self, values: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         return values.reshape(self.units.count // self.step, -1)
 
-    def _account(self, rows: Rows, sign: int) -> None:
+    def _account(self, rows: Rows, slots: Rows, sign: int) -> None:
         units = self.units
+        unit_rows = rows[:, None] * self.step + slots // units.slots
+        units.busy += np.bincount(unit_rows.reshape(-1), minlength=units.count) * sign
         groups = np.bincount(rows, minlength=len(self._groups)) * sign
         self._groups += groups
         per_unit = np.repeat(groups, self.step)
@@ -223,8 +219,8 @@ class Placement:
     def _room(self, allowed: npt.NDArray[np.bool_], *, empty: bool = False) -> Rows:
         """How many more workgroups each row can take; with `empty`, if nothing else ran."""
         units, step = self.units, self.step
-        free = self._view(~units.used if not empty else np.ones_like(units.used)).sum(axis=1)
-        room: Rows = free // self._waves
+        free = np.full_like(units.busy, units.slots) if empty else units.slots - units.busy
+        room: Rows = (pairs(free).sum(axis=1) if step == 2 else free) // self._waves
         for need, size, used in (
             (self._lds, units.lds_bytes, units.lds_used),
             (self._vgprs, units.vgpr_bytes, units.vgpr_used),
@@ -241,16 +237,17 @@ class Placement:
     def _deal(self, first: int, count: int, room: Rows) -> Rows:
         """Rows of the first workgroups of `count` that find a place."""
         xccs = self._claimant.xccs
-        load = -(-self._view(self.units.used).sum(axis=1) // self._waves)
+        busy = self.units.busy
+        load = -(-(pairs(busy).sum(axis=1) if self.step == 2 else busy) // self._waves)
         granted = count
         dealt = []
-        for index, xcc in enumerate(xccs):
+        for index, order in enumerate(self._order.rows):
             # Which of the workgroups come to this XCC: the first one, and every len(xccs)-th from there.
             start = (index - first) % len(xccs)
             wanted = -(-max(count - start, 0) // len(xccs))
             if not wanted:
                 continue
-            rows = self._sequence(self._order[xcc], room, load, wanted)
+            rows = self._sequence(order, room, load, wanted)
             if len(rows) < wanted:
                 granted = min(granted, start + len(xccs) * len(rows))
             dealt.append((start, rows))
@@ -292,11 +289,18 @@ class Placement:
     def _take(self, rows: Rows) -> Rows:
         """Choose free slots of rows for workgroups and mark them used."""
         used = self._view(self.units.used)
+        if len(rows) == 1:
+            only: Rows = self._slot_order[~used[rows[0]][self._slot_order]][None, : self._waves]
+            used[rows[0], only] = True
+            self._account(rows, only, 1)
+            return only
         unique, inverse, groups = np.unique(rows, return_inverse=True, return_counts=True)
-        free = ~used[unique]
+        free = ~used[unique][:, self._slot_order]
         chosen = free & (np.cumsum(free, axis=1) <= (groups * self._waves)[:, None])
-        used[unique] |= chosen
+        row, place = np.nonzero(chosen)
+        taken = self._slot_order[place]
+        used[unique[row], taken] = True
         slots = np.empty((len(rows), self._waves), np.int64)
-        slots[np.argsort(inverse, kind="stable")] = np.nonzero(chosen)[1].reshape(-1, self._waves)
-        self._account(rows, 1)
+        slots[np.argsort(inverse, kind="stable")] = taken.reshape(-1, self._waves)
+        self._account(rows, slots, 1)
         return slots

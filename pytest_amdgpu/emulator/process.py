@@ -12,12 +12,15 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_amdgpu.abi.kfd import DOORBELL_SLICE, QueueEvictionTrigger
 from pytest_amdgpu.abi.kfd_debug import RuntimeInfo, RuntimeState
 from pytest_amdgpu.emulator.debug import Debug
+from pytest_amdgpu.emulator.dmabuf import received
 from pytest_amdgpu.emulator.doorbells import Doorbells
+from pytest_amdgpu.emulator.engine.preemption import EngineThread
 from pytest_amdgpu.emulator.events import EventTable
 from pytest_amdgpu.emulator.files import FileTable
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, AddressSpace, BufferObject, Location
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from pytest_amdgpu.emulator.client_maps import ClientMaps
     from pytest_amdgpu.emulator.drm import RenderFile
     from pytest_amdgpu.emulator.gpu import SoftwareGpu
+    from pytest_amdgpu.emulator.hostile import Hostility
     from pytest_amdgpu.emulator.kfd.queue import Queue
 
 Handler: TypeAlias = Callable[["Process", Any], int | None]
@@ -56,6 +60,7 @@ class Machine:
         host_memory: int,
         system_memory: int,
         behaviour: Behaviour,
+        hostility: Hostility | None = None,
     ) -> None:
         self.gpus = gpus
         self.arena = arena
@@ -68,7 +73,9 @@ class Machine:
         self.host_memory = host_memory
         """Bytes of the host's memory that buffers may occupy."""
         self.behaviour = behaviour
-        self.files = FileTable()
+        self.hostility = hostility
+        """Whose timing the machine has, if it is not a friendly one."""
+        self.files = FileTable(partial(received, self))
         self.due: list[Callable[[], None]] = []
         """What the kernel has put off until the client calls next."""
         self.pasids = itertools.count(FIRST_PASID)
@@ -97,8 +104,8 @@ class ProcessDevice:
         """Buffer objects by the low half of their handle."""
         self.queues: dict[int, Queue] = {}
         self.evicted = False
-        """Set by a VM fault, for good: amdkfd evicts the process's queues and nothing restores them, so
-        queues made later do not run either (`is_evicted` in create_queue_cpsch)."""
+        """Set by a VM fault or a reset, for good: amdkfd evicts the process's queues and nothing restores
+        them, so queues made later do not run either (`is_evicted` in create_queue_cpsch)."""
         self.gws_queue: Queue | None = None
         """The queue that has the GPU's global wave sync."""
         self.exceptions = 0
@@ -185,7 +192,7 @@ class Process:
         self.atomic_lock = threading.RLock()
         self.memory_changed = threading.Condition()
         self.devices = {gpu.gpu_id: ProcessDevice(self, gpu) for gpu in machine.gpus}
-        self.events = EventTable()
+        self.events = EventTable(machine.hostility.interrupts_wait if machine.hostility else None)
         self.event_page: HostMemory | None = None
         self.event_page_handle = 0
         """Handle of the buffer object that is the events page; 0 if it is the kernel's own."""
@@ -234,6 +241,15 @@ class Process:
             first = bo.data.ctypes.data
             if first < end and start < first + bo.size:
                 self._invalidate(bo)
+        if not self.svm.overlapping(start, end):
+            return
+        if isinstance(threading.current_thread(), EngineThread):
+            # Python ran a finalizer of the client's here; who has the lock may be waiting for this thread.
+            self.machine.due.append(lambda: self._forget_shared(start, end))
+        else:
+            self._forget_shared(start, end)
+
+    def _forget_shared(self, start: int, end: int) -> None:
         with self.lock:
             self.svm.forget(start, end)
 

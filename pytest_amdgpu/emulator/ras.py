@@ -71,8 +71,8 @@ def consume_poison(device: ProcessDevice, *, sdma: bool) -> None:
     """Tell a process, once in its life, that it has read poison, and have the GPU reset.
 
     Its HW_EXCEPTION and MEMORY events are signalled, its first thread gets SIGBUS, and later (with the
-    client's next call) the GPU is reset. With firmware of this decade that is a mode-2 reset, which
-    keeps VRAM; the bad pages are retired.
+    client's next call) the GPU is reset. With present firmware that is a mode-2 reset, which keeps VRAM;
+    the bad pages are retired.
     """
     gpu, process = device.gpu, device.process
     with process.lock_poison:
@@ -85,11 +85,12 @@ def consume_poison(device: ProcessDevice, *, sdma: bool) -> None:
     memory = HsaMemoryExceptionData(
         MemoryExceptionFailure(imprecise=1), 0, gpu.gpu_id, MemoryErrorType.POISON_CONSUMED
     )
-    process.events.memory_error(memory, hardware)
     machine.log(f"amdgpu {gpu.pci_address}: Send SIGBUS to process {fault_log.task()}(pasid:{process.pasid})")
     main = threading.main_thread().ident
     assert main is not None
+    # Amdkfd signals the events just before it; this way who wakes finds the signal for certain.
     signal.pthread_kill(main, signal.SIGBUS)
+    process.events.memory_error(memory, hardware)
     machine.log(f"amdgpu {gpu.pci_address}: poison is consumed by client {client}, the GPU will be reset")
     machine.due.append(lambda: _reset_after_poison(gpu, process))
 

@@ -62,7 +62,7 @@ class SvmRange:
 
 
 class SvmRanges:
-    """The registered ranges of a process. To be called with the process's lock held."""
+    """The registered ranges of a process; all but `overlapping` needs the process's lock to be held."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -70,7 +70,7 @@ class SvmRanges:
 
     def overlapping(self, start: int, end: int) -> list[SvmRange]:
         """Return the ranges that have bytes of [start, end), by address."""
-        return [item for item in self._ranges if item.start < end and start < item.end]
+        return [item for item in tuple(self._ranges) if item.start < end and start < item.end]
 
     def capable(self, gpu_id: int) -> bool:
         """Whether a GPU of the process can share virtual memory; EINVAL for an unknown id."""
@@ -181,11 +181,7 @@ class SvmRanges:
     def _replace(self, device: ProcessDevice, start: int, end: int, objects: list[BufferObject]) -> None:
         """Make `objects` all that [start, end) shows of shared memory on a GPU."""
         space = device.space
-        old = [
-            mapping
-            for mapping in space.mappings
-            if mapping.bo.location is Location.SVM and mapping.start < end and start < mapping.end
-        ]
+        old = [mapping for mapping in space.mappings if _is_shared(mapping, start, end)]
         if [_look(mapping.bo) for mapping in old] == [_look(bo) for bo in objects]:
             return
 
@@ -236,8 +232,10 @@ class SvmRanges:
         for item in lost:
             first, last = max(item.start, start), min(item.end, end)
             if item.mapped:
-                for gpu_id in sorted(item.access | item.in_place):
-                    device = process.devices[gpu_id]
+                # Also GPUs that have lost access: they keep the mapping until now.
+                for device in process.devices.values():
+                    if not any(_is_shared(mapping, first, last) for mapping in device.space.mappings):
+                        continue
                     self._replace(device, first, last, [])
                     device.gpu.smi.unmap_from_gpu(process.pid, first, last, SvmUnmapTrigger.UNMAP_FROM_CPU)
             if item.queue_references:
@@ -245,6 +243,10 @@ class SvmRanges:
                 process.evict_all(QueueEvictionTrigger.TRIGGER_SVM)
         gone = self.take(max(start, lost[0].start), min(end, lost[-1].end))
         self._ranges = [item for item in self._ranges if item not in gone]
+
+
+def _is_shared(mapping: Mapping, start: int, end: int) -> bool:
+    return mapping.bo.location is Location.SVM and mapping.start < end and start < mapping.end
 
 
 def _look(bo: BufferObject) -> tuple[int, int, bool, bool, bool]:

@@ -41,10 +41,17 @@ _CPU_CLOCK_MHZ = 2400
 
 
 class LazyDirectory:
-    """A directory that is made when somebody looks into it."""
+    """A directory that is made when somebody first looks into it; its files are made when they are read."""
 
     def __init__(self, make: Callable[[], Directory]) -> None:
-        self.make = make
+        self._make = make
+        self._made: Directory | None = None
+
+    def made(self) -> Directory:
+        """Return the directory."""
+        if self._made is None:
+            self._made = self._make()
+        return self._made
 
 
 def _text(properties: Mapping[str, int | str]) -> str:
@@ -65,13 +72,24 @@ class Sysfs:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._root: Directory | None = None
+        gpus, hostility = machine.gpus, machine.hostility
+        self._cpu_numbers, gpu_numbers = [0], [gpu.node for gpu in gpus]
+        if hostility is not None:
+            self._cpu_numbers, gpu_numbers = hostility.node_numbers(len(gpus))
+        self._numbers = [0, *gpu_numbers]
+        """What the nodes are called that `machine_links` counts, the CPU first."""
 
     def listdir(self, path: str) -> list[str]:
         """List a directory; raises Refusal."""
         node = self._find(path)
         if callable(node):
             raise Refusal(errno.ENOTDIR, "a file")
-        return list(node)
+        hostility, names = self._machine.hostility, list(node)
+        if hostility is None:
+            return names
+        if hostility.topology_incomplete and path.rstrip("/").endswith("topology/nodes"):
+            names.pop()
+        return hostility.shuffled(names)
 
     def read_text(self, path: str) -> str:
         """Read a file; raises Refusal."""
@@ -89,13 +107,13 @@ class Sysfs:
                 continue
             if callable(node):
                 raise Refusal(errno.ENOTDIR, f"{name!r} is looked for below a file")
-            directory = node.make() if isinstance(node, LazyDirectory) else node
+            directory = node.made() if isinstance(node, LazyDirectory) else node
             if name not in directory:
                 raise Refusal(
                     errno.ENOENT, f"no {name!r} here, only {', '.join(sorted(directory)) or 'nothing'}"
                 )
             node = directory[name]
-        return node.make() if isinstance(node, LazyDirectory) else node
+        return node.made() if isinstance(node, LazyDirectory) else node
 
     def _make_root(self) -> Directory:
         gpus = self._machine.gpus
@@ -118,15 +136,31 @@ class Sysfs:
     def _topology(self) -> Directory:
         gpus = self._machine.gpus
         links = machine_links([gpu.model for gpu in gpus])
-        nodes: dict[str, Node] = {"0": LazyDirectory(partial(self._cpu_node, links[0]))}
-        for gpu in gpus:
-            nodes[str(gpu.node)] = LazyDirectory(partial(self._gpu_node, gpu, links[gpu.node]))
+        nodes: dict[str, Node] = {
+            str(number): LazyDirectory(
+                partial(self._cpu_node, links[0] if number == 0 else NodeLinks((), ()))
+            )
+            for number in self._cpu_numbers
+        }
+        for gpu, number in zip(gpus, self._numbers[1:], strict=True):
+            nodes[str(number)] = LazyDirectory(partial(self._gpu_node, gpu, links[gpu.node]))
         platform = {"platform_oem": 0, "platform_id": 0, "platform_rev": 0}
         return {
-            "generation_id": _constant(f"{1 + len(gpus)}\n"),
+            "generation_id": self._generation,
             "system_properties": _constant(_text(platform)),
             "nodes": nodes,
         }
+
+    def _generation(self) -> str:
+        hostility = self._machine.hostility
+        return f"{hostility.look_at_generation() if hostility else 1 + len(self._machine.gpus)}\n"
+
+    def _links(self, links: Sequence[Link]) -> Directory:
+        directory: dict[str, Node] = {}
+        for index, link in enumerate(links):
+            ends = {"node_from": self._numbers[link.source], "node_to": self._numbers[link.target]}
+            directory[str(index)] = {"properties": _constant(_text(link.properties() | ends))}
+        return directory
 
     def _cpu_node(self, links: NodeLinks) -> Directory:
         values = {
@@ -145,8 +179,8 @@ class Sysfs:
             "properties": _constant(_text(properties)),
             "mem_banks": {"0": {"properties": _constant(_text(bank))}},
             "caches": {},
-            "io_links": _links(links.io),
-            "p2p_links": _links(links.p2p),
+            "io_links": self._links(links.io),
+            "p2p_links": self._links(links.p2p),
         }
 
     def _gpu_node(self, gpu: SoftwareGpu, links: NodeLinks) -> Directory:
@@ -169,8 +203,8 @@ class Sysfs:
             },
             # Hundreds, which few look at.
             "caches": LazyDirectory(partial(_caches, gpu)),
-            "io_links": _links(links.io),
-            "p2p_links": _links(links.p2p),
+            "io_links": self._links(links.io),
+            "p2p_links": self._links(links.p2p),
         }
 
     def _with_queue_sizes(
@@ -216,10 +250,4 @@ def _caches(gpu: SoftwareGpu) -> Directory:
     return {
         str(index): {"properties": partial(_cache_text, cache, base)}
         for index, cache in enumerate(gpu.model.caches)
-    }
-
-
-def _links(links: Sequence[Link]) -> Directory:
-    return {
-        str(index): {"properties": _constant(_text(link.properties()))} for index, link in enumerate(links)
     }

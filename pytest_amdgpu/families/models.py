@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pytest_amdgpu.families import model_ranges
 from pytest_amdgpu.families.caches import ENTRY_BITS, Cache, CacheKind, cache_list
 from pytest_amdgpu.families.model_file import ModelFile
+from pytest_amdgpu.families.model_ranges import IP_VERSION, MAX_SDMA_QUEUES
 from pytest_amdgpu.families.registry import (
     Family,
     UnknownFamilyError,
@@ -171,13 +173,18 @@ class Model:
         return self.drm["gpu_counter_freq"]
 
     @property
+    def bitmap_step(self) -> int:
+        """Columns of `cu_bitmap` for each engine."""
+        return 1 if self.family.gfx_version[0] == 9 else 2
+
+    @property
     def cu_bitmap(self) -> list[list[int]]:
         """`cu_bitmap[4][4]` of drm_amdgpu_info_device: the first XCC only.
 
         The kernel folds engines beyond the fourth into further columns: [engine % 4][array + step *
         (engine / 4)] with a step of 1 on gfx9 (gfx_v9_0.c) and 2 on gfx10 and up (gfx_v11_0.c).
         """
-        step = 1 if self.family.gfx_version[0] == 9 else 2
+        step = self.bitmap_step
         folded = [[0] * 4 for _ in range(4)]
         for engine, arrays in enumerate(self.cu_bitmaps[0]):
             for array, mask in enumerate(arrays):
@@ -208,8 +215,19 @@ def _check_consistency(file: ModelFile, model: Model, slots: int) -> None:
     for key, (value, reason) in expected.items():
         if properties[key] != value:
             raise file.error(f"properties.{key}", f"is {properties[key]}, but {reason} makes it {value}")
-    if not model.drm.get("gpu_counter_freq"):
-        raise file.error("drm.gpu_counter_freq", "is missing or 0")
+    if "gpu_counter_freq" not in model.drm:
+        raise file.error("drm.gpu_counter_freq", "is missing")
+    engines = properties["num_sdma_engines"] + properties["num_sdma_xgmi_engines"]
+    if engines * properties["num_sdma_queues_per_engine"] > MAX_SDMA_QUEUES:
+        raise file.error(
+            "properties.num_sdma_queues_per_engine",
+            f"makes more than {MAX_SDMA_QUEUES} queues of {engines} engines; amdkfd has no more",
+        )
+    step = model.bitmap_step
+    if len(model.cu_bitmaps[0]) > 16 // step or len(model.cu_bitmaps[0][0]) > step:
+        raise file.error(
+            "compute_units.bitmaps", f"has more than {16 // step} engines of {step} arrays in an XCC"
+        )
 
 
 def load_model(path: Path, *, nearest_target: bool = False) -> Model:
@@ -232,13 +250,20 @@ def load_model(path: Path, *, nearest_target: bool = False) -> Model:
 
     versions = {}
     for key, value in file.table("ip_versions", content).items():
-        if key not in _IP_KEYS or not isinstance(value, list) or [type(part) for part in value] != [int] * 3:
-            raise file.error(f"ip_versions.{key}", f"must be one of {', '.join(_IP_KEYS)} with three numbers")
+        if key not in _IP_KEYS:
+            raise file.error(f"ip_versions.{key}", f"is unknown; known: {', '.join(_IP_KEYS)}")
+        if not isinstance(value, list) or [type(part) for part in value] != [int] * 3:
+            raise file.error(f"ip_versions.{key}", f"must be three numbers, it is {value!r}")
+        if not all(0 <= part <= IP_VERSION for part in value):
+            raise file.error(f"ip_versions.{key}", f"must be numbers from 0 to {IP_VERSION}, it is {value!r}")
         versions[key] = (value[0], value[1], value[2])
+    for key in _IP_KEYS:
+        if key not in versions:
+            raise file.error(f"ip_versions.{key}", "is missing")
     own = [key for key in PROPERTY_KEYS if key not in INSTANCE_KEYS]
-    properties = file.numbers("properties", file.table("properties", content), own)
+    properties = file.numbers("properties", file.table("properties", content), own, model_ranges.PROPERTIES)
     banks = [
-        file.numbers(f"mem_banks[{index}]", bank, MEM_BANK_KEYS)
+        file.numbers(f"mem_banks[{index}]", bank, MEM_BANK_KEYS, model_ranges.MEM_BANKS)
         for index, bank in enumerate(file.tables("mem_banks"))
     ]
     kinds = [
@@ -249,8 +274,15 @@ def load_model(path: Path, *, nearest_target: bool = False) -> Model:
         if kind.level not in (1, 2, 3) or not 1 <= kind.cus <= ENTRY_BITS:
             raise file.error(f"caches[{index}]", f"needs level 1, 2 or 3 and 1 to {ENTRY_BITS} cus")
     units = file.table("compute_units", content)
+    for key in units:
+        if key not in ("slots", "bitmaps"):
+            raise file.error(f"compute_units.{key}", "is unknown; known: slots, bitmaps")
     slots = file.number("compute_units.slots", units.get("slots"), 1, ENTRY_BITS)
     bitmaps = file.bitmaps("compute_units.bitmaps", units.get("bitmaps"))
+    for index, kind in enumerate(kinds):
+        # Its place in the list is that of the first unit that shares it.
+        if kind.level > 1 and not bitmaps[0][0][0] & ((1 << kind.cus) - 1):
+            raise file.error(f"caches[{index}]", f"its {kind.cus} cus have no unit in the first array")
     links = {}
     link_tables = file.table("links", content)
     for name in link_tables:
@@ -260,7 +292,7 @@ def load_model(path: Path, *, nearest_target: bool = False) -> Model:
     if "cpu" not in links:
         raise file.error("links.cpu", "is missing")
     model = Model(
-        name=file.text("name"),
+        name=file.name("name"),
         target=target,
         marketing_name=file.text("marketing_name"),
         asic_name=file.text("asic_name"),
@@ -268,8 +300,8 @@ def load_model(path: Path, *, nearest_target: bool = False) -> Model:
         mem_banks=tuple(banks),
         caches=cache_list(kinds, bitmaps, slots),
         links=links,
-        pci=file.numbers("pci", file.table("pci", content), PCI_KEYS),
-        drm=file.numbers("drm", file.table("drm", content), DRM_KEYS, optional=True),
+        pci=file.numbers("pci", file.table("pci", content), PCI_KEYS, model_ranges.PCI),
+        drm=file.numbers("drm", file.table("drm", content), DRM_KEYS, model_ranges.DRM, optional=True),
         cu_bitmaps=bitmaps,
         ip_versions=versions,
         evidence=file.evidence,

@@ -10,6 +10,7 @@ from pytest_amdgpu.plugin import blame, leasing, options, parametrize, report
 from pytest_amdgpu.plugin.fixtures import (
     _amdgpu_take_back,
     amdgpu_device,
+    amdgpu_devices,
     compile_kernel,
     compute_queue,
     gtt_buffer,
@@ -25,6 +26,7 @@ from pytest_amdgpu.plugin.session import session_key, start_session
 __all__ = [
     "_amdgpu_take_back",
     "amdgpu_device",
+    "amdgpu_devices",
     "compile_kernel",
     "compute_queue",
     "gtt_buffer",
@@ -82,7 +84,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test per device of each that asks for one."""
     if parametrize.DEVICE_FIXTURE in metafunc.fixturenames:
-        parametrize.parametrize_devices(metafunc, metafunc.config.stash[session_key].plan.selected)
+        parametrize.parametrize_devices(metafunc, metafunc.config.stash[session_key].plan)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -26,7 +26,7 @@ from pytest_amdgpu.results.status import Judgement, Status, judge
 
 def register(config: pytest.Config) -> None:
     """Apply the files of the option's directory; raises `pytest.UsageError`."""
-    devices = config.stash[session_key].plan.selected
+    devices = config.stash[session_key].plan.pool
     try:
         known = KnownResults(Path(config.getoption("--amdgpu-expectations")), devices)
     except (ExpectationError, OSError) as error:
@@ -70,9 +70,10 @@ class KnownResults:
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
         """See a test that killed its worker (in the controller of pytest-xdist)."""
-        for device, expectations in self._of_device.items():
+        # The longest id that is in it: one can begin as another one does.
+        for device in sorted(self._of_device, key=len, reverse=True):
             if device in report.nodeid:
-                self._see(report, expectations, Status.CRASH)
+                self._see(report, self._of_device[device], Status.CRASH)
                 return
 
     def _see(self, report: pytest.TestReport, expectations: Expectations, status: Status) -> None:

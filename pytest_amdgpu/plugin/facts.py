@@ -52,7 +52,7 @@ def of_driver(session: GpuSession) -> dict[str, Any]:
     from pytest_amdgpu.devices.fingerprint import fingerprint
 
     plan = session.plan
-    return fingerprint(session.kernel, plan.selected, nearest_target=plan.machine.nearest_target)
+    return fingerprint(session.kernel, plan.pool, nearest_target=plan.machine.nearest_target)
 
 
 def _rocm() -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
 import pytest
 
-from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
+from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.report import LEAK_PROPERTY, failed_key
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.plugin.take_back import Ledger, ledger_key
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.resources import Resource
     from pytest_amdgpu.driver.sdma_queue import SdmaQueue
     from pytest_amdgpu.driver.semaphore import TimelineSemaphore
-
-USER_MEMORY_FIXTURE = "userptr_buffer"
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -54,6 +52,23 @@ def amdgpu_device(request: pytest.FixtureRequest) -> Iterator[Device]:
     session.close(device)
 
 
+@pytest.fixture(scope="session")
+def amdgpu_devices(amdgpu_device: Device, request: pytest.FixtureRequest) -> Iterator[list[Device]]:
+    """Several opened GPUs; the test runs once per selected device, together with others.
+
+    The marker `amdgpu(devices=2, relation="peers")` says how many, and what they are to each other. The
+    first is `amdgpu_device`, which the other fixtures are of.
+    """
+    session = request.config.stash[session_key]
+    opened = [amdgpu_device]
+    try:
+        opened += [session.open(info) for info in request.param[1:]]
+        yield list(opened)
+    finally:
+        for device in reversed(opened[1:]):
+            session.close(device)
+
+
 # It is set up before and torn down after the other fixtures of a test, and so sees all they did.
 @pytest.fixture(autouse=True)
 def _amdgpu_take_back(request: pytest.FixtureRequest) -> Iterator[None]:
@@ -63,9 +78,10 @@ def _amdgpu_take_back(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     session = request.config.stash[session_key]
     session.check()
-    if USER_MEMORY_FIXTURE in request.fixturenames:
-        session.require_user_memory()
-    ledger = Ledger(request.getfixturevalue(DEVICE_FIXTURE))
+    devices = [request.getfixturevalue(DEVICE_FIXTURE)]
+    if GROUP_FIXTURE in request.fixturenames:
+        devices = request.getfixturevalue(GROUP_FIXTURE)
+    ledger = Ledger(devices)
     request.node.stash[ledger_key] = ledger
     yield
     request.node.user_properties += [(LEAK_PROPERTY, leak) for leak in ledger.leaks()]

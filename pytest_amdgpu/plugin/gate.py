@@ -70,7 +70,7 @@ class Gate:
         """Know the devices; a gate without any has nothing to say about the tests."""
         session = self._config.stash[session_key]
         plan = session.plan
-        self._states.devices = tuple(device.id for device in plan.selected)
+        self._states.devices = tuple(device.id for device in plan.pool)
         self._facts = {**self._facts, **facts.of_machine(plan)}
         if self._path is not None:
             # Only the file tells it.
@@ -189,5 +189,5 @@ class Gate:
         if not any(record.outcome.ran and record.devices for record in records):
             yield "no test ran on any device"
         plan = self._config.stash[session_key].plan
-        names = [DeviceNames(device.id, device.target, device.name) for device in plan.selected]
+        names = [DeviceNames(device.id, device.target, device.name) for device in plan.pool]
         yield from violations(self.demands, names, records)

@@ -27,7 +27,7 @@ class JunitProperties:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> None:
         """Know the devices."""
-        self._states.devices = tuple(device.id for device in self._config.stash[session_key].plan.selected)
+        self._states.devices = tuple(device.id for device in self._config.stash[session_key].plan.pool)
 
     # Before pytest's writer, which takes the properties from here.
     @pytest.hookimpl(tryfirst=True)

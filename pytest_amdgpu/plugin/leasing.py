@@ -74,6 +74,6 @@ def _names(plan: Plan, node_ids: Iterable[str]) -> set[str]:
     ids = set(node_ids)
     return {
         device.id if plan.machine.software else device.pci_address
-        for device in plan.selected
+        for device in plan.pool
         if any(device.id in node_id for node_id in ids)
     }

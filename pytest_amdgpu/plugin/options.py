@@ -8,7 +8,7 @@ import secrets
 
 import pytest
 
-from pytest_amdgpu.devices.machine import BACKENDS
+from pytest_amdgpu.devices.backends import OWN_BACKENDS, installed_backends
 from pytest_amdgpu.devices.software import DEFAULT_SOFTWARE
 from pytest_amdgpu.emulator.behaviour import BEHAVIOUR_NAMES, DEFAULT_BEHAVIOUR
 
@@ -20,7 +20,11 @@ INFRASTRUCTURE = 10
 NEAREST_TARGET_WARNING = "pytest_amdgpu.driver.errors.NearestTargetWarning"
 
 TARGETS_MARKER = "amdgpu_targets"
+GROUP_MARKER = "amdgpu"
 MARKERS = (
+    f"{GROUP_MARKER}(devices=2, relation=None): how many devices the fixture amdgpu_devices gives the test, "
+    "and what each two of them are: 'peers' (reach each other's memory), 'hive' (linked by XGMI) or "
+    "'same_family'; it is skipped, with that reason, where there are none.",
     f"{TARGETS_MARKER}(*targets): run the test only on devices of these gfx targets, such as 'gfx942'; "
     "it is skipped as not applicable where none is selected.",
 )
@@ -44,9 +48,10 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-backend",
-        choices=BACKENDS,
         default="auto",
-        help="Use hardware or software GPUs. auto (default): hardware if /dev/kfd is usable, else software.",
+        metavar="|".join([*OWN_BACKENDS, *installed_backends()]),
+        help="Use hardware or software GPUs. auto (default): hardware if /dev/kfd is usable, else software. "
+        "Further names are those of backends that other packages have installed.",
     )
     group.addoption(
         "--amdgpu-software",
@@ -59,6 +64,13 @@ def add_options(parser: pytest.Parser) -> None:
         choices=BEHAVIOUR_NAMES,
         default=DEFAULT_BEHAVIOUR,
         help=f"Choose the kernel driver that software GPUs behave as. Default: {DEFAULT_BEHAVIOUR}",
+    )
+    group.addoption(
+        "--amdgpu-hostile",
+        type=_seed,
+        metavar="SEED",
+        help="Let software GPUs have hostile timing: evictions, lost doorbells, late interrupts, signals, "
+        "a topology that changes. Hardware keeps its own.",
     )
     group.addoption(
         "--amdgpu-model",

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
-from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
+from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
+from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.session import GpuSession, Plan
 
 LOG_LINES = 50
@@ -31,6 +32,8 @@ def header(plan: Plan) -> list[str]:
     lines = [f"amdgpu: seed {plan.seed}, {machine.backend} GPUs ({machine.reason})"]
     if machine.software and machine.software_kernel != DEFAULT_BEHAVIOUR:
         lines.append(f"amdgpu: they behave as with kernel {machine.software_kernel}")
+    if machine.hostile is not None:
+        lines.append(f"amdgpu: their timing is hostile, seed {machine.hostile}")
     if machine.backend == "hardware":
         lines += [f"amdgpu: cannot be used, {note}" for note in machine.notes]
     rows = [("", "device", "target", "name", "XCCs", "VRAM")]
@@ -86,27 +89,30 @@ def skipped_where_impossible(item: pytest.Item) -> Iterator[None]:
         device = getattr(getattr(item, "callspec", None), "params", {}).get(DEVICE_FIXTURE)
         if device is None:
             raise
-        raise pytest.skip.Exception(f"{device.id}: {error}") from error
+        raise pytest.skip.Exception(f"{NOT_APPLICABLE}{device.id}: {error}") from error
 
 
 def _reproduction(item: pytest.Item, plan: Plan) -> Iterator[str]:
-    device = getattr(getattr(item, "callspec", None), "params", {}).get(DEVICE_FIXTURE)
-    options = repeat_options(item.config, plan)
-    if device is not None:
-        relative = f", runs as {device.stand_in}" if device.stand_in else ""
-        yield f"device: {device.id} ({device.name}, {plan.machine.backend} GPU{relative})"
-        options.insert(1, f"--amdgpu-device={device.id}")
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    seed, *others = repeat_options(item.config, plan)
+    options = [seed]
+    for device in params.get(GROUP_FIXTURE) or (params.get(DEVICE_FIXTURE),):
+        if device is not None:
+            relative = f", runs as {device.stand_in}" if device.stand_in else ""
+            yield f"device: {device.id} ({device.name}, {plan.machine.backend} GPU{relative})"
+            options.append(f"--amdgpu-device={device.id}")
     yield f"seed: {plan.seed}"
-    yield f"to repeat: pytest {shlex.join([*options, item.nodeid])}"
+    yield f"to repeat: pytest {shlex.join([*options, *others, item.nodeid])}"
 
 
 def repeat_options(config: pytest.Config, plan: Plan) -> list[str]:
-    """Return the options that make a run find the same GPUs and use the same seed."""
+    """Return the options that make a run find the same GPUs and use the same seed, which is the first."""
     options = [f"--amdgpu-seed={plan.seed}"]
     for name, default in (
         ("--amdgpu-backend", "auto"),
         ("--amdgpu-software", None),
         ("--amdgpu-software-kernel", DEFAULT_BEHAVIOUR),
+        ("--amdgpu-hostile", None),
     ):
         if (value := config.getoption(name)) != default:
             options.append(f"{name}={value}")

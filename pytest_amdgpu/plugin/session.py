@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_amdgpu.devices import sigbus
+from pytest_amdgpu.devices.backends import BackendError
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.devices.machine import Machine, NoUsableGpuError, find_machine
 from pytest_amdgpu.devices.selection import DeviceSelectionError, select_devices
@@ -31,6 +34,9 @@ class Plan:
 
     machine: Machine
     selected: tuple[DeviceInfo, ...]
+    """Devices that tests run on."""
+    pool: tuple[DeviceInfo, ...]
+    """Devices that a test which needs several may have besides: all, unless the run is bound to some."""
     seed: int
 
     def to_json(self) -> dict[str, Any]:
@@ -38,6 +44,7 @@ class Plan:
         return {
             "machine": self.machine.to_json(),
             "selected": [device.id for device in self.selected],
+            "pool": [device.id for device in self.pool],
             "seed": self.seed,
         }
 
@@ -45,8 +52,11 @@ class Plan:
     def from_json(cls, values: Mapping[str, Any]) -> Plan:
         """Undo `to_json`."""
         machine = Machine.from_json(values["machine"])
-        selected = tuple(device for device in machine.devices if device.id in values["selected"])
-        return cls(machine, selected, values["seed"])
+        selected, pool = (
+            tuple(device for device in machine.devices if device.id in values[key])
+            for key in ("selected", "pool")
+        )
+        return cls(machine, selected, pool, values["seed"])
 
 
 class DeviceLostError(RuntimeError):
@@ -65,8 +75,9 @@ class GpuSession:
         self.plan = plan
         self._connection = plan.machine.connect()
         self.kernel_log = self._connection.log
-        self._trace = _start_trace(self._connection.kernel, config)
-        self.kernel: Kernel = self._trace or self._connection.kernel
+        kernel = self._connection.source.kernel()
+        self._trace = _start_trace(kernel, config)
+        self.kernel: Kernel = self._trace or kernel
         self._is_worker = _worker_input(config) is not None
         self._open: list[Device] = []
         self._lost = ""
@@ -74,11 +85,13 @@ class GpuSession:
     def open(self, info: DeviceInfo) -> Device:
         """Open a device that the plan selected; `close` is the caller's to call."""
         from pytest_amdgpu.driver.device import Device
-        from pytest_amdgpu.driver.topology import discover
 
-        for node in discover(self.kernel, nearest_target=self.plan.machine.nearest_target):
+        source = self._connection.source
+        for node in source.discover(self.kernel, nearest_target=self.plan.machine.nearest_target):
             if info.matches(node):
-                device = Device.open(self.kernel, node)
+                if node.memory_ecc:
+                    sigbus.hold_back()
+                device = Device.open(self.kernel, node, source.open(self.kernel, node))
                 device.name = info.id
                 self._open.append(device)
                 return device
@@ -92,18 +105,21 @@ class GpuSession:
     def renew(self, reason: str) -> None:
         """After a fault: become a new process to the kernel, and open all devices anew.
 
-        That is not needed where only a queue stopped, and a kernel that has secondary processes gives this
-        process another one. Elsewhere the run must go on in another process of the machine, which a worker of
-        pytest-xdist cannot do on hardware: then the GPUs are lost to it, and `check` says so to each further
-        test.
+        That is not needed where only a queue stopped. Else the run goes on in another process of the machine.
+        A worker of pytest-xdist cannot do that on hardware; it goes on in a secondary process of the
+        kernel's, which may not register user memory. Where the kernel has none the GPUs are lost to it:
+        `check` says so to each further test.
         """
         from pytest_amdgpu.driver.kfd_process import connection
 
+        sigbus.discard()
         connected = connection(self.kernel)
-        if connected is not None and (connected.can_be_left or not connected.spoiled):
+        if connected is not None and not connected.spoiled:
             self._open_anew(lambda: None)
         elif self._can_be_replaced:
             self._open_anew(self._replace)
+        elif connected is not None and connected.can_be_left:
+            self._open_anew(lambda: None)
         else:
             self._lost = (
                 f"{reason}; the kernel lets this process use the GPU no more, and a worker of pytest-xdist "
@@ -111,27 +127,14 @@ class GpuSession:
             )
             self._open_anew(None)
 
-    def require_user_memory(self) -> None:
-        """Before a test that registers user memory: leave a secondary process, which may not.
-
-        Nothing is done where that is not possible; then the driver refuses the registration and says why.
-        """
-        from pytest_amdgpu.driver.kfd_process import connection
-
-        connected = connection(self.kernel)
-        if connected is not None and connected.secondary and self._can_be_replaced:
-            self._open_anew(self._replace)
-
     @property
     def _can_be_replaced(self) -> bool:
         """Whether the run can go on in another process."""
         return not (self._is_worker and self._connection.needs_fork)
 
     def _replace(self) -> None:
-        from pytest_amdgpu.driver.kfd_process import disconnect
-
         self._connection.renew()
-        disconnect(self.kernel)
+        self._connection.source.renew(self.kernel)
 
     def _open_anew(self, between: Callable[[], None] | None) -> None:
         """Close all devices, call `between`, and open them again; or only close them if that is None."""
@@ -143,9 +146,12 @@ class GpuSession:
         if between is not None:
             between()
             for device in self._open:
-                attempt(errors, device.reopen)
+                attempt(errors, partial(self._reopen, device))
         if errors:
             raise ExceptionGroup("the GPUs were opened anew, but not without trouble", errors)
+
+    def _reopen(self, device: Device) -> None:
+        device.reopen(self._connection.source.open(self.kernel, device.node))
 
     def check(self) -> None:
         """Raise `DeviceLostError` if tests can no longer run here."""
@@ -169,16 +175,20 @@ def start_session(config: pytest.Config) -> GpuSession:
 
 
 def _make_plan(config: pytest.Config) -> Plan:
+    backend: str = config.getoption("--amdgpu-backend")
     try:
         machine = find_machine(
-            config.getoption("--amdgpu-backend"),
+            backend,
             config.getoption("--amdgpu-software"),
             model_files=config.getoption("--amdgpu-model"),
             behaviour=config.getoption("--amdgpu-software-kernel"),
             nearest_target=config.getoption("--amdgpu-nearest-target"),
+            hostile=config.getoption("--amdgpu-hostile"),
         )
     except NoUsableGpuError as error:
-        raise pytest.UsageError(f"--amdgpu-backend=hardware: {error}") from error
+        raise pytest.UsageError(f"--amdgpu-backend={backend}: {error}") from error
+    except BackendError as error:
+        raise pytest.UsageError(f"--amdgpu-backend: {error}") from error
     except SoftwareSpecError as error:
         raise pytest.UsageError(f"--amdgpu-software: {error}") from error
     except ModelFileError as error:
@@ -191,7 +201,8 @@ def _make_plan(config: pytest.Config) -> Plan:
         )
     except DeviceSelectionError as error:
         raise pytest.UsageError(f"--amdgpu-device: {error}") from error
-    return Plan(machine, tuple(selected), choose_seed(config))
+    pool = selected if config.getoption("--amdgpu-device") else machine.devices
+    return Plan(machine, tuple(selected), tuple(pool), choose_seed(config))
 
 
 def _start_trace(kernel: Kernel, config: pytest.Config) -> TracingKernel | None:

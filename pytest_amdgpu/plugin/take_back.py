@@ -1,14 +1,16 @@
-"""After each test: the device gets back what was handed out, and is opened anew if it faulted."""
+"""After each test: the devices get back what was handed out, and are opened anew if one faulted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
     from pytest_amdgpu.driver.device import Device
+    from pytest_amdgpu.driver.resources import Resource
 
 _T = TypeVar("_T")
 
@@ -20,49 +22,64 @@ ledger_key = pytest.StashKey["Ledger"]()
 
 
 class Ledger:
-    """What one test was given of a device, and what it made itself."""
+    """What one test was given of its devices, and what it made itself."""
 
-    def __init__(self, device: Device) -> None:
-        self.device = device
+    def __init__(self, devices: Sequence[Device]) -> None:
+        self.devices = list(devices)
         # Made by fixtures that outlive the test: not the test's to give back.
-        self._older = device.tracker.all()
+        self._older = self._out()
         self._handed_out = {id(resource) for resource in self._older}
 
     def hand_out(self, make: Callable[[], _T]) -> _T:
         """Call `make`, and note what it takes of the device as handed out by a fixture."""
-        before = {id(resource) for resource in self.device.tracker.all()}
+        before = {id(resource) for resource in self._out()}
         try:
             return make()
         finally:
-            self._handed_out |= {id(resource) for resource in self.device.tracker.all()} - before
+            self._handed_out |= {id(resource) for resource in self._out()} - before
 
     def leaks(self) -> list[str]:
         """Describe what the test made by itself and did not give back, oldest first."""
         return [
             f"{resource.describe()}, made at {resource.site}"
-            for resource in reversed(self.device.tracker.all())
+            for resource in reversed(self._out())
             if id(resource) not in self._handed_out
         ]
 
     def take_back(self, renew: Callable[[], None], *, failed: bool) -> list[Exception]:
-        """Give the device everything back that is not older than the test; return what went wrong.
+        """Give the devices everything back that is not older than the test; return what went wrong.
+
+        Queues of all devices end before any memory is freed, because they may use each other's.
 
         Faults that no wait of the test has seen are among that. After a fault, seen or not, `renew` must
         bring the device back to health, so that the next test can run. A test that has `failed` may well have
         left a queue that will never be idle: that is waited for only shortly, and is no further error.
         """
+        from pytest_amdgpu.driver.device import Device
         from pytest_amdgpu.driver.errors import CommandError, WaitTimeoutError
         from pytest_amdgpu.driver.resources import attempt
 
         errors: list[Exception] = []
-        if not self.device.backend.faults:
-            attempt(errors, self.device.check_health)
+        for device in self.devices:
+            if not device.fault_was_told:
+                attempt(errors, device.check_health)
         timeout = IDLE_TIMEOUT_AFTER_FAILURE if failed else IDLE_TIMEOUT
-        attempt(errors, lambda: self.device.reclaim(timeout, keep=self._older))
-        if self.device.backend.faults:
+        if self._faulted():
+            timeout = 0.0
+        for step in (Device.reclaim_queues, Device.reclaim):
+            for device in self.devices:
+                attempt(errors, partial(step, device, timeout, keep=self._older))
+        if self._faulted():
             attempt(errors, renew)
         expected = (WaitTimeoutError, CommandError) if failed else ()
         return [error for error in _single_errors(errors) if not isinstance(error, expected)]
+
+    def _out(self) -> list[Resource]:
+        """All that is out, newest first, device by device."""
+        return [resource for device in self.devices for resource in device.tracker.all()]
+
+    def _faulted(self) -> bool:
+        return any(device.backend.faults for device in self.devices)
 
 
 def _single_errors(errors: Iterable[Exception]) -> Iterator[Exception]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -91,15 +92,21 @@ def load_expectations(directory: Path, keys: Sequence[str]) -> Expectations:
 def bare_name(node_id: str, device_ids: Iterable[str]) -> str:
     """Return a test's id without the devices in it, under which files name it.
 
-    `test_a.py::test_b[aql-sw-gfx942-0-64]` is `test_a.py::test_b[aql-64]`.
+    `test_a.py::test_b[aql-sw-gfx942-0-64]` is `test_a.py::test_b[aql-64]`. Several devices of one test are
+    joined by `+` in its id.
     """
     path, bracket, parameters = node_id.partition("[")
     if not bracket:
         return node_id
-    text = parameters.removesuffix("]")
-    for device in map(re.escape, sorted(device_ids, key=len, reverse=True)):
-        text = re.sub(rf"^{device}(-|$)|-{device}(?=-|$)", "", text)
+    text = _devices_pattern(tuple(device_ids)).sub("", parameters.removesuffix("]"))
     return f"{path}[{text}]" if text else path
+
+
+@functools.lru_cache(maxsize=8)
+def _devices_pattern(device_ids: tuple[str, ...]) -> re.Pattern[str]:
+    one = "|".join(map(re.escape, sorted(device_ids, key=len, reverse=True))) or r"(?!)"
+    group = rf"(?:{one})(?:\+(?:{one}))*"
+    return re.compile(rf"^{group}(?:-|$)|-{group}(?=-|$)")
 
 
 def chance_of_failures(failed: int, runs: int, rate: float) -> float:

@@ -15,7 +15,7 @@ from pytest_amdgpu.driver.errors import TopologyError
 from pytest_amdgpu.driver.topology import discover
 from pytest_amdgpu.emulator.kernel import EmulatedKernel
 from pytest_amdgpu.families.model_file import ModelFileError
-from pytest_amdgpu.families.models import load_model, model, model_names
+from pytest_amdgpu.families.models import DATA, load_model, model, model_names
 
 
 @pytest.fixture
@@ -76,6 +76,37 @@ def test_a_device_that_is_not_there(capsys: pytest.CaptureFixture[str], two_gpus
     assert "capture: no device is 'gfx90a'; there are 0: gfx942-" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["two words", "a+b", "", 'quote"', "-o"])
+def test_a_name_that_no_option_could_name(
+    name: str, capsys: pytest.CaptureFixture[str], two_gpus: EmulatedKernel
+) -> None:
+    status = main(["capture", f"--name={name}"], two_gpus)
+    if name:
+        assert status == 1
+        assert f"capture: {name!r} cannot be the name of a model" in capsys.readouterr().err
+    else:
+        # As without the option.
+        assert 'name = "instinct-mi300x"' in capsys.readouterr().out
+
+
+def test_names_of_products_are_quoted(two_gpus: EmulatedKernel, tmp_path: Path) -> None:
+    node = replace(choose(two_gpus, None), name='an "odd" \\ name\x07\nname = 1')
+    path = tmp_path / "odd.toml"
+    path.write_text(model_text(two_gpus, node, "odd"))
+    assert load_model(path).asic_name == 'an "odd" \\ namename = 1'
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.toml").write_text((DATA / "rx7900xtx.toml").read_text())
+    one, two = str(tmp_path / "one.toml"), str(tmp_path / "two.toml")
+    with pytest.raises(
+        ModelFileError, match=r"two\.toml: name: is 'rx7900xtx', as in .*one\.toml; two models"
+    ):
+        parse_software(None, [one, two])
+    assert len(parse_software(None, [one, one])) == 1
+
+
 class ChangedKernel:
     """An emulated kernel some of whose files say something else."""
 
@@ -119,7 +150,7 @@ def test_what_the_kernel_does_not_say(old: str, new: str, message: str, two_gpus
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("processor_id_low ", "processor ", r"caches/0/properties has no processor_id_low$"),
+        ("processor_id_low ", "processor ", r"caches/0/properties has no processor_id_low: "),
         ("sibling_map 1", "sibling_map x", r"caches/0/properties: 'x' is not a decimal number of 64 bits$"),
         ("simd_per_cu 4", "simd_per_cu 0", r"nodes/1/properties: simd_per_cu is 0$"),
         ("0x1002", "1002 2", r"device/vendor: '1002 2\\n' is not a hexadecimal number of 64 bits$"),
@@ -136,8 +167,8 @@ def test_a_file_that_makes_no_sense_is_named(
 def test_a_name_with_quotes_is_written_as_toml_wants_it(two_gpus: EmulatedKernel, tmp_path: Path) -> None:
     node = replace(choose(two_gpus, None), name='odd "chip" \\')
     path = tmp_path / "odd.toml"
-    path.write_text(model_text(two_gpus, node, name='"'))
-    assert (load_model(path).asic_name, load_model(path).name) == ('odd "chip" \\', '"')
+    path.write_text(model_text(two_gpus, node))
+    assert load_model(path).asic_name == 'odd "chip" \\'
 
 
 def test_a_machine_without_gpus() -> None:

@@ -28,4 +28,10 @@ def test_lint_prints_what_is_wrong_and_fails(tmp_path: Path, capsys: pytest.Capt
 
 def test_names_of_collected_tests_are_without_devices() -> None:
     text = "t.py::test_a[aql-sw-gfx90a-12]\nt.py::test_b[gfx1201-0000:c3:00.1-7]\nt.py::test_c\n\n3 tests"
-    assert list(collected_names(text)) == ["t.py::test_a[aql]", "t.py::test_b[7]", "t.py::test_c"]
+    text += "\nt.py::test_d[sw-gfx942+small-bar-0+sw-gfx1100-0-vram]"
+    assert list(collected_names(text)) == [
+        "t.py::test_a[aql]",
+        "t.py::test_b[7]",
+        "t.py::test_c",
+        "t.py::test_d[vram]",
+    ]

@@ -49,7 +49,7 @@ def test_wishes(wishes: list[str], all_devices: bool, expected: list[int]) -> No
     assert chosen == [DEVICES[index] for index in expected]
 
 
-@pytest.mark.parametrize("wish", ["gfx90a", "3", "-1", "", "gfx942-0000:09:00.0"])
+@pytest.mark.parametrize("wish", ["gfx90a", "3", "-1", "", "gfx942-0000:09:00.0", "9" * 5000])
 def test_a_wish_that_nothing_meets_lists_what_there_is(wish: str) -> None:
     with pytest.raises(DeviceSelectionError) as caught:
         select_devices(DEVICES, ["gfx942", wish], all_devices=True)
@@ -75,6 +75,12 @@ def test_a_product_of_several_devices_makes_all_of_them() -> None:
         ("gfx942:0", "'0' in 'gfx942:0'"),
         ("gfx942:", "'' in 'gfx942:'"),
         ("gfx942:x", "'x'"),
+        ("gfx942:" + "9" * 5000, "is not a number of GPUs"),
+        ("gfx942:-1", "'-1' in 'gfx942:-1'"),
+        ("gfx942:1.5", "'1.5' in 'gfx942:1.5'"),
+        ("gfx942:2:2", "'2:2' in 'gfx942:2:2'"),
+        ("+small-bar", "unknown software GPU ''"),
+        ("gfx942+cpx:9", f"72 software GPUs; the most are {MAX_GPUS}"),
         (f"gfx942:{MAX_GPUS + 1}", f"'{MAX_GPUS + 1}'"),
         (f"gfx942:{MAX_GPUS},gfx1100", f"{MAX_GPUS + 1} software GPUs"),
     ],

@@ -7,6 +7,7 @@ import errno
 import pytest
 from machine_kernels import FilesKernel, pci_gpu, topology
 
+from pytest_amdgpu.devices.backends import BackendError
 from pytest_amdgpu.devices.hardware import Cause, examine_hardware
 from pytest_amdgpu.devices.machine import NoUsableGpuError, find_machine
 from pytest_amdgpu.driver.topology import TOPOLOGY
@@ -105,7 +106,7 @@ def test_auto_takes_hardware_if_there_is_any() -> None:
 
 def test_auto_takes_software_otherwise_and_says_why() -> None:
     machine = find_machine("auto", "gfx942,gfx1100:2", lambda: _examine(FilesKernel({})))
-    assert machine.backend == machine.connect().kernel.name == "software"
+    assert machine.backend == machine.connect().source.kernel().name == "software"
     assert "no GPU" in machine.reason
     assert [device.id for device in machine.devices] == ["sw-gfx942-0", "sw-gfx1100-0", "sw-gfx1100-1"]
     assert type(machine).from_json(machine.to_json()) == machine
@@ -119,5 +120,5 @@ def test_software_is_taken_without_looking_for_hardware() -> None:
 
 
 def test_an_unknown_backend_is_an_error() -> None:
-    with pytest.raises(ValueError, match="'metal' is not one of auto, hardware, software"):
+    with pytest.raises(BackendError, match="'metal' is not one of auto, hardware, software, nor of those"):
         find_machine("metal", "gfx942")

@@ -12,7 +12,18 @@ from pytest_amdgpu.driver.device import Device
 from pytest_amdgpu.driver.topology import discover
 
 MODELS = ("mi300x", "rx7900xtx")
-ALL_MODELS = ("mi100", "mi210", "mi300x", "mi350x", "rx6900xt", "rx7900xtx", "strixhalo", "rx9060xt", "r9700")
+ALL_MODELS = (
+    "mi100",
+    "mi210",
+    "mi300x",
+    "mi350x",
+    "rx5700xt",
+    "rx6900xt",
+    "rx7900xtx",
+    "strixhalo",
+    "rx9060xt",
+    "r9700",
+)
 """One of each generation."""
 
 

@@ -94,7 +94,7 @@ def test_a_mapping_that_fails_after_some_gpus_is_taken_back() -> None:
     first, second = (Device.open(kernel, node) for node in discover(kernel))
     before = kernel.held()
     kernel.map_partially(1)
-    kernel.fail("MAP_MEMORY_TO_GPU", errno.EINVAL, after=1)
+    kernel.fail("MAP_MEMORY_TO_GPU", errno.ENOMEM, after=1)
     kernel.calls.clear()
     with pytest.raises(KernelError, match="MAP_MEMORY_TO_GPU"):
         first.vram(64, peers=[second])

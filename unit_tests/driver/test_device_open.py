@@ -9,7 +9,7 @@ from fake_kernel import FakeKernel
 
 from pytest_amdgpu.abi.kfd import AllocFlag, EventType
 from pytest_amdgpu.driver.device import Device
-from pytest_amdgpu.driver.errors import DeviceClosedError, DeviceOpenError, DriverError
+from pytest_amdgpu.driver.errors import DeviceClosedError, DeviceOpenError, DriverError, NoFreeQueueError
 from pytest_amdgpu.driver.kfd_process import connect, disconnect
 from pytest_amdgpu.driver.topology import discover
 from pytest_amdgpu.families.registry import UnknownFamilyError
@@ -219,3 +219,32 @@ def test_ecc_and_text(device: Device) -> None:
 def test_clocks_and_free_memory(device: Device) -> None:
     assert device.backend.clock_counters() == (1000, 10000)
     assert device.backend.available_memory() == 1 << 30
+
+
+def test_a_gpu_that_the_process_has_opened_another_way_is_told() -> None:
+    kernel = FakeKernel("mi300x")
+    kernel.fail("ACQUIRE_VM", errno.EBUSY)
+    with pytest.raises(DeviceOpenError, match=r"/dev/dri/renderD128: this process has opened .* another way"):
+        open_first(kernel)
+    assert "/dev/dri/renderD128" not in kernel.descriptors.values()
+
+
+def test_sdma_queues_that_other_processes_hold_are_told() -> None:
+    kernel = FakeKernel("rx7900xtx")
+    with open_first(kernel) as device:
+        # What queues share stays with the device.
+        device.sdma_queue().close()
+        held = kernel.held()
+        kernel.fail("CREATE_QUEUE", errno.ENOMEM)
+        message = (
+            r"no SDMA queue is free on the GPU at 0000:01:00\.0 .* all processes share 12, 6 of each engine"
+        )
+        with pytest.raises(NoFreeQueueError, match=message):
+            device.sdma_queue()
+        assert kernel.held() == held
+        kernel.fail("CREATE_QUEUE", errno.ENOMEM)
+        with pytest.raises(NoFreeQueueError, match="all processes share 6, 6 of each engine"):
+            device.sdma_queue(engine=1)
+        kernel.fail("CREATE_QUEUE", errno.ENOMEM)
+        with pytest.raises(KernelError, match="ENOMEM"):
+            device.compute_queue()

@@ -19,7 +19,18 @@ from pytest_amdgpu.families.models import model
 OBJECTS = Path(__file__).parents[2] / "hw_tests" / "kernels" / "objects"
 NOWHERE = 0x7E00_0000_0000
 
-MODELS = ("mi210", "mi300x", "mi350x", "rx6900xt", "rx7900xtx", "strixhalo", "rx9060xt", "r9700")
+MODELS = (
+    "mi100",
+    "mi210",
+    "mi300x",
+    "mi350x",
+    "rx5700xt",
+    "rx6900xt",
+    "rx7900xtx",
+    "strixhalo",
+    "rx9060xt",
+    "r9700",
+)
 PATHS = [(name, kind) for name in MODELS for kind in ("aql", "pm4")]
 
 
@@ -37,7 +48,7 @@ def device(kernel: EmulatedKernel) -> Iterator[Device]:
     opened.close()
 
 
-every_model = pytest.mark.parametrize("kernel", ["mi100", *MODELS], indirect=True)
+every_model = pytest.mark.parametrize("kernel", MODELS, indirect=True)
 all_paths = pytest.mark.parametrize(("kernel", "kind"), PATHS, indirect=["kernel"])
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 
-from pytest_amdgpu.abi.kfd import QueueType
+from pytest_amdgpu.abi.kfd import KfdIoctl, QueueType
 from pytest_amdgpu.driver.device import Device
 from pytest_amdgpu.driver.errors import CommandError, DeviceClosedError, PeerAccessError, SharingError
 from pytest_amdgpu.driver.kfd_process import disconnect
 from pytest_amdgpu.driver.topology import discover
 from pytest_amdgpu.emulator.kernel import EmulatedKernel
 from pytest_amdgpu.families.models import Model, model
+from pytest_amdgpu.kernel.protocol import Argument, KernelError
 
 Open = Callable[..., list[Device]]
 
@@ -89,6 +91,25 @@ def test_links_without_p2p_directory_and_engines(open_devices: Open, monkeypatch
     )
     (link,) = device.links()
     assert link.engines == ()
+
+
+def test_links_of_hidden_gpus_are_left_out(open_devices: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = open_devices("mi300x", "mi300x")
+    kernel = first.kernel
+    read_text = kernel.read_text
+
+    def read(path: str) -> str:
+        if path.endswith("io_links/1/properties"):
+            raise KernelError(error, "read", path)
+        return read_text(path)
+
+    monkeypatch.setattr(kernel, "read_text", read)
+    error = errno.EPERM
+    assert [link.target for link in first.links()] == [0]
+    assert not first.can_reach(second)
+    error = errno.EIO
+    with pytest.raises(KernelError, match="EIO"):
+        first.links()
 
 
 def test_a_full_hive_gives_each_link_its_engine(open_devices: Open) -> None:
@@ -180,6 +201,47 @@ def test_mapping_behind_another_kernel_is_refused(open_devices: Open) -> None:
     (first,), (second,) = open_devices("mi300x"), open_devices("rx7900xtx")
     with pytest.raises(PeerAccessError, match="behind another kernel than a vram buffer"):
         first.vram(4096).map_to(second)
+
+
+@pytest.mark.parametrize("command", ["wait", "signal"])
+@pytest.mark.parametrize("engine", ["sdma", "pm4", "aql"])
+def test_a_semaphore_of_another_device_must_be_mapped(open_devices: Open, command: str, engine: str) -> None:
+    first, second = open_devices("mi300x", "rx7900xtx")
+    semaphore = first.timeline_semaphore()
+    queue = second.sdma_queue() if engine == "sdma" else second.compute_queue(engine)
+    needed = f"{second.name} does not reach timeline semaphore .* of {first.name}: map_to"
+    with pytest.raises(PeerAccessError, match=needed):
+        getattr(queue, command)(semaphore, 1)
+    semaphore.map_to(second)
+    queue.discard()
+    queue.signal(semaphore, 1).submit()
+    semaphore.wait(1, timeout=5.0)
+
+
+CALLS = ["GET_DMABUF_INFO", "IMPORT_DMABUF", "MAP_MEMORY_TO_GPU"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_an_import_that_fails_leaves_nothing(
+    open_devices: Open, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (device,) = open_devices("mi300x")
+    kernel = device.kernel
+    shared = device.vram(4096).export()
+    objects = kernel._process.devices[device.node.gpu_id].objects  # type: ignore[attr-defined]
+    before = len(objects), len(kernel._maps)  # type: ignore[attr-defined]
+    ioctl = kernel.ioctl
+
+    def fail(fd: int, request: int, argument: Argument) -> int:
+        if request == KfdIoctl[call]:
+            raise KernelError(errno.ENOMEM, call, "")
+        return ioctl(fd, request, argument)
+
+    monkeypatch.setattr(kernel, "ioctl", fail)
+    with pytest.raises((KernelError, SharingError), match=call):
+        device.import_buffer(shared)
+    assert (len(objects), len(kernel._maps)) == before  # type: ignore[attr-defined]
+    assert len(device.leaks()) == 2
 
 
 def test_shared_memory_between_devices(open_devices: Open) -> None:

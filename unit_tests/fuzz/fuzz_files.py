@@ -148,7 +148,7 @@ class SysfsTarget(_FileTarget):
     def __init__(self) -> None:
         super().__init__()
         self._machines = []
-        for machine in (["mi300x"], ["rx7900xtx", "r9700"], ["strixhalo"], ["mi210", "mi210"]):
+        for machine in (["mi300x"], ["rx7900xtx", "r9700"], ["strixhalo"]):
             kernel = EmulatedKernel([model(name) for name in machine])
             sysfs = RecordedSysfs(kernel, "/sys/devices/virtual/kfd/kfd/topology", "/sys/class/drm")
             sysfs.add("/sys/bus/pci/devices/0000:03:00.0", {"vendor": "0x1002\n", "class": "0x030000\n"})

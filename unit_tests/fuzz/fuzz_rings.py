@@ -13,8 +13,10 @@ import numpy.typing as npt
 
 from pytest_amdgpu.abi.kfd import QueueType
 from pytest_amdgpu.abi.kfd_debug import ExceptionCode
+from pytest_amdgpu.emulator.compute_units import ComputeUnits
 from pytest_amdgpu.emulator.engine.context import QueueContext
 from pytest_amdgpu.emulator.engine.factory import EngineQueue, create_queue
+from pytest_amdgpu.emulator.engine.hardware_queues import HardwareQueues
 from pytest_amdgpu.emulator.isa.decode.decoder import decoder
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, AddressSpace, BufferObject, VmFault
 from pytest_amdgpu.families.registry import Family, family
@@ -53,6 +55,19 @@ class Gpu:
 
     family: Family
     num_xcc: int = 1
+    hardware_queues: HardwareQueues = field(default_factory=lambda: HardwareQueues(8))
+
+    @functools.cached_property
+    def units(self) -> ComputeUnits:
+        """Compute units, few of them."""
+        return ComputeUnits(
+            [[[3, 3]]] * self.num_xcc,
+            simds=4,
+            waves_per_simd=8,
+            lds_bytes=self.family.lds_bytes,
+            vgpr_bytes=0x80000,
+            in_pairs=self.family.units_in_pairs,
+        )
 
     def clock(self) -> int:
         return time.monotonic_ns() // 10
@@ -75,6 +90,13 @@ class Host:
     def illegal_instruction(self, text: str) -> None:
         self.halts.append("illegal instruction")
         self.texts.append(text)
+
+    def not_emulated(self, text: str) -> None:
+        self.halts.append("instruction that is not emulated")
+        self.texts.append(text)
+
+    def poison_consumed(self, address: int) -> None:
+        self.halts.append("poison")
 
     def bad_packet(self, text: str, code: ExceptionCode) -> None:
         self.halts.append(f"bad packet, {code.name}")

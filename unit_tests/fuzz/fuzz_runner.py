@@ -37,8 +37,8 @@ class Target(Protocol):
     per_case: int
     """How many inputs a case consists of."""
 
-    def case(self, rng: random.Random) -> str:
-        """Do one case and return the kind of its outcome; raises for a failure."""
+    def case(self, rng: random.Random) -> str | list[str]:
+        """Do one case and return the kind of its outcome, or those of its parts; raises for a failure."""
 
     def close(self) -> None:
         """Give back what all cases share."""
@@ -149,7 +149,8 @@ def _case(target: Target, rng: random.Random, report: Report) -> str | None:
     failure = None
     try:
         with time_limit(target.limit):
-            report.outcomes[target.case(rng)] += 1
+            kinds = target.case(rng)
+        report.outcomes.update([kinds] if isinstance(kinds, str) else kinds)
     except KeyboardInterrupt:
         raise
     except BaseException as error:

@@ -92,12 +92,14 @@ def test_an_unknown_stepping_runs_as_its_relative_only_where_that_is_wished(
     text = text.replace('target = "gfx1201"', 'target = "gfx1202"').replace("[120001,", "[120002,")
     pytester.makefile(".toml", mine=text.replace('name = "r9700"', 'name = "mine"', 1))
     pytester.makepyfile(UNKNOWN_STEPPING)
-    refused = run("--amdgpu-model=mine.toml")
+    refused = run("--amdgpu-model=mine.toml", software=None)
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
     refused.stderr.fnmatch_lines(
         ["*--amdgpu-model: mine.toml: target: unknown gfx target 'gfx1202'*nearest relative is gfx1201*"]
     )
-    result = run("--amdgpu-model=mine.toml", "--amdgpu-nearest-target", "-o", "filterwarnings=error")
+    result = run(
+        "--amdgpu-model=mine.toml", "--amdgpu-nearest-target", "-o", "filterwarnings=error", software=None
+    )
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(
         [
@@ -135,7 +137,7 @@ def test_what_a_gpu_cannot_do_skips_the_test_with_the_reason(run: Run, pytester:
     pytester.makepyfile(SKIPPING)
     result = run("--amdgpu-software=gfx1100+small-bar+no-sdma", "-rs")
     result.assert_outcomes(passed=1, skipped=4, failed=1)
-    device = "sw-gfx1100+small-bar+no-sdma-0: "
+    device = "not applicable: sw-gfx1100+small-bar+no-sdma-0: "
     result.stdout.fnmatch_lines_random(
         [
             f"SKIPPED [[]2[]] *: {device}*has no SDMA queue: num_sdma_engines *",
@@ -193,10 +195,14 @@ def test_hardware_that_is_not_there_is_an_error(run: Run, pytester: pytest.Pytes
         ("--amdgpu-software=gfx942:many", "*--amdgpu-software: 'many' in 'gfx942:many' is not a number*"),
         ("--amdgpu-software=gfx942+tiny", "*--amdgpu-software: unknown option 'tiny' of mi300x; known: dpx*"),
         ("--amdgpu-software=strixhalo+small-bar", "*strixhalo cannot have option 'small-bar': its VRAM is*"),
-        ("--amdgpu-model=none.toml", "*--amdgpu-model: none.toml: file: *No such file or directory*"),
+        ("--amdgpu-model=.", "*--amdgpu-model: .: file: is a directory or device; name a file of TOML"),
+        ("--amdgpu-model=none.toml", "*--amdgpu-model: none.toml: file: No such file or directory"),
         ("--amdgpu-seed=-1", "*argument --amdgpu-seed: '-1' is not a number from 0 to 4294967295"),
         ("--amdgpu-seed=x", "*argument --amdgpu-seed: 'x' is not a number*"),
-        ("--amdgpu-backend=metal", "*--amdgpu-backend: invalid choice: 'metal' (choose from *"),
+        (
+            "--amdgpu-backend=metal",
+            "*--amdgpu-backend: 'metal' is not one of auto, hardware, software, nor *",
+        ),
         ("--amdgpu-trace=no/such/directory/file", "*--amdgpu-trace: *No such file or directory*"),
     ],
 )

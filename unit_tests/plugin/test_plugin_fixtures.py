@@ -178,6 +178,49 @@ def test_a_failure_shows_what_the_kernel_logged_during_the_test(run: Run, pytest
     result.stdout.fnmatch_lines(["*- amdgpu kernel log -*", "*0x7e0000000000*"])
 
 
+def test_a_fault_that_was_seen_and_not_told_is_an_error_of_the_test(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        """
+        def test_unseen(amdgpu_device):
+            queue = amdgpu_device.compute_queue("aql")
+            queue._put(b"\\x3f".ljust(64, b"\\0"))
+            amdgpu_device.backend.wait_event(None, 0, 10.0)
+            assert len(amdgpu_device.backend.faults) == 1
+            queue.close()
+
+        def test_next(compute_queue, timeline_semaphore):
+            compute_queue.signal(timeline_semaphore, 1).submit()
+            timeline_semaphore.wait(1, timeout=10)
+        """
+    )
+    result = run()
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_unseen*", "*QueueError: aql queue 0 of GPU*"])
+
+
+def test_the_log_of_a_failure_is_that_of_its_test_only(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        from types import SimpleNamespace
+        import pytest
+
+        @pytest.mark.parametrize("address", [0x7E0000001000, 0x7E0000002000])
+        def test_fault(address, sdma_queue, gtt_buffer):
+            sdma_queue.copy(gtt_buffer(4096), SimpleNamespace(address=address, size=64)).submit()
+            sdma_queue.wait_idle(10)
+        """
+    )
+    result = run()
+    result.assert_outcomes(failed=2)
+    text = result.stdout.str()
+    first, second = text.split("- amdgpu kernel log -")[1:]
+    assert "0x00007e0000001000 from" in first
+    assert "0x00007e0000002000 from" in second
+    assert "0x00007e0000001000 from" not in second
+
+
 def test_kernels_are_compiled_loaded_and_run(
     run: Run, pytester: pytest.Pytester, require_ziglang: None
 ) -> None:

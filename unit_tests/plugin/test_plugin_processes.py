@@ -136,7 +136,10 @@ def test_after_a_fault_a_worker_goes_on_where_the_kernel_has_secondary_processes
     result.assert_outcomes(passed=4)
 
 
-def test_after_a_fault_user_memory_needs_a_process_of_its_own(run: Run, pytester: pytest.Pytester) -> None:
+def test_after_a_fault_a_run_that_can_become_another_process_does(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    """Because a secondary process could not register user memory."""
     pytester.makepyfile(
         """
         from types import SimpleNamespace
@@ -149,17 +152,13 @@ def test_after_a_fault_user_memory_needs_a_process_of_its_own(run: Run, pytester
             with pytest.raises(MemoryFaultError):
                 sdma_queue.wait_idle(10)
 
-        def test_next(amdgpu_device, gtt_buffer):
-            assert connection(amdgpu_device.kernel).secondary
-            gtt_buffer(4096)
-
         def test_user_memory(userptr_buffer, amdgpu_device):
             assert not connection(amdgpu_device.kernel).secondary
             userptr_buffer(4096)
         """
     )
     result = run("--amdgpu-software-kernel=newest")
-    result.assert_outcomes(passed=3)
+    result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["amdgpu: they behave as with kernel newest"])
 
 
@@ -193,3 +192,62 @@ def test_a_failure_on_another_kernel_is_repeated_on_it(run: Run, pytester: pytes
     pytester.makepyfile("def test_fails(amdgpu_device): assert False")
     result = run("--amdgpu-software-kernel=newest", "--amdgpu-seed=1")
     result.stdout.fnmatch_lines(["to repeat: pytest *--amdgpu-software-kernel=newest*"])
+
+
+POISON = """
+    import signal
+    import pytest
+    from pytest_amdgpu.driver.errors import GpuResetError, PoisonError
+
+    def test_poison(amdgpu_device, sdma_queue, vram_buffer, gtt_buffer, timeline_semaphore):
+        source = vram_buffer(4096)
+        amdgpu_device.kernel.poison(0, source.address + 64, 64)
+        sdma_queue.copy(gtt_buffer(4096), source).signal(timeline_semaphore, 1).submit()
+        with pytest.raises(PoisonError, match="poison consumed") as caught:
+            timeline_semaphore.wait(1, timeout=10)
+        assert caught.value.memory_lost
+        assert signal.SIGBUS in signal.sigpending()
+        assert timeline_semaphore.value == 0
+
+    def test_next(sdma_queue, vram_buffer):
+        assert signal.SIGBUS not in signal.sigpending()
+        buffer = vram_buffer(4096)
+        sdma_queue.fill(buffer, 7).submit()
+        sdma_queue.wait_idle(10)
+        assert (buffer.array == 7).all()
+
+    @pytest.mark.parametrize("lost", [True, False])
+    def test_reset(lost, amdgpu_device, compute_queue, timeline_semaphore):
+        compute_queue.wait(timeline_semaphore, 1).submit()
+        amdgpu_device.kernel.reset_gpu(0, memory_lost=lost)
+        with pytest.raises(GpuResetError, match="hung and was reset") as caught:
+            timeline_semaphore.wait(1, timeout=10)
+        assert caught.value.memory_lost
+
+    def test_last(compute_queue, timeline_semaphore):
+        compute_queue.signal(timeline_semaphore, 1).submit()
+        timeline_semaphore.wait(1, timeout=10)
+
+    def test_hang(amdgpu_device, sdma_queue, timeline_semaphore):
+        amdgpu_device.kernel.hang_scheduler(0)
+        with pytest.raises(OSError, match="CREATE_QUEUE.*ETIME"):
+            amdgpu_device.sdma_queue()
+        with pytest.raises(GpuResetError):
+            timeline_semaphore.wait(1, timeout=10)
+
+    def test_very_last(compute_queue, timeline_semaphore):
+        compute_queue.signal(timeline_semaphore, 1).submit()
+        timeline_semaphore.wait(1, timeout=10)
+"""
+
+
+@pytest.mark.parametrize("kernel", ["6.12", "newest"])
+@pytest.mark.parametrize("options", [(), ("-n1",)], ids=["alone", "worker"])
+def test_poison_and_resets_are_survived(
+    run: Run, pytester: pytest.Pytester, kernel: str, options: tuple[str, ...]
+) -> None:
+    pytester.makepyfile(POISON)
+    result = run(
+        "--amdgpu-software=gfx942", f"--amdgpu-software-kernel={kernel}", *options, xdist=bool(options)
+    )
+    result.assert_outcomes(passed=7)

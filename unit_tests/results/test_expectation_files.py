@@ -166,10 +166,13 @@ def test_a_file_that_would_be_ignored_is_an_error(name: str, tmp_path: Path) -> 
         ("t.py::test[aql-sw-gfx942-0]", "t.py::test[aql]"),
         ("t.py::test[sw-gfx942-01]", "t.py::test[sw-gfx942-01]"),
         ("t.py::test[-1-gfx942-0000:03:00.0]", "t.py::test[-1]"),
+        ("t.py::test[sw-gfx942-0+gfx942-0000:03:00.0-vram]", "t.py::test[vram]"),
+        ("t.py::test[sw-gfx942+small-bar-0]", "t.py::test"),
+        ("t.py::test[sw-gfx942+small-bar-0+sw-gfx942-0]", "t.py::test"),
     ],
 )
 def test_names_are_without_devices(node_id: str, name: str) -> None:
-    assert bare_name(node_id, ["sw-gfx942-0", "gfx942-0000:03:00.0"]) == name
+    assert bare_name(node_id, ["sw-gfx942-0", "sw-gfx942+small-bar-0", "gfx942-0000:03:00.0"]) == name
 
 
 def test_the_chance_of_failures_is_what_tossing_gives() -> None:

@@ -50,6 +50,10 @@ CATCHES: dict[str, dict[str, str]] = {
         "test_copy_dispatch_copy[pm4-sw-gfx1100-0]": "caches_are_not_written_back",
     },
     "device/test_device.py": {
+        "test_the_gpus_clock_has_the_frequency_that_it_tells[sw-gfx1100-0]": (
+            "the_clock_is_twice_as_fast_as_it_says"
+        ),
+        "test_apertures_lie_apart[sw-gfx1100-0]": "scratch_lies_where_memory_is",
         "test_messages_call_it_as_its_tests_are_called[sw-gfx1100-0]": "a_device_has_a_name_of_its_own",
         "test_the_identity_is_that_of_the_render_node[sw-gfx1100-0]": "every_gpu_is_said_to_be_in_one_slot",
         "test_identities_tell_gpus_apart[sw-gfx1100-0]": "every_gpu_is_said_to_be_in_one_slot",
@@ -77,6 +81,13 @@ CATCHES: dict[str, dict[str, str]] = {
         "test_an_engines_interrupt_ends_the_wait[sw-gfx1100-0-pm4]": "an_end_of_pipe_interrupt_is_lost",
         "test_every_interrupt_ends_a_wait[sw-gfx1100-0-sdma]": "every_tenth_sdma_trap_is_lost",
         "test_every_interrupt_ends_a_wait[sw-gfx942-0-sdma]": "event_slots_are_not_fenced",
+    },
+    "faults/test_endless_kernel.py": {
+        "test_a_kernel_ends_when_the_host_tells_it[sw-gfx1100-0-pm4]": "uncached_memory_is_cached",
+        "test_a_kernel_ends_when_the_host_tells_it[sw-gfx942-0-aql]": "uncached_memory_is_cached",
+        "test_the_queue_of_an_endless_kernel_can_be_destroyed[sw-gfx1100-0-pm4]": (
+            "running_waves_cannot_be_preempted"
+        ),
     },
     "faults/test_queue_errors.py": {
         "test_an_unknown_packet_is_told_with_its_code[sw-gfx1100-0]": (
@@ -139,6 +150,14 @@ CATCHES: dict[str, dict[str, str]] = {
         ),
         "test_use_after_free_is_refused[sw-gfx1100-0]": "freed_buffers_are_kept",
     },
+    "memory/test_svm.py": {
+        "test_the_gpu_reads_what_the_process_wrote[sw-gfx1100-0]": "a_gpu_has_a_copy_of_shared_memory",
+        "test_the_process_reads_what_the_gpu_wrote[sw-gfx1100-0]": "a_gpu_has_a_copy_of_shared_memory",
+        "test_an_array_of_the_process_is_shared[sw-gfx1100-0]": "pages_of_shared_memory_are_swapped",
+        "test_migration_keeps_the_contents[sw-gfx942-0]": "a_migration_loses_the_contents",
+        "test_attributes_are_as_they_were_set[sw-gfx1100-0]": "granularity_of_migration_stays_as_it_was",
+        "test_memory_of_a_buffer_cannot_be_shared_too[sw-gfx1100-0]": "buffers_can_be_shared_too",
+    },
     "queues/test_compute_units.py": {
         "test_waves_spread_over_the_compute_units[pm4-sw-gfx1100-0]": (
             "every_wave_says_it_is_on_the_first_unit"
@@ -158,14 +177,63 @@ CATCHES: dict[str, dict[str, str]] = {
         "test_an_idle_queue_saves_nothing[pm4-sw-gfx1100-0]": "an_idle_queue_has_saved_waves",
         "test_what_is_submitted_to_a_paused_queue_waits[sw-gfx1100-0]": "a_paused_queue_goes_on",
         "test_a_mask_moves_waves_that_run[pm4-sw-gfx1100-0]": "lds_is_lost_when_waves_are_preempted",
+        "test_waves_of_more_queues_than_the_hardware_has_keep_what_they_hold[sw-gfx1100-0]": (
+            "lds_is_lost_when_waves_are_preempted"
+        ),
         "test_more_queues_than_the_hardware_has_all_go_on[sw-gfx1100-0]": "queues_never_give_up_their_slot",
     },
     "queues/test_priority.py": {
         "test_the_higher_priority_is_served_first[sw-gfx1100-0]": "the_lowest_priority_goes_first",
+        "test_the_lowest_priority_works_beside_the_highest[sw-gfx1100-0]": (
+            "the_highest_priority_keeps_all_others_out"
+        ),
         "test_a_queue_works_at_every_priority[sw-gfx1100-0-pm4]": (
             "a_queue_of_the_highest_priority_stands_still"
         ),
         "test_a_priority_that_does_not_exist_is_refused[sw-gfx1100-0]": "any_priority_is_taken",
+    },
+    "multi_gpu/test_handover.py": {
+        "test_a_kernel_sees_what_a_peers_engine_wrote_since[first-sw-gfx942-0+sw-gfx1100-0]": (
+            "caches_are_not_invalidated"
+        ),
+        "test_a_peers_engine_takes_what_a_kernel_wrote[second-sw-gfx942-0+sw-gfx1100-0]": (
+            "caches_are_not_written_back"
+        ),
+        "test_a_peer_waits_for_the_signal[first-sw-gfx942-0+sw-gfx1100-0]": "sdma_does_not_wait",
+        "test_a_ring_of_gpus_passes_data_on[sw-gfx942-0+sw-gfx1100-0+sw-gfx1201-0]": "sdma_does_not_wait",
+    },
+    "multi_gpu/test_peer_copy.py": {
+        "test_a_copy_between_two_gpus[first-sw-gfx942-0+sw-gfx1100-0-12293-to_peer]": (
+            "a_peers_memory_is_a_copy"
+        ),
+        "test_a_copy_between_two_gpus[second-sw-gfx942-0+sw-gfx1100-0-12293-from_peer]": (
+            "a_peers_memory_is_a_copy"
+        ),
+        "test_every_engine_reaches_the_peer[first-sw-gfx942-0+sw-gfx1100-0]": (
+            "engines_by_number_cannot_be_had"
+        ),
+        "test_both_gpus_copy_at_once[sw-gfx942-0+sw-gfx1100-0]": "a_peers_memory_is_a_copy",
+        "test_access_is_given_by_mapping[sw-gfx942-0+sw-gfx1100-0]": (
+            "peers_are_forgotten_when_memory_is_freed"
+        ),
+        "test_the_link_says_what_it_is[first-sw-gfx942-0+sw-gfx1100-0]": "the_way_back_weighs_more",
+    },
+    "multi_gpu/test_peer_kernels.py": {
+        "test_a_kernel_reads_a_peers_memory[first-sw-gfx942-0+sw-gfx1100-0]": "a_peers_memory_is_a_copy",
+        "test_a_kernel_writes_a_peers_memory[second-sw-gfx942-0+sw-gfx1100-0]": "a_peers_memory_is_a_copy",
+        "test_two_gpus_count_together[sw-gfx942-0+sw-gfx1100-0-vram]": "a_peers_memory_is_a_copy",
+        "test_two_gpus_count_together[sw-gfx942-0+sw-gfx1100-0-gtt]": "atomics_return_the_new_value",
+    },
+    "multi_gpu/test_sharing.py": {
+        "test_a_child_process_has_the_same_memory[sw-gfx942-0+sw-gfx1100-0-vram-same]": (
+            "another_process_gets_a_copy"
+        ),
+        "test_a_child_process_has_the_same_memory[sw-gfx942-0+sw-gfx1100-0-gtt-peer]": (
+            "another_process_gets_a_copy"
+        ),
+        "test_a_peer_imports_in_the_same_process[first-sw-gfx942-0+sw-gfx1100-0]": (
+            "imported_memory_is_a_copy"
+        ),
     },
     "queues/test_recording.py": {
         "test_a_recorded_copy_takes_what_is_there_when_it_runs[sw-gfx1100-0]": (

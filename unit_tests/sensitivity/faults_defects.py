@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 from injection import defect, shorten_waits
 
@@ -13,6 +15,7 @@ from pytest_amdgpu.emulator.kfd.queue import Queue
 from pytest_amdgpu.emulator.kfd.reports import QueueReports
 from pytest_amdgpu.emulator.memory import AddressSpace, BufferObject, Mapping
 from pytest_amdgpu.emulator.process import ProcessDevice
+from pytest_amdgpu.emulator.refusal import Refusal
 
 
 @defect
@@ -84,3 +87,29 @@ def queues_made_after_a_bad_packet_do_not_run(patch: pytest.MonkeyPatch) -> None
 def an_illegal_instruction_stops_all_queues(patch: pytest.MonkeyPatch) -> None:
     shorten_waits(patch)
     patch.setattr(QueueReports, "illegal_instruction", lambda self, text: self._device.evict())
+
+
+@defect
+def uncached_memory_is_cached(patch: pytest.MonkeyPatch) -> None:
+    shorten_waits(patch)
+    make = AddressSpace.map
+
+    def cached(self: AddressSpace, start: int, bo: BufferObject) -> Mapping:
+        bo.uncached = False
+        return make(self, start, bo)
+
+    patch.setattr(AddressSpace, "map", cached)
+
+
+@defect
+def running_waves_cannot_be_preempted(patch: pytest.MonkeyPatch) -> None:
+    """DESTROY_QUEUE fails with ETIME where a kernel runs."""
+    destroy = Queue.destroy
+
+    def fail(self: Queue) -> None:
+        running = "running kernel" in self.engine.state()
+        destroy(self)
+        if running:
+            raise Refusal(errno.ETIME, "the waves do not stop")
+
+    patch.setattr(Queue, "destroy", fail)

@@ -42,7 +42,7 @@ _context.set_forkserver_preload(
 _ARGUMENTS = (
     *("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypothesispytest"),
     *("-W", "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning"),
-    *("--amdgpu-backend=software", "--amdgpu-software=gfx942,gfx1100", "--amdgpu-all-devices"),
+    *("--amdgpu-backend=software", "--amdgpu-software=gfx942,gfx1100,gfx1201", "--amdgpu-all-devices"),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,20 @@ def queues_never_give_up_their_slot(patch: pytest.MonkeyPatch) -> None:
 @defect
 def the_lowest_priority_goes_first(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(placing, "_PIPE_PRIORITIES", placing._PIPE_PRIORITIES[::-1])
+
+
+@defect
+def the_highest_priority_keeps_all_others_out(patch: pytest.MonkeyPatch) -> None:
+    shorten_waits(patch)
+    take = Seat.take
+
+    def jealous(self: Seat, timeout: float) -> bool:
+        if any(seat._priority() > self._priority() for seat in self._queues.holders):
+            time.sleep(timeout)
+            return False
+        return take(self, timeout)
+
+    patch.setattr(Seat, "take", jealous)
 
 
 @defect

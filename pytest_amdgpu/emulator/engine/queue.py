@@ -288,7 +288,7 @@ class QueueThread(Preemptible, ABC):
             if refused is not None:
                 raise BadPacketError(refused)
             if self.attention:
-                self.checkpoint()
+                super().checkpoint()
             elif (rung or self.resumed) and self._take_limit(doorbell):
                 return self._limit
 

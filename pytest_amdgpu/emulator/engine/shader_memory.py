@@ -244,6 +244,8 @@ class CommandMemory:
     def read(self, address: int, size: int) -> bytes:
         """Load an aligned item of 4 or 8 bytes."""
         self._memory.translate(address, Access.READ)
+        if self._memory.poisoned:
+            self._memory.check_poison(address, size)
         cached = self._shaders.find_cached(address)
         return self._memory.read(address, size) if cached is None else cached.newest(address, size)
 

@@ -33,6 +33,9 @@ _LARGEST_BUDGET = 1 << 20
 class Runnable(Protocol):
     """A dispatch of the instruction-set emulator."""
 
+    stalled: bool
+    """Whether the last `run` ran nothing, because no compute unit has room."""
+
     def run(self, budget: int) -> bool:
         """Run about `budget` basic blocks; True when all waves have ended."""
 
@@ -79,14 +82,22 @@ class Shaders:
 
     def advance(self) -> bool:
         """Run a slice of every dispatch; False if there is none."""
+        if self._flights:
+            self._queue.checkpoint()
         flights = list(self._flights)
         self._running = True
+        stalled = bool(flights)
         for flight in flights:
             self._queue.activity(f"running {flight.text}")
             begun = time.monotonic()
             with self.memory.running():
                 ended = flight.runnable.run(flight.budget)
             took = time.monotonic() - begun
+            if flight.runnable.stalled:
+                units = self._queue.context.gpu.units.describe()
+                self._queue.activity(f"waiting for room on compute units ({units}) for {flight.text}")
+            else:
+                stalled = False
             if took < _SLICE / 2:
                 flight.budget = min(2 * flight.budget, _LARGEST_BUDGET)
             elif took > 2 * _SLICE:
@@ -97,6 +108,8 @@ class Shaders:
                 if flight.done is not None:
                     flight.done()
             self._queue.checkpoint()
+        if stalled:
+            self._queue.context.gpu.units.wait()
         if flights and not self._flights:
             self._queue.activity(EXECUTING)
             self.memory.idle()

@@ -107,6 +107,8 @@ class Dispatch:
         self._per_chunk = max(per_chunk, 1)
         self._free_slots = list(range(self._live))
         self._slot_of: dict[Chunk, int] = {}
+        self.stalled = False
+        """Whether the last `run` ran nothing, because no compute unit has room."""
 
     def _scratch_room(self) -> int:
         """Waves whose private memory fits into the mapping at the scratch base."""
@@ -119,17 +121,18 @@ class Dispatch:
 
         Raises VmFault and IllegalInstruction of the first wave that meets one; the dispatch is then over.
         """
+        self.stalled = False
         with np.errstate(all="ignore"):
             while budget > 0:
                 if not self._chunks and not self._start():
                     if self._next >= self._count:
                         return True
-                    self._wait_for_place()
+                    self.stalled = True
                     return False
                 chunk = self._chunks[0]
                 if not self._place(chunk):
                     if not any(self._place(other) for other in self._chunks):
-                        self._wait_for_place()
+                        self.stalled = True
                         return False
                     self._chunks.rotate(-1)
                     continue
@@ -194,10 +197,6 @@ class Dispatch:
         if placement is not None and chunk.claim is None:
             chunk.claim = placement.reclaim(chunk.first, chunk.count)
         return placement is None or chunk.claim is not None
-
-    def _wait_for_place(self) -> None:
-        if self.state.placement is not None:
-            self.state.placement.wait()
 
     def describe(self) -> str:
         """Say where the waves are, for diagnosis."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from pytest_amdgpu.emulator.isa.decode.decoder import has_decoder
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction, NotEmulatedError
 from pytest_amdgpu.emulator.isa.translate import Block, Target, translate
 from pytest_amdgpu.emulator.isa.waves import GPR_INDEX_SHIFT
@@ -85,15 +86,20 @@ class Program:
     def fetch(self, pc: int, mode: int) -> Block:
         """Return the block at an address.
 
-        Raises VmFault if it may not be executed, IllegalInstruction if it cannot be decoded or MODE asks for
-        rounding other than to nearest even.
+        Raises VmFault if it may not be executed, IllegalInstruction if it cannot be decoded, NotEmulatedError
+        for a target whose encodings are not known, or where MODE rounds other than to nearest even.
         """
         code = self._code(pc)
+        name = self._family.name
+        if not has_decoder(name):
+            raise NotEmulatedError(
+                pc, (), f"software GPUs do not execute code for {name}: its encodings are not emulated"
+            )
         if mode & 15:
             raise NotEmulatedError(pc, (), f"MODE {mode:#x}: only rounding to nearest even is emulated")
         target = Target(
             self._family,
-            self._family.name,
+            name,
             self._wave_size,
             # Denormals: 3 keeps them; LLVM AMDGPU usage, COMPUTE_PGM_RSRC1.FLOAT_MODE.
             flush_f32=mode >> 4 & 3 != 3,

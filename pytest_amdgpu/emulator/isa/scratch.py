@@ -196,14 +196,14 @@ class ScratchMemory(GlobalMemory):
     ) -> tuple[Any, Any]:
         """The chunk's scratch as items of `width` bytes, and the index of each lane's.
 
-        Disabled lanes index anything that exists. IllegalInstruction for an item that crosses a dword: its
+        Disabled lanes index anything that exists. NotEmulatedError for an item that crosses a dword: its
         bytes do not lie together, and compilers do not make such accesses.
         """
         spread = np.broadcast_to(np.asarray(address, np.uint32), g.shape).astype(np.int64) + offset
         if active is not None:
             spread = np.where(active, spread, 0)
         if (spread & (width - 1)).any():
-            raise IllegalInstruction(
+            raise NotEmulatedError(
                 g.pc, (), f"private access of {width} bytes at an address that is not a multiple of it"
             )
         lanes = g.shape[1]

@@ -12,7 +12,7 @@ from pytest_amdgpu.abi.kfd import (
     ImportDmabufArgs,
     KfdIoctl,
 )
-from pytest_amdgpu.emulator.dmabuf import exported, find_exported, imported
+from pytest_amdgpu.emulator.dmabuf import export, find_exported, imported
 from pytest_amdgpu.emulator.memory import Location
 from pytest_amdgpu.emulator.refusal import Refusal
 
@@ -25,15 +25,14 @@ _LARGEST_KMALLOC = 4 << 20
 
 def export_dmabuf(process: Process, args: ExportDmabufArgs) -> None:
     """Make a dma-buf of a buffer object."""
-    file = exported(process.object(args.handle, errno.EINVAL))
-    args.dmabuf_fd = process.machine.files.open(file, "dma-buf", args.flags)
+    args.dmabuf_fd = export(process.machine, process.object(args.handle, errno.EINVAL), args.flags)
 
 
 def import_dmabuf(process: Process, args: ImportDmabufArgs) -> None:
     """Make a buffer object of a dma-buf; its address is recorded for MAP and not looked at."""
     device = process.device(args.gpu_id)
     device = process.bound_device(args.gpu_id, errno.ENODEV)
-    bo = imported(find_exported(process.machine.files, args.dmabuf_fd), args.gpu_id, args.va_addr)
+    bo = imported(find_exported(process.machine, args.dmabuf_fd), args.gpu_id, args.va_addr)
     device.add_object(bo)
     args.handle = bo.handle
 
@@ -48,7 +47,7 @@ def get_dmabuf_info(process: Process, args: GetDmabufInfoArgs) -> None:
         raise Refusal(errno.EINVAL, "there is no GPU")
     if args.metadata_ptr and args.metadata_size > _LARGEST_KMALLOC:
         raise Refusal(errno.ENOMEM, f"the kernel cannot allocate {args.metadata_size} bytes for metadata")
-    bo = find_exported(process.machine.files, args.dmabuf_fd)
+    bo = find_exported(process.machine, args.dmabuf_fd)
     if args.metadata_ptr:
         args.metadata_size = 0
     args.size = bo.size

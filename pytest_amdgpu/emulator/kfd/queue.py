@@ -66,7 +66,7 @@ class Queue:
             self.engine.evict()
             device.process.machine.log(
                 f"amdgpu {device.gpu.pci_address}: queue {self.id} is created evicted and will not run: "
-                "the process had a page fault on this GPU"
+                "the process had a page fault on this GPU, or a GPU was reset"
             )
 
     def _give_slots(self) -> None:

@@ -31,6 +31,10 @@ from pytest_amdgpu.emulator.reset import require_scheduler
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.process import Handler, Process, ProcessDevice
 
+_RING_MASK, _POINTER_MASK = ~0xFF, ~7
+"""Bits of the addresses that reach the hardware: its registers take the ring's in units of 256 bytes
+(CP_HQD_PQ_BASE, SDMA*_RB_BASE). That those of the pointers lose the lowest three bits is assumed."""
+
 
 def _check_common(args: CreateQueueArgs | UpdateQueueArgs) -> None:
     """Make the checks that creating and updating share, and raise a small ring size to the least one."""
@@ -87,10 +91,10 @@ def create_queue(process: Process, args: CreateQueueArgs) -> None:
         host=QueueReports(device, _free_id(process), sdma=queue_type not in COMPUTE_TYPES),
         queue_id=_free_id(process),
         queue_type=queue_type,
-        ring_address=args.ring_base_address,
+        ring_address=args.ring_base_address & _RING_MASK,
         ring_size=args.ring_size,
-        rptr_address=args.read_pointer_address,
-        wptr_address=args.write_pointer_address,
+        rptr_address=args.read_pointer_address & _POINTER_MASK,
+        wptr_address=args.write_pointer_address & _POINTER_MASK,
         priority=args.queue_priority,
         active=args.queue_percentage & 0xFF > 0,
         xcc=args.queue_percentage >> 8 & 0xFF,
@@ -218,6 +222,9 @@ def _warn(device: ProcessDevice, args: CreateQueueArgs, queue_type: QueueType) -
     xcc = args.queue_percentage >> 8 & 0xFF
     if xcc >= device.gpu.num_xcc:
         bugs.append(f"target XCC {xcc}, the GPU has {device.gpu.num_xcc}")
+    for name, address in (("read", args.read_pointer_address), ("write", args.write_pointer_address)):
+        if address & ~_POINTER_MASK:
+            bugs.append(f"{name} pointer address {address:#x} is not a multiple of 8, which it is taken for")
     for name, mapping in (
         ("read pointer", device.space.find(args.read_pointer_address)),
         ("context save area", device.space.find(args.ctx_save_restore_address)),
@@ -256,7 +263,7 @@ def update_queue(process: Process, args: UpdateQueueArgs) -> None:
     queue.ring_address, queue.ring_size = address, args.ring_size
     queue.enabled = bool(address and args.queue_percentage & 0xFF)
     queue.engine.update(
-        address,
+        address & _RING_MASK,
         args.ring_size,
         priority=args.queue_priority,
         active=queue.enabled,

@@ -14,6 +14,7 @@ from pytest_amdgpu.abi.kfd import (
     ContextSaveWaveState,
     GetQueueWaveStateArgs,
     KfdIoctl,
+    QueueType,
     SetCuMaskArgs,
 )
 from pytest_amdgpu.emulator import client
@@ -22,6 +23,8 @@ from pytest_amdgpu.emulator.kfd.queue import COMPUTE_TYPES, find_queue
 from pytest_amdgpu.emulator.refusal import Refusal
 
 if TYPE_CHECKING:
+    from pytest_amdgpu.emulator.compute_units import EngineMasks
+    from pytest_amdgpu.emulator.kfd.queue import Queue
     from pytest_amdgpu.emulator.process import Handler, Process
 
 _MAX_CU_MASK_BITS = 1024
@@ -41,7 +44,23 @@ def set_cu_mask(process: Process, args: SetCuMaskArgs) -> None:
             if (word ^ word >> 1) & 0x55555555:
                 raise Refusal(errno.EINVAL, f"mask {word:#010x} splits a pair of compute units (WGP)")
     queue.cu_mask = mask
-    queue.engine.set_engine_masks(engine_masks(queue.device.gpu.model, mask))
+    masks = engine_masks(queue.device.gpu.model, mask)
+    queue.engine.set_engine_masks(masks)
+    _warn_of_idle_xccs(queue, masks)
+
+
+def _warn_of_idle_xccs(queue: Queue, masks: EngineMasks) -> None:
+    """Report what amdkfd accepts although waves will hang."""
+    context = queue.context
+    if context.queue_type not in COMPUTE_TYPES:
+        return
+    xccs = range(len(masks)) if context.queue_type is QueueType.COMPUTE_AQL else (context.xcc % len(masks),)
+    idle = [str(xcc) for xcc in xccs if not any(masks[xcc])]
+    if idle:
+        queue.device.process.machine.misuse(
+            f"SET_CU_MASK leaves queue {queue.id} no compute unit of XCC {', '.join(idle)}:"
+            " waves there will hang"
+        )
 
 
 def get_queue_wave_state(process: Process, args: GetQueueWaveStateArgs) -> None:

@@ -74,8 +74,24 @@ class QueueReports:
             # Dropped in the interrupt handler on GC 9.4.1 and later; also what a fence without event sends.
             self.log("end-of-pipe interrupt with context id 0 is not delivered")
             return
+        hostility, event = self._device.process.machine.hostility, events.event(event_id)
+
+        def deliver_late() -> None:
+            # An interrupt that comes after its event was destroyed finds nothing, which is nobody's fault.
+            if events.event(event_id) is event:
+                self._deliver(event_id, source)
+
+        if hostility and event and hostility.delivers_late(self._device.process, event, deliver_late):
+            return
+        self._deliver(event_id, source)
+
+    def _deliver(self, event_id: int, source: InterruptSource) -> None:
+        events = self._device.process.events
         delivered = events.signal_interrupt(event_id, _CONTEXT_ID_BITS[source], self._queue_id)
         if event_id in delivered or events.overtaken(event_id, self._queue_id):
+            return
+        if self._device.process.machine.hostility and events.event(event_id):
+            # An earlier interrupt came late and was served with what belonged to this one.
             return
         if delivered:
             self.misuse(

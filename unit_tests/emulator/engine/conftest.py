@@ -242,6 +242,7 @@ class FakeShader:
     budgets: list[int] = field(default_factory=list)
     suspensions: int = 0
     chunks: tuple[()] = ()
+    stalled: bool = False
 
     def suspend(self) -> None:
         self.suspensions += 1

@@ -11,7 +11,18 @@ from pytest_amdgpu.emulator.engine.caches import release_scope
 from pytest_amdgpu.families.registry import family
 from pytest_amdgpu.packets.pm4 import pm4_packets
 
-TARGETS = ["gfx908", "gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1151", "gfx1200", "gfx1201"]
+TARGETS = [
+    "gfx908",
+    "gfx90a",
+    "gfx942",
+    "gfx950",
+    "gfx1010",
+    "gfx1030",
+    "gfx1100",
+    "gfx1151",
+    "gfx1200",
+    "gfx1201",
+]
 BARRIER = 1 << 8
 PREFERRED = 0x80  # offset of the read pointer in amd_queue_t
 
@@ -327,6 +338,11 @@ def test_barrier_bit_orders_dispatches(aql, kernel, monkeypatch):
 
 class FakeOverlap:
     """Runs five slices and notes which other dispatches run beside it."""
+
+    stalled = False
+
+    def suspend(self):
+        pass
 
     def __init__(self, number, running, overlapped):
         self.number, self.running, self.overlapped = number, running, overlapped

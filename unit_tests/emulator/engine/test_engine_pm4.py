@@ -12,7 +12,18 @@ from pytest_amdgpu.families.registry import family
 from pytest_amdgpu.packets.pm4 import pm4_packets
 from pytest_amdgpu.packets.registers import compute_registers
 
-TARGETS = ["gfx908", "gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1151", "gfx1200", "gfx1201"]
+TARGETS = [
+    "gfx908",
+    "gfx90a",
+    "gfx942",
+    "gfx950",
+    "gfx1010",
+    "gfx1030",
+    "gfx1100",
+    "gfx1151",
+    "gfx1200",
+    "gfx1201",
+]
 
 
 @pytest.fixture(params=TARGETS)

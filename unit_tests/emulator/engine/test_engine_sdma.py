@@ -10,7 +10,18 @@ from pytest_amdgpu.emulator.memory import Access, Reason
 from pytest_amdgpu.families.registry import family
 from pytest_amdgpu.packets.sdma import sdma_packets
 
-TARGETS = ["gfx908", "gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1151", "gfx1200", "gfx1201"]
+TARGETS = [
+    "gfx908",
+    "gfx90a",
+    "gfx942",
+    "gfx950",
+    "gfx1010",
+    "gfx1030",
+    "gfx1100",
+    "gfx1151",
+    "gfx1200",
+    "gfx1201",
+]
 
 
 @pytest.fixture(params=TARGETS)

@@ -10,7 +10,7 @@ import pytest
 from decode_oracle import CRASHED, LlvmDisassembler, agree, complains, excused
 
 from pytest_amdgpu.emulator.isa.decode.decoder import decoder
-from pytest_amdgpu.emulator.isa.decode.generation import GENERATIONS, Generation
+from pytest_amdgpu.emulator.isa.decode.generation import GENERATIONS, SAME_ENCODINGS, Generation
 from pytest_amdgpu.emulator.isa.decode.layouts import Layout
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
 
@@ -107,3 +107,27 @@ def test_random_words(
     assert agreed or (layout_name == "VOPD" and wave_size == 64), (
         "no word was an instruction: nothing was compared"
     )
+
+
+@pytest.mark.parametrize("target", SAME_ENCODINGS)
+def test_steppings_have_the_encodings_of_their_relative(
+    target: str, require_tool: Callable[[str], str]
+) -> None:
+    require_tool("llvm-mc-22")
+    relative = SAME_ENCODINGS[target]
+    generation = GENERATIONS[relative]
+    rng = random.Random(f"{SEED} {target}")
+    codes = [
+        random_word(layout, generation, generation.rows().get(layout.name, {}), rng).to_bytes(
+            layout.size, "little"
+        )
+        + struct.pack("<II", random_trailer(rng), 0)
+        for layout in generation.layouts
+        for _ in range(PER_LAYOUT)
+    ]
+    answers = []
+    for cpu in (target, relative):
+        with LlvmDisassembler(cpu, f"+wavefrontsize{generation.wave_sizes[0]}") as disassemble:
+            answers.append(list(disassemble(codes)))
+    assert answers[0] == answers[1]
+    assert sum(size > 0 for size, _ in answers[0]) > 500

@@ -177,7 +177,10 @@ def test_stores_and_atomics_out_of_range_vanish(target: Target) -> None:
 @pytest.mark.parametrize(
     ("name", "setup"),
     [
+        ("gfx908", "s_mov_b32 flat_scratch_lo, {}\n s_mov_b32 flat_scratch_hi, {}\n"),
         ("gfx90a", "s_mov_b32 flat_scratch_lo, {}\n s_mov_b32 flat_scratch_hi, {}\n"),
+        ("gfx1010", "s_mov_b32 s8, {}\n s_setreg_b32 hwreg(HW_REG_FLAT_SCR_LO), s8\n"
+         "s_mov_b32 s8, {}\n s_setreg_b32 hwreg(HW_REG_FLAT_SCR_HI), s8\n"),
         ("gfx1030", "s_mov_b32 s8, {}\n s_setreg_b32 hwreg(HW_REG_FLAT_SCR_LO), s8\n"
          "s_mov_b32 s8, {}\n s_setreg_b32 hwreg(HW_REG_FLAT_SCR_HI), s8\n"),
     ],
@@ -206,6 +209,29 @@ def test_private_memory_is_where_flat_scratch_says(
     assert scratch.array.view(U32)[2 * size : 3 * size].tolist() == list(range(size))
     with pytest.raises(IllegalInstruction, match=r"FLAT_SCRATCH is 0x\w+, the wave's private memory is at"):
         bench.run(setup.format(*pair(scratch.address + 4096)) + body, pair(result.address), **state)
+
+
+def test_accumulators_of_gfx908_are_registers_of_their_own(require_tool: Callable[[str], str]) -> None:
+    bench = Bench(require_tool("llvm-mc"), "gfx908")
+    size = bench.wave_size
+    result = bench.runner.array(np.zeros(2 * size, U32))
+    bench.run(
+        """
+        v_mov_b32 v2, 7
+        v_accvgpr_write_b32 a2, v0
+        v_accvgpr_write_b32 a255, 5
+        s_nop 3
+        v_accvgpr_read_b32 v3, a2
+        v_accvgpr_read_b32 v4, a255
+        v_add_u32 v3, v3, v4
+        v_lshlrev_b32 v1, 2, v0
+        global_store_dword v1, v3, s[0:1]
+        global_store_dword v1, v2, s[2:3]
+        s_endpgm
+        """,
+        [*pair(result.address), *pair(result.address + 4 * size)],
+    )
+    assert result.array.tolist() == [*range(5, 5 + size), *[7] * size]
 
 
 def scalars(

@@ -12,7 +12,10 @@ from isa_machine import TARGETS, levels
 from kernel_launcher import Loaded, Runner
 
 from pytest_amdgpu.driver.compiler import compile_source
+from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
+from pytest_amdgpu.emulator.isa.program import Program
 from pytest_amdgpu.emulator.memory import Access, VmFault
+from pytest_amdgpu.families.registry import FAMILIES
 
 KERNELS = Path(__file__).parents[3] / "hw_tests" / "kernels"
 COUNT = 1000
@@ -202,3 +205,23 @@ def test_kernel_gives_what_numpy_computes(
 ) -> None:
     runner = Runner(target)
     case(runner, lambda name: runner.load(compiled(target, level, name)))
+
+
+STEPPINGS = [row.name for row in FAMILIES if row.name not in (*TARGETS, "gfx1250")]
+
+
+@pytest.mark.parametrize("case", [block_reduce, scratch, atomics], ids=lambda case: case.__name__)
+@pytest.mark.parametrize("target", STEPPINGS)
+def test_every_other_known_target_runs_its_kernels_too(
+    target: str, case: Case, compiled: Callable[[str, str, str], bytes]
+) -> None:
+    runner = Runner(target)
+    case(runner, lambda name: runner.load(compiled(target, "-O2", name)))
+
+
+def test_code_for_gfx1250_is_refused_as_not_emulated() -> None:
+    runner = Runner("gfx1250")
+    code = runner.array(np.array([0xBFB00000], U32))
+    program = Program(runner.family, 32, runner.space)
+    with pytest.raises(IllegalInstruction, match="software GPUs do not execute code for gfx1250: its encodi"):
+        program.fetch(code.address, 0xF0)

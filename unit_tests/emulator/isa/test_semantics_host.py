@@ -187,7 +187,7 @@ def test_gpu_and_host_agree(target: str, kernel: Kernel, host_library: Library) 
 
 WIDE = [("gfx1100", kernel) for kernel in KERNELS] + [
     (target, kernel)
-    for target in ("gfx1030", "gfx1200")
+    for target in ("gfx1010", "gfx1030", "gfx1200")
     for kernel in KERNELS
     if kernel.name in ("flow", "scratch", "int64")
 ]

@@ -453,6 +453,18 @@ MEMORY = _rows(
     ("MAP: address 0", "EINVAL", "test_map_address_einval[zero]"),
     ("MAP: unreachable memory of a peer", "EINVAL", "test_map_unreachable_peer_einval"),
     (
+        "MAP: doorbells and registers of the hive, without a large BAR",
+        "EINVAL",
+        "test_map_doorbells_and_registers_of_the_hive_need_a_large_bar_einval",
+    ),
+    (
+        "MAP: memory of another hive, without a large BAR",
+        "EINVAL",
+        "test_map_across_hives_needs_a_large_bar_einval",
+    ),
+    ("MAP: memory of the hive needs no large BAR", "ok", "test_map_peer_in_the_same_hive_needs_no_large_bar"),
+    ("MAP: an APU needs no large BAR of others", "ok", "test_map_on_an_apu_needs_no_large_bar"),
+    (
         "MAP: unaligned address",
         "EINVAL",
         "test_map_address_einval[unaligned], test_map_address_einval[half a page]",
@@ -557,7 +569,8 @@ EVENTS = _rows(
     (
         "WAIT: signal",
         "EINTR",
-        "test_signal_handler_that_raises_ends_the_wait_and_gives_the_event_back",
+        "test_signal_handler_that_raises_ends_the_wait_and_gives_the_event_back, "
+        "test_kfd_hostile.py::test_wait_is_interrupted_eintr_with_result_fail",
     ),
     ("WAIT: restarted by the kernel", "ERESTARTSYS", "! never leaves a kernel as such"),
     ("WAIT: event destroyed meanwhile", "EIO", "test_event_destroyed_while_waiting_eio_with_result_fail"),

@@ -129,7 +129,7 @@ def test_export_descriptor_table_full_emfile(client: Client, monkeypatch: pytest
     def refuse(*_arguments: object) -> int:
         raise OSError(errno.EMFILE, "too many open files")
 
-    monkeypatch.setattr("os.memfd_create", refuse)
+    monkeypatch.setattr("os.open", refuse)
     assert client.refused(errno.EMFILE, KfdIoctl.EXPORT_DMABUF, handle=handle).dmabuf_fd == 0
 
 

@@ -28,6 +28,7 @@ from pytest_amdgpu.abi.kfd import (
     SvmOp,
     WaitResult,
 )
+from pytest_amdgpu.emulator.engine.preemption import EngineThread
 from pytest_amdgpu.emulator.kernel import EmulatedKernel
 from pytest_amdgpu.emulator.kfd.svm_calls import sized_args
 from pytest_amdgpu.emulator.refusal import KfdMisuse
@@ -338,3 +339,20 @@ def test_anonymous_memory_over_a_buffer_ends_its_mapping(client: Client) -> None
     client.kernel.mmap(buffer.va_addr, PAGE, 3, MAP_PRIVATE | MAP_ANONYMOUS | fixed, -1, 0)
     assert ctypes.string_at(buffer.va_addr, 1) == b"\0"
     assert ctypes.string_at(buffer.va_addr + PAGE, 1) == b"\1"
+
+
+def test_memory_unmapped_by_an_engines_thread_waits_for_nobody(make_client: Callable[..., Client]) -> None:
+    """Python runs finalizers in any thread, also in one that the holder of the process's lock waits for."""
+    client = make_client()
+    plain, shared = (client.reserve(PAGE) for _ in range(2))
+    client.process.svm.take(shared, shared + PAGE)
+    thread = EngineThread(
+        target=lambda: [client.kernel.munmap(address, PAGE) for address in (plain, shared)], daemon=True
+    )
+    with client.process.lock:
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive()
+    assert client.process.svm.overlapping(shared, shared + PAGE)
+    client.call(KfdIoctl.GET_VERSION)
+    assert not client.process.svm.overlapping(shared, shared + PAGE)

@@ -305,7 +305,7 @@ def test_set_cu_mask_splits_a_pair_einval(
     make_client: Callable[..., Client], engines: list[StubEngine], name: str, refused: bool
 ) -> None:
     client = make_client(name)
-    mask = client.ids(0x4)
+    mask = client.ids(0x5)
     fields = {
         "queue_id": client.create_queue(QueueType.COMPUTE).queue_id,
         "num_cu_mask": 32,

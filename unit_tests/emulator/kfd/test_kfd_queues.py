@@ -401,3 +401,36 @@ def test_engines_reports_are_logged_with_gpu_and_queue(client: Client, engines: 
     assert client.kernel.log[-1] == "amdgpu 0000:03:00.0: queue 0: hello"
     with pytest.warns(KfdMisuse, match="0000:03:00.0 queue 0: not nice"):
         client.call(KfdIoctl.GET_VERSION)
+
+
+@pytest.mark.parametrize("name", ["read", "write"])
+def test_pointer_of_a_queue_that_is_not_aligned_is_misuse(
+    name: str, client: Client, engines: list[StubEngine]
+) -> None:
+    fields = client.queue_fields()
+    good = fields[f"{name}_pointer_address"]
+    fields[f"{name}_pointer_address"] += 5
+    with pytest.warns(KfdMisuse, match=f"{name} pointer address {good + 5:#x} is not a multiple of 8"):
+        client.call(KfdIoctl.CREATE_QUEUE, **fields)
+    context = engines[0].context
+    assert {"read": context.rptr_address, "write": context.wptr_address}[name] == good
+
+
+def test_ring_address_reaches_the_engine_in_units_of_256_bytes(
+    client: Client, engines: list[StubEngine]
+) -> None:
+    fields = client.queue_fields()
+    good = fields["ring_base_address"]
+    fields["ring_base_address"] = good + 0x101
+    with pytest.warns(KfdMisuse, match="is not page aligned"):
+        queue = client.call(KfdIoctl.CREATE_QUEUE, **fields)
+    assert engines[0].context.ring_address == good + 0x100
+    client.call(
+        KfdIoctl.UPDATE_QUEUE,
+        queue_id=queue.queue_id,
+        ring_base_address=good + 3,
+        ring_size=PAGE,
+        queue_percentage=100,
+        queue_priority=7,
+    )
+    assert engines[0].calls[-1] == ("update", good, PAGE, 7, True)

@@ -24,6 +24,7 @@ from pytest_amdgpu.abi.kfd import (
     SvmLocation,
     SvmOp,
 )
+from pytest_amdgpu.emulator import host
 from pytest_amdgpu.emulator.kfd.svm_calls import sized_args
 from pytest_amdgpu.emulator.memory import Access, Reason, VmFault
 from pytest_amdgpu.emulator.refusal import KfdMisuse
@@ -191,6 +192,23 @@ def test_unmapping_takes_it_from_the_gpu(client: Client) -> None:
     assert (extent, node) == (f"@{(start + PAGE) // PAGE:x}(1)", f"{client.gpu_id:x}")
     asked = (GRANULARITY, 0)
     assert get_attributes(client, start + 2 * PAGE, PAGE, asked) == [(GRANULARITY, 9)]
+
+
+def test_unmapping_takes_it_also_from_a_gpu_that_lost_access(client: Client) -> None:
+    start = memory(client)
+    set_attributes(client, start, PAGE, (ACCESS, client.gpu_id))
+    set_attributes(client, start, PAGE, (NO_ACCESS, client.gpu_id))
+    assert [item[0] for item in shared(client)] == [start]
+    client.kernel.munmap(start, PAGE)
+    assert shared(client) == []
+
+
+def test_memory_unmapped_behind_the_emulators_back_is_gone_when_it_is_mapped_anew(client: Client) -> None:
+    start = memory(client)
+    set_attributes(client, start, PAGE, (ACCESS, client.gpu_id))
+    host.munmap(start, PAGE)
+    client.kernel.mmap(start, PAGE, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    assert (shared(client), client.process.svm._ranges) == ([], [])
 
 
 def test_prefetch_migrates_with_an_eviction(client: Client, engines: list[StubEngine]) -> None:

@@ -25,6 +25,11 @@ class NamedFamily(Protocol):
         """The gfx target, for example "gfx942"."""
 
 
+def has_decoder(target: str) -> bool:
+    """Whether there is a decoder for a gfx target."""
+    return SAME_ENCODINGS.get(target, target) in GENERATIONS
+
+
 def decoder(family: NamedFamily | str, wave_size: int | None = None) -> Decoder:
     """The decoder of a gfx target, by default for its usual wave size; the same object each time.
 
@@ -35,11 +40,10 @@ def decoder(family: NamedFamily | str, wave_size: int | None = None) -> Decoder:
 
 @cache
 def _decoder(target: str, wave_size: int | None) -> Decoder:
-    row = SAME_ENCODINGS.get(target, target)
-    if row not in GENERATIONS:
+    if not has_decoder(target):
         known = ", ".join([*GENERATIONS, *SAME_ENCODINGS])
         raise ValueError(f"no instruction decoder for {target!r}; there are {known}")
-    generation = GENERATIONS[row]
+    generation = GENERATIONS[SAME_ENCODINGS.get(target, target)]
     chosen = generation.wave_sizes[0] if wave_size is None else wave_size
     if chosen not in generation.wave_sizes:
         raise ValueError(f"{target} has no waves of {chosen} lanes, only {generation.wave_sizes}")
