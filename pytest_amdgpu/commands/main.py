@@ -7,22 +7,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_amdgpu.commands import capture, decode, devices, expectations
+from pytest_amdgpu.commands import capture, compare, decode, devices, expectations, report
 from pytest_amdgpu.devices.selection import DeviceSelectionError
 from pytest_amdgpu.driver.errors import DeviceOpenError
 from pytest_amdgpu.families.registry import UnknownFamilyError
 from pytest_amdgpu.kernel.linux import LinuxKernel
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
 from pytest_amdgpu.results.expectation_file import ExpectationError
+from pytest_amdgpu.results.verdict_reader import VerdictFileError
 
 FAILED = 1
 _FAILURES = (
     capture.CaptureError,
     decode.DecodeError,
     devices.NoDevicesError,
+    report.ReportError,
     ExpectationError,
     DeviceSelectionError,
     UnknownFamilyError,
+    VerdictFileError,
     DeviceOpenError,
     KernelError,
     OSError,
@@ -42,12 +45,18 @@ def main(arguments: Sequence[str] | None = None, kernel: Kernel | None = None) -
             wrong = list(expectations.lint_lines(options.directory, options.tests))
             print(*wrong, sep="\n", end="\n" if wrong else "")
             return FAILED if wrong else 0
+        elif options.command == "compare":
+            comparison = compare.compared(options.before, options.after)
+            print(*compare.lines(comparison), sep="\n")
+            return compare.WORSE if comparison.worse else compare.SAME
+        elif options.command == "report":
+            report.write_reports(options.verdict, options.earlier, options.html, options.markdown)
         else:
             for line in decode.lines(options.file, options.target, options.engine):
                 print(line)
     except _FAILURES as error:
         print(f"{options.command}: {error}", file=sys.stderr)
-        return FAILED
+        return compare.UNUSABLE if options.command == "compare" else FAILED
     return 0
 
 
@@ -88,6 +97,24 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="what `pytest --collect-only -q` printed: lines about other tests are wrong, too",
+    )
+    changed = commands.add_parser(
+        "compare",
+        help="say what changed between two files of --amdgpu-verdict; exit with 1 if a result got worse, 2 if"
+        " a file cannot be used",
+    )
+    changed.add_argument("before", type=Path, metavar="BEFORE.json")
+    changed.add_argument("after", type=Path, metavar="AFTER.json")
+    reported = commands.add_parser("report", help="make reports of a file of --amdgpu-verdict")
+    reported.add_argument("verdict", type=Path, metavar="VERDICT.json")
+    reported.add_argument(
+        "earlier", type=Path, nargs="*", metavar="EARLIER.json", help="results to show trends from"
+    )
+    reported.add_argument("--html", type=Path, metavar="FILE", help="write one page that needs no other file")
+    reported.add_argument(
+        "--markdown",
+        metavar="FILE",
+        help="write markdown; - prints it (the default), auto appends it to $GITHUB_STEP_SUMMARY",
     )
     decoded = commands.add_parser("decode", help="print the packets in a dump of a ring or indirect buffer")
     decoded.add_argument("--target", required=True, metavar="gfxNNN", help="the GPU that the packets are for")

@@ -25,6 +25,15 @@ Directory: TypeAlias = "Mapping[str, Node]"
 Node: TypeAlias = "File | Directory | LazyDirectory"
 
 _TOPOLOGY_PATHS = ("sys/devices/virtual/kfd/kfd/topology", "sys/class/kfd/kfd/topology")
+_MODULE_PATH = "sys/module/amdgpu"
+_MODULE_PARAMETERS = {
+    "cwsr_enable": 1,
+    "mes": 0,
+    "no_system_mem_limit": "N",
+    "noretry": -1,
+    "sched_policy": 0,
+}
+"""Some of amdgpu's parameters, with the defaults of amdgpu_drv.c."""
 _GPU_ONLY_KEYS = frozenset(
     PROPERTY_KEYS[PROPERTY_KEYS.index("max_engine_clk_fcompute") : PROPERTY_KEYS.index("num_xcc") + 1]
 )
@@ -114,7 +123,9 @@ class Sysfs:
             device = LazyDirectory(partial(self._drm_device, gpu))
             drm[f"renderD{gpu.render_minor}"] = drm[f"card{gpu.index}"] = {"device": device}
         root: dict[str, Node] = {}
-        for path, directory in (*((path, topology) for path in _TOPOLOGY_PATHS), ("sys/class/drm", drm)):
+        places: dict[str, Directory] = dict.fromkeys(_TOPOLOGY_PATHS, topology)
+        places |= {"sys/class/drm": drm, _MODULE_PATH: {"parameters": _parameters()}}
+        for path, directory in places.items():
             *parents, last = path.split("/")
             place = root
             for parent in parents:
@@ -220,10 +231,18 @@ class Sysfs:
             "class": _constant(f"{pci['class']:#08x}\n"),
             "unique_id": _constant(f"{gpu.unique_id:016x}\n"),
             "uevent": _constant(f"DRIVER=amdgpu\nPCI_SLOT_NAME={gpu.pci_address}\n"),
+            "fw_version": {
+                f"{name}_fw_version": _constant(f"{gpu.properties[key]:#010x}\n")
+                for name, key in (("mec", "fw_version"), ("sdma", "sdma_fw_version"))
+            },
             "mem_info_vram_total": _constant(f"{gpu.vram_size}\n"),
             "mem_info_vram_used": lambda: f"{gpu.vram_used}\n",
             "mem_info_vis_vram_total": _constant(f"{gpu.visible_vram_size}\n"),
         }
+
+
+def _parameters() -> Directory:
+    return {name: _constant(f"{value}\n") for name, value in _MODULE_PARAMETERS.items()}
 
 
 def _caches(gpu: SoftwareGpu) -> Directory:

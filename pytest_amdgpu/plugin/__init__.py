@@ -50,6 +50,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_amdgpu.plugin import gate
 
         gate.register(config)
+    if options.wants_junit(config):
+        from pytest_amdgpu.plugin.junit import JunitProperties
+
+        config.pluginmanager.register(JunitProperties(config), "amdgpu_junit")
     for marker in options.MARKERS:
         config.addinivalue_line("markers", marker)
     if config.getoption("--amdgpu-nearest-target"):

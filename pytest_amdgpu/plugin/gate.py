@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 
 from pytest_amdgpu.plugin import facts
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
+from pytest_amdgpu.plugin.report import repeat_options
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.plugin.states import States
 from pytest_amdgpu.results.must_run import Demand, DeviceNames, MustRunError, read_contract, violations
@@ -59,7 +60,7 @@ class Gate:
         self._decides = decides
         self._troubles: list[str] = []
         self._states = States()
-        self._facts: Mapping[str, Any] = facts.of_software(config)
+        self._facts: dict[str, Any] = facts.of_software(config)
         self._judgment = Judgment(Verdict.INCOMPLETE, ("the run has not come to its end",))
         self._complete = False
         self._next_write = 0.0
@@ -67,9 +68,14 @@ class Gate:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> None:
         """Know the devices; a gate without any has nothing to say about the tests."""
-        plan = self._config.stash[session_key].plan
+        session = self._config.stash[session_key]
+        plan = session.plan
         self._states.devices = tuple(device.id for device in plan.pool)
         self._facts = {**self._facts, **facts.of_machine(plan)}
+        if self._path is not None:
+            # Only the file tells it.
+            environment = {**self._facts["environment"], **facts.of_driver(session)}
+            self._facts |= {"environment": environment, "repeat": repeat_options(self._config, plan)}
         options = ("--amdgpu-software", "--amdgpu-model")
         named = plan.machine.reason == "asked for" or any(map(self._config.getoption, options))
         if self._decides and plan.machine.software and not named:

@@ -157,6 +157,11 @@ def wants_verdict(config: pytest.Config) -> bool:
     return any(map(config.getoption, options)) and not hasattr(config, "workerinput")
 
 
+def wants_junit(config: pytest.Config) -> bool:
+    """Whether pytest writes a JUnit file, and in this process."""
+    return bool(config.getoption("xmlpath", None)) and not hasattr(config, "workerinput")
+
+
 def choose_seed(config: pytest.Config) -> int:
     """Return the run's seed: the option's, or a new one."""
     seed: int | None = config.getoption("--amdgpu-seed")

@@ -94,25 +94,31 @@ def skipped_where_impossible(item: pytest.Item) -> Iterator[None]:
 
 def _reproduction(item: pytest.Item, plan: Plan) -> Iterator[str]:
     params = getattr(getattr(item, "callspec", None), "params", {})
-    options = [f"--amdgpu-seed={plan.seed}"]
+    seed, *others = repeat_options(item.config, plan)
+    options = [seed]
     for device in params.get(GROUP_FIXTURE) or (params.get(DEVICE_FIXTURE),):
         if device is not None:
             relative = f", runs as {device.stand_in}" if device.stand_in else ""
             yield f"device: {device.id} ({device.name}, {plan.machine.backend} GPU{relative})"
             options.append(f"--amdgpu-device={device.id}")
+    yield f"seed: {plan.seed}"
+    yield f"to repeat: pytest {shlex.join([*options, *others, item.nodeid])}"
+
+
+def repeat_options(config: pytest.Config, plan: Plan) -> list[str]:
+    """Return the options that make a run find the same GPUs and use the same seed, which is the first."""
+    options = [f"--amdgpu-seed={plan.seed}"]
     for name, default in (
         ("--amdgpu-backend", "auto"),
         ("--amdgpu-software", None),
         ("--amdgpu-software-kernel", DEFAULT_BEHAVIOUR),
         ("--amdgpu-hostile", None),
     ):
-        if (value := item.config.getoption(name)) != default:
+        if (value := config.getoption(name)) != default:
             options.append(f"{name}={value}")
     if plan.machine.nearest_target:
         options.append("--amdgpu-nearest-target")
-    options += [f"--amdgpu-model={file}" for file in item.config.getoption("--amdgpu-model")]
-    yield f"seed: {plan.seed}"
-    yield f"to repeat: pytest {shlex.join([*options, item.nodeid])}"
+    return [*options, *(f"--amdgpu-model={file}" for file in config.getoption("--amdgpu-model"))]
 
 
 def write_leaks(terminal: pytest.TerminalReporter) -> None:

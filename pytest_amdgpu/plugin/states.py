@@ -62,19 +62,24 @@ class States:
     def records(self, *, final: bool) -> list[Record]:
         """Return the tests with a result, and at the end of a run those without, too."""
         return [
-            Record(
-                id=node_id,
-                name=bare_name(node_id, self.devices),
-                devices=tuple(device for device in self.devices if device in node_id),
-                outcome=state.outcome,
-                trust=state.trust,
-                seconds=round(state.seconds, 6),
-                expected=state.expected,
-                text=state.text,
-            )
-            for node_id, state in self._states.items()
-            if final or state.seen
+            self._record(node_id, state) for node_id, state in self._states.items() if final or state.seen
         ]
+
+    def take(self, node_id: str) -> Record:
+        """Return what is known of a test, and forget it."""
+        return self._record(node_id, self._states.pop(node_id))
+
+    def _record(self, node_id: str, state: _State) -> Record:
+        return Record(
+            id=node_id,
+            name=bare_name(node_id, self.devices),
+            devices=tuple(device for device in self.devices if device in node_id),
+            outcome=state.outcome,
+            trust=state.trust,
+            seconds=round(state.seconds, 6),
+            expected=state.expected,
+            text=state.text,
+        )
 
 
 def _failure(report: pytest.TestReport) -> Outcome:
