@@ -43,7 +43,11 @@ ORACLES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "engines": (
         "numpy, on memory that the test owns; random packets; thread CPU time",
-        ("emulator/engine/*", "fuzz/*"),
+        ("emulator/engine/*",),
+    ),
+    "bad input": (
+        "random and mutated input by seed: no crash, no hang, no leak, and no refusal without a reason",
+        ("fuzz/*",),
     ),
     "the driver": (
         "a kernel of plain memory that records calls, each call failing in turn",
