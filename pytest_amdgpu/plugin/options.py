@@ -55,8 +55,8 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-software",
-        metavar="MODEL[:N],...",
-        help="Choose the software GPUs, with a number of each. "
+        metavar="MODEL[+OPTION][:N],...",
+        help="Choose the software GPUs, with options such as small-bar, and a number of each. "
         f"Default: the models of --amdgpu-model, or {DEFAULT_SOFTWARE}",
     )
     group.addoption(
