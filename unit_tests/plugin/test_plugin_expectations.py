@@ -17,7 +17,7 @@ TESTS = """
     def test_setup(request, amdgpu_device, broken): pass
     @pytest.fixture
     def broken(): raise RuntimeError("no set-up")
-    @pytest.mark.timeout(0.2)
+    @pytest.mark.timeout(0.2, func_only=True)
     def test_hangs(amdgpu_device):
         import threading
         threading.Event().wait(60)

@@ -34,7 +34,7 @@ TESTS = """
     def test_fails(amdgpu_device): assert amdgpu_device is None
     @pytest.mark.xfail
     def test_expected(amdgpu_device): assert False
-    @pytest.mark.timeout(0.2)
+    @pytest.mark.timeout(0.2, func_only=True)
     def test_hangs(amdgpu_device):
         import threading
         threading.Event().wait(60)
