@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_amdgpu.devices.selection import MAX_DIGITS
 from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.families.model_file import ModelFileError
-from pytest_amdgpu.families.models import Model, UnknownModelError, load_model, model
+from pytest_amdgpu.families.models import Model, UnknownModelError, load_model, model, models_of_target
 from pytest_amdgpu.families.variants import SEPARATOR, VariantError, variant
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def parse_software(text: str | None, files: Sequence[str] = (), *, nearest_targe
     them. Raises `SoftwareSpecError`, and `ModelFileError` for a file that is wrong.
     """
     own: dict[str, str] = {}
+    targets: dict[str, str] = {}
     for file in files:
         loaded = load_model(Path(file), nearest_target=nearest_target)
         path = str(Path(file).resolve())
@@ -48,17 +49,22 @@ def parse_software(text: str | None, files: Sequence[str] = (), *, nearest_targe
             raise ModelFileError(
                 Path(file), "name", f"is {loaded.name!r}, as in {own[loaded.name]}; two models need two names"
             )
+        targets.setdefault(loaded.target, loaded.name)
     if text is None:
         text = ",".join(own) or DEFAULT_SOFTWARE
     references: list[str] = []
     for part in text.split(","):
         named, colon, count = part.strip().partition(":")
         name, *options = named.split(SEPARATOR)
+        if name not in own and name in targets and not models_of_target(name):
+            # Of a target for which the package has no model of its own.
+            name = targets[name]
         reference = SEPARATOR.join([own[name] + _FILE_END if name in own else name, *options])
         try:
             known = software_model(reference)
         except (UnknownModelError, VariantError) as error:
-            raise SoftwareSpecError(str(error)) from error
+            others = f"; of --amdgpu-model: {', '.join(own)}" if own else ""
+            raise SoftwareSpecError(f"{error}{others}") from error
         if colon and not (count.isdecimal() and len(count) <= MAX_DIGITS and 1 <= int(count) <= MAX_GPUS):
             raise SoftwareSpecError(
                 f"{count!r} in {part.strip()!r} is not a number of GPUs from 1 to {MAX_GPUS}"

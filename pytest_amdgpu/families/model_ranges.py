@@ -20,6 +20,7 @@ MAX_SDMA_QUEUES = 128
 PROPERTIES = MappingProxyType(
     {
         "simd_per_cu": (1, 16),
+        "num_cp_queues": (1, 1024),
         "max_waves_per_simd": (1, 64),
         "max_slots_scratch_cu": (1, 1024),
         "local_mem_size": _WIDE,

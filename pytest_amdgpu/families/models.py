@@ -218,6 +218,10 @@ def _check_consistency(file: ModelFile, model: Model, slots: int) -> None:
     if "gpu_counter_freq" not in model.drm:
         raise file.error("drm.gpu_counter_freq", "is missing")
     engines = properties["num_sdma_engines"] + properties["num_sdma_xgmi_engines"]
+    if engines and not properties["num_sdma_queues_per_engine"]:
+        raise file.error("properties.num_sdma_queues_per_engine", f"is 0, but there are {engines} engines")
+    if model.ip_versions["sdma"][0] != int(row.sdma.partition(".")[0]):
+        raise file.error("ip_versions.sdma", f"is not one of SDMA {row.sdma}, which {row.name} has")
     if engines * properties["num_sdma_queues_per_engine"] > MAX_SDMA_QUEUES:
         raise file.error(
             "properties.num_sdma_queues_per_engine",

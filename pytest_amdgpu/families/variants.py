@@ -194,7 +194,7 @@ def variant(original: Model, names: Sequence[str]) -> Model:
         reason = option.refuse(changed)
         if reason:
             raise VariantError(
-                f"{changed.name} cannot have option {option.name!r}: {reason}; {_possible(original)}"
+                f"{changed.name} cannot have option {option.name!r}: {reason}; {_possible(changed)}"
             )
         name = f"{changed.name}{SEPARATOR}{option.name}"
         changed = replace(option.apply(changed), name=name, options=(*changed.options, option.name))

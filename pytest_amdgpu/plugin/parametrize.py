@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -93,7 +92,7 @@ def _wanted_targets(metafunc: pytest.Metafunc) -> set[str] | None:
             f"not {marker.args!r} {marker.kwargs!r}"
         )
     for target in marker.args:
-        _warn_if_unknown(target, metafunc.definition.nodeid)
+        _check_target(target, metafunc.definition.nodeid)
     return set(marker.args)
 
 
@@ -117,9 +116,9 @@ def _wanted_group(metafunc: pytest.Metafunc) -> GroupWish | None:
     return GroupWish(count, relation)
 
 
-def _warn_if_unknown(target: str, test: str) -> None:
-    """Warn of a target that may be mistyped, or newer than this package."""
+def _check_target(target: str, test: str) -> None:
+    """Refuse a target that nobody knows: mistyped, it would keep the test from ever running."""
     try:
         family(target)
     except UnknownFamilyError as error:
-        warnings.warn(pytest.PytestWarning(f"{test}: {TARGETS_MARKER}: {error}"), stacklevel=2)
+        raise pytest.UsageError(f"{test}: {TARGETS_MARKER}: {error}") from error

@@ -107,9 +107,10 @@ def _reproduction(item: pytest.Item, plan: Plan) -> Iterator[str]:
 
 def repeat_options(config: pytest.Config, plan: Plan) -> list[str]:
     """Return the options that make a run find the same GPUs and use the same seed, which is the first."""
-    options = [f"--amdgpu-seed={plan.seed}"]
+    # What `auto` found here it need not find elsewhere.
+    options = [f"--amdgpu-seed={plan.seed}", f"--amdgpu-backend={plan.machine.backend}"]
     for name, default in (
-        ("--amdgpu-backend", "auto"),
+        ("--amdgpu-compiler", None),
         ("--amdgpu-software", None),
         ("--amdgpu-software-kernel", DEFAULT_BEHAVIOUR),
         ("--amdgpu-hostile", None),

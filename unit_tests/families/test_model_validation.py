@@ -106,6 +106,13 @@ VALUES = [
         "properties.num_sdma_queues_per_engine: makes more than 128 queues of 16 engines; amdkfd has no more",
     ),
     (
+        "num_sdma_queues_per_engine",
+        '[0, "dump"]',
+        "properties.num_sdma_queues_per_engine: is 0, but there are 16 engines",
+    ),
+    ("num_cp_queues", '[0, "dump"]', "properties.num_cp_queues: must be a number from 1 to 1024, it is 0"),
+    ("sdma", "[6, 0, 0]", "ip_versions.sdma: is not one of SDMA 4.4, which gfx942 has"),
+    (
         "gfx_target_version",
         '[90403, "dump"]',
         "properties.gfx_target_version: is 90403, but target gfx942 makes",

@@ -249,7 +249,7 @@ def test_a_targets_marker_with_other_arguments_is_an_error(run: Run, pytester: p
     result.stdout.fnmatch_lines(["*test_it: amdgpu_targets takes names of gfx targets, not*'family'*"])
 
 
-def test_an_unknown_target_in_a_marker_is_a_warning(run: Run, pytester: pytest.Pytester) -> None:
+def test_an_unknown_target_in_a_marker_is_an_error(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         import pytest
@@ -259,8 +259,8 @@ def test_an_unknown_target_in_a_marker_is_a_warning(run: Run, pytester: pytest.P
         """
     )
     result = run()
-    result.assert_outcomes(passed=1, warnings=1)
-    result.stdout.fnmatch_lines(["*PytestWarning: *test_it: amdgpu_targets: *gfx9000*"])
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*test_it: amdgpu_targets: unknown gfx target 'gfx9000'*known: *gfx942*"])
 
 
 def test_a_device_is_opened_once_for_all_its_tests(run: Run, pytester: pytest.Pytester) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pytest_amdgpu.emulator.isa.build import Builder
 from pytest_amdgpu.emulator.isa.decode.instruction import OperandKind
+from pytest_amdgpu.emulator.isa.errors import NotExecutable
 from pytest_amdgpu.emulator.isa.ir import F32, F64, I32, I64, Type, Value
 from pytest_amdgpu.emulator.isa.semantics.rows import Semantic, Table
 
@@ -118,6 +119,8 @@ _SPACES: dict[str, Address] = {
 
 def write_loaded(b: Builder, access: Access, values: list[Value]) -> None:
     """Write what a load yielded; half a register keeps its other half."""
+    if not b.inst.destinations:
+        raise NotExecutable("loads from memory to LDS")
     if access.d16:
         old, half = b.dst_old(I32), b.and_(values[0], 0xFFFF)
         if access.d16 == "high":
