@@ -246,7 +246,7 @@ def discover(kernel: Kernel, *, nearest_target: bool = False) -> list[GpuNode]:
 
 def _numbers(names: list[str]) -> list[int]:
     """The numbers among the names in a directory, in their order."""
-    return sorted(int(name) for name in names if name.isdecimal())
+    return sorted(int(name) for name in names if _NUMBERS[10].fullmatch(name))
 
 
 def _read_node(kernel: Kernel, index: int, nearest_target: bool) -> GpuNode | None:

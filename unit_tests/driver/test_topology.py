@@ -135,6 +135,13 @@ def test_a_gpu_id_that_is_no_number_is_named_with_its_file(text: str) -> None:
         discover(kernel)
 
 
+@pytest.mark.parametrize("name", ["abc", "1" * 5000, "\u0661"])
+def test_what_is_no_number_in_a_listing_is_no_node(name: str) -> None:
+    kernel = FakeKernel("mi300x")
+    kernel.files[f"{TOPOLOGY}/nodes/{name}/gpu_id"] = "0"
+    assert [node.index for node in discover(kernel)] == [1]
+
+
 def test_a_name_is_one_printable_line() -> None:
     kernel = FakeKernel("mi300x")
     kernel.files[f"{TOPOLOGY}/nodes/1/name"] = "a\x1b[1m\ud800 b\nc\n"

@@ -50,5 +50,14 @@ def test_the_wave_stops_at_the_instruction(before):
     assert caught.value.text == "s_and_b32: the emulator does not know special operand 239"
 
 
+def test_a_load_to_lds_is_named():
+    # LLVM: global_load_dword v[2:3], off lds
+    words = 0xDC50A000, 0x007F0002
+    with pytest.raises(IllegalInstruction) as caught:
+        run(*words, S_ENDPGM)
+    assert caught.value.words == words
+    assert caught.value.text == "global_load_dword: the emulator does not know loads from memory to LDS"
+
+
 def test_code_that_is_not_reached_does_no_harm():
     assert run(S_MOV, S_BRANCH, S_AND_POPS, S_ENDPGM)
