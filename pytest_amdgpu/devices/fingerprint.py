@@ -87,7 +87,7 @@ class _Reading:
             "vram_bytes": node.vram_bytes,
         }
         visible = self._files(path, ("mem_info_vis_vram_total",)).get("mem_info_vis_vram_total", "")
-        if visible.isdecimal():
+        if visible.isdecimal() and len(visible) <= 20:
             known["visible_vram_bytes"] = int(visible)
         try:
             known["links"] = [

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pytest_amdgpu.driver.errors import DeviceOpenError
-from pytest_amdgpu.driver.topology import TOPOLOGY, GpuNode, discover, read_number
+from pytest_amdgpu.driver.topology import TOPOLOGY, GpuNode, discover, numbers_of, read_number
 from pytest_amdgpu.families.registry import UnknownFamilyError, nearest_family
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
 
@@ -164,8 +164,8 @@ def _without_nodes(kernel: Kernel) -> Obstacle:
 
 
 def _hidden_nodes(kernel: Kernel) -> list[Obstacle]:
-    names = [name for name in kernel.listdir(f"{TOPOLOGY}/nodes") if name.isdecimal()]
-    forbidden = [name for name in sorted(names, key=int) if _is_forbidden(kernel, name)]
+    nodes = numbers_of(kernel.listdir(f"{TOPOLOGY}/nodes"))
+    forbidden = [str(node) for node in nodes if _is_forbidden(kernel, str(node))]
     if not forbidden:
         return []
     text = (

@@ -10,7 +10,7 @@ import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_amdgpu.driver.topology import TOPOLOGY, GpuNode, read_properties
+from pytest_amdgpu.driver.topology import TOPOLOGY, GpuNode, numbers_of, read_properties
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def read_links(kernel: Kernel, node: GpuNode) -> list[Link]:
     for directory in _DIRECTORIES:
         path = f"{TOPOLOGY}/nodes/{node.index}/{directory}"
         try:
-            entries = sorted(kernel.listdir(path), key=int)
+            entries = numbers_of(kernel.listdir(path))
         except KernelError as error:
             # Kernels before 6.0 have no p2p_links.
             if error.errno != errno.ENOENT:

@@ -227,7 +227,7 @@ def discover(kernel: Kernel, *, nearest_target: bool = False) -> list[GpuNode]:
     last = ""
     for _ in range(_READ_ATTEMPTS):
         generation = kernel.read_text(f"{TOPOLOGY}/generation_id")
-        indices = _numbers(kernel.listdir(f"{TOPOLOGY}/nodes"))
+        indices = numbers_of(kernel.listdir(f"{TOPOLOGY}/nodes"))
         try:
             nodes = [_read_node(kernel, index, nearest_target) for index in indices]
         except KernelError as error:
@@ -244,7 +244,7 @@ def discover(kernel: Kernel, *, nearest_target: bool = False) -> list[GpuNode]:
     )
 
 
-def _numbers(names: list[str]) -> list[int]:
+def numbers_of(names: list[str]) -> list[int]:
     """The numbers among the names in a directory, in their order."""
     return sorted(int(name) for name in names if _NUMBERS[10].fullmatch(name))
 
@@ -263,7 +263,7 @@ def _read_node(kernel: Kernel, index: int, nearest_target: bool) -> GpuNode | No
             properties=read_properties(kernel, f"{path}/properties"),
             memory_banks=tuple(
                 read_properties(kernel, f"{path}/mem_banks/{bank}/properties")
-                for bank in _numbers(kernel.listdir(f"{path}/mem_banks"))
+                for bank in numbers_of(kernel.listdir(f"{path}/mem_banks"))
             ),
             nearest_target=nearest_target,
         )

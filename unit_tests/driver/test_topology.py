@@ -9,6 +9,7 @@ import pytest
 from fake_kernel import FakeKernel, add_node
 
 from pytest_amdgpu.driver.errors import DeviceOpenError, TopologyError
+from pytest_amdgpu.driver.links import read_links
 from pytest_amdgpu.driver.topology import TOPOLOGY, GpuNode, Properties, discover, parse_properties
 from pytest_amdgpu.kernel.protocol import KernelError
 
@@ -139,7 +140,10 @@ def test_a_gpu_id_that_is_no_number_is_named_with_its_file(text: str) -> None:
 def test_what_is_no_number_in_a_listing_is_no_node(name: str) -> None:
     kernel = FakeKernel("mi300x")
     kernel.files[f"{TOPOLOGY}/nodes/{name}/gpu_id"] = "0"
-    assert [node.index for node in discover(kernel)] == [1]
+    kernel.files[f"{TOPOLOGY}/nodes/1/io_links/{name}/properties"] = "weight 1"
+    (node,) = discover(kernel)
+    assert node.index == 1
+    assert read_links(kernel, node) == []
 
 
 def test_a_name_is_one_printable_line() -> None:
