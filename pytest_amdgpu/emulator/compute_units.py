@@ -132,7 +132,8 @@ class ComputeUnits:
         """Which units others go first on (called under the lock).
 
         Those are waiting dispatches of a higher pipe priority until all their workgroups have been launched,
-        and of the same one those that have nothing running, in the order in which they came.
+        and of the same one those that have nothing running, in the order in which they came. Only what they
+        could ever get is kept for them.
         """
         kept = ~self._everything
         own = self._waiting.get(placement)
@@ -143,7 +144,7 @@ class ComputeUnits:
             if other.pipe_priority == placement.pipe_priority and other.starved:
                 first = not placement.starved or own is None or ticket < own
             if first:
-                kept |= other.enabled()
+                kept |= other.claimable()
         return kept
 
     def wait_in_line(self, placement: Placement) -> None:

@@ -132,6 +132,8 @@ class Placement:
         self._vgprs = -(-min(needs.vgpr_bytes, units.vgpr_bytes * self.step) // self.step)
         self._limits = limits
         self._groups = np.zeros(units.count // self.step, np.int64)
+        self._next = 0
+        """Number of the first workgroup that has no place."""
         self._order = units.order(claimant.xccs, self.step)
         self._slot_order = np.arange(units.slots * self.step).reshape(self.step, -1).T.reshape(-1)
         """Slots in the order in which they are taken: those of a pair of units in turn."""
@@ -152,6 +154,20 @@ class Placement:
         on = units.enabled(self._claimant.masks())
         return on & self._order.reachable
 
+    def claimable(self) -> npt.NDArray[np.bool_]:
+        """Which units could have its workgroups if nothing else ran (called under the lock).
+
+        None if the next workgroup, whose XCC its number decides, has no place even then: a dispatch that can
+        never go on takes nothing from others by waiting.
+        """
+        allowed = self.enabled()
+        room = self._room(allowed, empty=True)
+        limit = self._limits.waves_per_array
+        order = self._order.rows[self._next % len(self._order.rows)]
+        if not room[order].any() or (limit and limit < self._waves):
+            return np.zeros_like(allowed)
+        return allowed & np.repeat(room > 0, self.step)
+
     def claim(self, first: int, count: int, *, remaining: int) -> Claim | None:
         """Take places for up to `count` workgroups from number `first` on; None if there is none.
 
@@ -162,6 +178,7 @@ class Placement:
         with units.changed:
             allowed = self.enabled() & ~units.kept_for_others(self)
             rows = self._deal(first, count, self._room(allowed))
+            self._next = first + len(rows)
             if len(rows) < remaining:
                 units.wait_in_line(self)
             else:
@@ -186,6 +203,7 @@ class Placement:
             if not len(most):
                 return None
             if len(most) == count:
+                self._next = first
                 units.wait_in_line(self)
                 return None
             slots = np.arange(count * self._waves) % (units.slots * self.step)

@@ -167,6 +167,32 @@ def test_a_mask_without_units_gives_no_place_and_keeps_nobody_out() -> None:
     assert take(place(units), 48).count == 48
 
 
+def test_a_workgroup_whose_xcc_is_masked_out_keeps_nobody_out() -> None:
+    units = make_units([[[0b11]], [[0b11]]])
+    stuck = place(units, xccs=(0, 1), masks=((0b11,), (0,)))
+    # The first workgroup runs and ends; the second one has no place for ever.
+    claim = take(stuck, 2)
+    assert where(claim, units) == [(0, 0, 0, 0)]
+    claim.release()
+    assert stuck.claim(1, 1, remaining=1) is None
+    assert take(place(units, xccs=(0, 1)), 4).count == 4
+
+
+@pytest.mark.parametrize("higher", [0, 1])
+def test_limits_that_no_workgroup_fits_keep_nobody_out(higher: int) -> None:
+    units = make_units()
+    stuck = place(units, 2, limits=Limits(waves_per_array=1), priority=1 + higher)
+    assert stuck.claim(0, 4, remaining=4) is None
+    assert take(place(units), 4).count == 4
+
+
+def test_half_a_pair_in_a_mask_keeps_nobody_out() -> None:
+    units = make_units([[[0b1111]]], in_pairs=True)
+    stuck = place(units, Needs(1, pair=True), masks=((0b0101,),))
+    assert stuck.claim(0, 1, remaining=1) is None
+    assert take(place(units, Needs(1, pair=True)), 2).count == 2
+
+
 def test_a_pair_needs_both_units() -> None:
     units = make_units([[[0b1111]]], in_pairs=True)
     placement = place(units, Needs(10, pair=True), masks=((0b0111,),))
