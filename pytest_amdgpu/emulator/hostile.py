@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_amdgpu.emulator.engine.factory import EngineQueue
     from pytest_amdgpu.emulator.kfd.queue import Queue
     from pytest_amdgpu.emulator.process import Process
 
@@ -96,9 +95,8 @@ class Hostility:
         with process.lock:
             if queue.device.evicted or process.queues.get(queue.id) is not queue:
                 return False
-            engine = queue.engine
-            engine.evict()
-        self._later("eviction delay", lambda: _restore(process, queue, engine))
+            queue.engine.evict()
+        self._later("eviction delay", lambda: _restore(process, queue))
         return self._happens("doorbell", _DOORBELL_LOST)
 
     def delivers_late(self, process: Process, event: object, deliver: Callable[[], None]) -> bool:
@@ -128,12 +126,8 @@ class Hostility:
         timer.start()
 
 
-def _restore(process: Process, queue: Queue, engine: EngineQueue) -> None:
+def _restore(process: Process, queue: Queue) -> None:
     """Put a queue back, unless its process has lost it or the GPU for good."""
     with process.lock:
-        if process.queues.get(queue.id) is not queue:
-            return
-        engine.restore()
-        # A fault may evict for good at any moment; what it evicted must not have been put back by this.
-        if queue.device.evicted:
-            engine.evict()
+        if process.queues.get(queue.id) is queue:
+            queue.restore()

@@ -264,7 +264,7 @@ class Process:
             change()
         finally:
             for queue in queues:
-                queue.engine.restore()
+                queue.restore()
             if trigger is not None:
                 for device in self.devices.values():
                     device.gpu.smi.queue_restore(self.pid)

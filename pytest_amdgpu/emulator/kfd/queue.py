@@ -69,6 +69,13 @@ class Queue:
                 "the process had a page fault on this GPU, or a GPU was reset"
             )
 
+    def restore(self) -> None:
+        """Let the engine go on after it was evicted for a while, unless the process has lost the GPU."""
+        self.engine.restore()
+        # A fault may evict for good at any moment; what it evicted must not have been put back by this.
+        if self.device.evicted:
+            self.engine.evict()
+
     def _give_slots(self) -> None:
         self.device.doorbells.give(self.doorbell_slot)
         if self.sdma_place is not None:

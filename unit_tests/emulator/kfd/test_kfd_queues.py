@@ -231,6 +231,19 @@ def test_vm_fault_evicts_all_queues_there_and_signals_memory_events(
     assert any("at address 0x0000000012345000 from" in line for line in client.kernel.log)
 
 
+def test_a_fault_while_queues_give_way_for_a_change_of_memory_stays(
+    client: Client, engines: list[StubEngine]
+) -> None:
+    client.create_queue()
+    client.create_queue()
+    device = client.process.devices[client.gpu_id]
+    client.process.preempt(device.evict)
+    assert device.evicted
+    for engine in engines:
+        # Taken off for the change and for good, and not back since.
+        assert engine.calls == ["evict", "evict", "restore", "evict"]
+
+
 def test_queue_made_after_a_vm_fault_does_not_run(client: Client, engines: list[StubEngine]) -> None:
     client.create_queue()
     engines[0].context.host.vm_fault(VmFault(0x1000, Access.READ, Reason.NOT_PRESENT))
