@@ -24,6 +24,7 @@ from pytest_amdgpu.emulator.refusal import Refusal
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.gpu import SoftwareGpu
+    from pytest_amdgpu.emulator.kfd.queue import Queue
     from pytest_amdgpu.emulator.process import Process, ProcessDevice
 
 
@@ -65,6 +66,15 @@ def reset(
             f"GPUs; {listeners} events signalled"
         )
     gpu.smi.post_reset()
+
+
+def require_update(queue: Queue) -> None:
+    """Refuse a change of a queue, which must be off the hardware for it, as `require_scheduler` does.
+
+    HWS takes all queues off, MES only this one if it is on (update_queue in kfd_device_queue_manager.c).
+    """
+    if queue.active or not queue.device.gpu.uses_mes:
+        require_scheduler(queue.device)
 
 
 def require_scheduler(device: ProcessDevice) -> None:

@@ -26,7 +26,7 @@ from pytest_amdgpu.emulator.kfd.reports import QueueReports
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, Location, Mapping
 from pytest_amdgpu.emulator.process import MAX_QUEUE_IDS
 from pytest_amdgpu.emulator.refusal import ENOTSUPP, Refusal
-from pytest_amdgpu.emulator.reset import require_scheduler
+from pytest_amdgpu.emulator.reset import require_scheduler, require_update
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.process import Handler, Process, ProcessDevice
@@ -261,6 +261,7 @@ def update_queue(process: Process, args: UpdateQueueArgs) -> None:
             f"UPDATE_QUEUE makes the ring {args.ring_size} bytes, its mapping has {queue.ring_size}"
         )
     queue.ring_address, queue.ring_size = address, args.ring_size
+    require_update(queue)
     queue.enabled = bool(address and args.queue_percentage & 0xFF)
     queue.engine.update(
         address & _RING_MASK,

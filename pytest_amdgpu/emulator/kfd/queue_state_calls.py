@@ -21,6 +21,7 @@ from pytest_amdgpu.emulator import client
 from pytest_amdgpu.emulator.kfd.cu_mask import engine_masks
 from pytest_amdgpu.emulator.kfd.queue import COMPUTE_TYPES, find_queue
 from pytest_amdgpu.emulator.refusal import Refusal
+from pytest_amdgpu.emulator.reset import require_update
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.compute_units import EngineMasks
@@ -43,6 +44,7 @@ def set_cu_mask(process: Process, args: SetCuMaskArgs) -> None:
         for word in mask:
             if (word ^ word >> 1) & 0x55555555:
                 raise Refusal(errno.EINVAL, f"mask {word:#010x} splits a pair of compute units (WGP)")
+    require_update(queue)
     queue.cu_mask = mask
     masks = engine_masks(queue.device.gpu.model, mask)
     queue.engine.set_engine_masks(masks)

@@ -290,7 +290,12 @@ CREATE_QUEUE = _rows(
         "EBUSY",
         "test_kfd_queues.py::test_compute_doorbells_leave_out_the_reserved_range_and_end_in_ebusy",
     ),
-    ("25 firmware fails to map the queue", "EIO, ETIME", "! software engines have no firmware that fails"),
+    (
+        "25 firmware does not answer when the queue is mapped",
+        "ETIME",
+        "test_kfd_memory_errors.py::test_a_scheduler_that_hangs_leads_to_a_reset",
+    ),
+    ("25 firmware refuses to map the queue", "EIO", "! software engines have no firmware that refuses"),
     (
         "every error gives all references back",
         "ok",

@@ -192,7 +192,7 @@ def test_a_copy_from_poison(
 
 
 @pytest.mark.parametrize(("name", "source"), [("mi300x", b"HWS hang"), ("rx7900xtx", b"MES hang")])
-@pytest.mark.parametrize("call", ["create", "destroy"])
+@pytest.mark.parametrize("call", ["create", "destroy", "update", "mask"])
 def test_a_scheduler_that_hangs_leads_to_a_reset(
     make_client: Callable[..., Client], engines: list[StubEngine], name: str, source: bytes, call: str
 ) -> None:
@@ -203,14 +203,20 @@ def test_a_scheduler_that_hangs_leads_to_a_reset(
     smi = client.call(KfdIoctl.SMI_EVENTS, gpuid=client.gpu_id).anon_fd
     client.kernel.write(smi, (1 << (SmiEvent.GPU_PRE_RESET - 1)).to_bytes(8, "little"))
     client.kernel.hang_scheduler(0)
+    mask = ctypes.c_uint32(0xFFFFFFFF)
     request, arguments = {
         "create": (KfdIoctl.CREATE_QUEUE, fields),
         "destroy": (KfdIoctl.DESTROY_QUEUE, {"queue_id": queue.queue_id}),
+        "update": (KfdIoctl.UPDATE_QUEUE, {"queue_id": queue.queue_id}),
+        "mask": (
+            KfdIoctl.SET_CU_MASK,
+            {"queue_id": queue.queue_id, "num_cu_mask": 32, "cu_mask_ptr": ctypes.addressof(mask)},
+        ),
     }[call]
     with pytest.raises(KernelError) as caught:
         client.call(request, **arguments)
     assert caught.value.errno == errno.ETIME
-    assert len(client.process.queues) == (call == "create"), "a destroyed queue is gone all the same"
+    assert len(client.process.queues) == (call != "destroy"), "a destroyed queue is gone all the same"
     assert client.process.events._events[hardware].hardware is None
     assert client.kernel.read(smi, 100) == b"3 1 " + source + b"\n"
     data = client.process.events._events[hardware].hardware
@@ -218,6 +224,14 @@ def test_a_scheduler_that_hangs_leads_to_a_reset(
     assert (data.reset_cause, data.memory_lost) == (0, 1)
     assert client.gpu.vram_losses == 1
     assert not client.gpu.scheduler_hangs
+
+
+def test_mes_is_not_asked_to_change_a_queue_that_is_off(client: Client) -> None:
+    client.create_queue()
+    off = client.call(KfdIoctl.CREATE_QUEUE, **client.queue_fields() | {"queue_percentage": 0})
+    client.kernel.hang_scheduler(0)
+    client.call(KfdIoctl.UPDATE_QUEUE, queue_id=off.queue_id)
+    assert client.gpu.scheduler_hangs
 
 
 def test_a_scheduler_that_hangs_is_not_noticed_without_queues(client: Client) -> None:
