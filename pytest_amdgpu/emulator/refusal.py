@@ -7,9 +7,11 @@ ENOTSUPP = 524
 
 
 class Refusal(Exception):
-    """The call fails with `errno`; `why` is for the log and for the reader of a traceback."""
+    """The call fails with `errno`; `why` is for the log and for the reader of a traceback, and never empty."""
 
     def __init__(self, errno: int, why: str) -> None:
+        if not why.strip():
+            raise ValueError(f"a refusal with errno {errno} must say why")
         super().__init__(why)
         self.errno = errno
         self.why = why

@@ -119,9 +119,7 @@ class Session(Client):
 
     def _composed(self) -> None:
         """A call of any kind, from nothing but its structure."""
-        spec = self._rng.choice(
-            [spec for spec in (*KFD_IOCTLS.values(), *DRM_IOCTLS.values()) if spec.struct]
-        )
+        spec = self._rng.choice(COMPOSED)
         assert spec.struct is not None
         content = argument(self._rng, self._pools, spec.request, bytes(ctypes.sizeof(spec.struct)))
         if spec.request == KfdIoctl.SVM:

@@ -80,12 +80,15 @@ class Report:
 
 
 def outcome(act: Callable[[], object], *refusals: type[BaseException]) -> str:
-    """Do something and return "accepted" or the name of the refusal, which must say something."""
+    """Do something and return "accepted" or the name of the refusal, which must say something.
+
+    A note must say something behind its title, too.
+    """
     try:
         act()
     except refusals as error:
         notes = getattr(error, "__notes__", [])
-        if not str(error).strip() or not all(note.strip() for note in notes):
+        if not str(error).strip() or not all(note.rpartition(": ")[2].strip() for note in notes):
             raise NamelessRefusal(f"{error!r} does not say what is wrong") from error
         return type(error).__name__
     return "accepted"

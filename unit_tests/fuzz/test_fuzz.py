@@ -56,6 +56,15 @@ def raising():
     raise KeyError("simd_count")
 
 
+def silent_behind_a_title():
+    def refuse():
+        error = ValueError("EINVAL")
+        error.add_note("software kernel: ")
+        raise error
+
+    return outcome(refuse, ValueError)
+
+
 def silent():
     def refuse():
         raise ValueError
@@ -74,10 +83,11 @@ def dying():
     [
         (raising, "KeyError: 'simd_count'"),
         (silent, "ValueError() does not say what is wrong"),
+        (silent_behind_a_title, "ValueError('EINVAL') does not say what is wrong"),
         (lambda: threading.Event().wait(), "Hang: not done after 0.2 s"),
         (dying, "a thread died\nTraceback"),
     ],
-    ids=["raises", "says nothing", "hangs", "loses a thread"],
+    ids=["raises", "says nothing", "says nothing behind a title", "hangs", "loses a thread"],
 )
 def test_a_failure_is_told_with_how_to_repeat_it(deed, text):
     report = run(Misbehaving(deed), seed=7, cases=5, first=10)

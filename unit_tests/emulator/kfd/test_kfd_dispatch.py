@@ -18,7 +18,7 @@ from pytest_amdgpu.abi.kfd import (
     KfdIoctl,
     QueueType,
 )
-from pytest_amdgpu.emulator.refusal import KfdMisuse
+from pytest_amdgpu.emulator.refusal import KfdMisuse, Refusal
 from pytest_amdgpu.kernel.protocol import KernelError
 
 
@@ -148,3 +148,9 @@ def test_error_tells_call_arguments_and_reason(client: Client) -> None:
         client.kernel.ioctl(client.fd, KfdIoctl.ALLOC_MEMORY_OF_GPU, args)
     assert caught.value.__notes__ == ["software kernel: size is 0"]
     assert client.kernel.log[-1] == "AMDKFD_IOC_ALLOC_MEMORY_OF_GPU: EINVAL: size is 0"
+
+
+@pytest.mark.parametrize("why", ["", " "])
+def test_a_refusal_says_why(why: str) -> None:
+    with pytest.raises(ValueError, match="errno 22 must say why"):
+        Refusal(errno.EINVAL, why)
