@@ -7,7 +7,7 @@ ENOTSUPP = 524
 
 
 class Refusal(Exception):
-    """The call fails with `errno`; `why` is for the log and for the reader of a traceback, and never empty."""
+    """The call fails with `errno`; `why` is for the log and the reader of a traceback, and never empty."""
 
     def __init__(self, errno: int, why: str) -> None:
         if not why.strip():
