@@ -89,6 +89,7 @@ TEST_FILES = [
     str(TESTS / name)
     for name in (
         "kfd",
+        "test_gem_handles.py",
         "test_client_memory.py",
         "test_emulated_sysfs.py",
         "test_render_node.py",

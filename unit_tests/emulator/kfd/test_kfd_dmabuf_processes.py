@@ -265,3 +265,43 @@ def test_locks_are_those_of_the_description(client: Client) -> None:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, bo.memory.offset + 2 * PAGE + PAGE)
         client.kernel.close(fd)
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, bo.memory.offset)
+
+
+@pytest.fixture
+def importer(make_client: Callable[..., Client]) -> Client:
+    """A client of another kernel, to which a descriptor comes from outside."""
+    return make_client("rx7900xtx")
+
+
+def fail_with(number: int) -> Callable[..., int]:
+    def fail(*_arguments: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_import_that_the_host_cannot_map_enomem(
+    client: Client, importer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fd = export(client, client.buffer().handle)
+    fields = {"va_addr": importer.reserve(PAGE), "gpu_id": importer.gpu_id, "dmabuf_fd": fd}
+    with monkeypatch.context() as patch:
+        patch.setattr("pytest_amdgpu.emulator.dmabuf.map_shared", fail_with(errno.ENOMEM))
+        importer.refused(errno.ENOMEM, KfdIoctl.IMPORT_DMABUF, **fields)
+    importer.call(KfdIoctl.IMPORT_DMABUF, **fields)
+
+
+def test_export_of_imported_memory_descriptor_table_full_emfile(
+    client: Client, importer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fd = export(client, client.buffer().handle)
+    fields = {"va_addr": importer.reserve(PAGE), "gpu_id": importer.gpu_id, "dmabuf_fd": fd}
+    handle = importer.call(KfdIoctl.IMPORT_DMABUF, **fields).handle
+    monkeypatch.setattr("os.dup", fail_with(errno.EMFILE))
+    assert importer.refused(errno.EMFILE, KfdIoctl.EXPORT_DMABUF, handle=handle).dmabuf_fd == 0
+
+
+def test_open_descriptor_table_full_emfile(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.memfd_create", fail_with(errno.EMFILE))
+    with pytest.raises(KernelError, match="EMFILE"):
+        client.kernel.open("/dev/kfd", os.O_RDWR)
