@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 INFRA_PROPERTY = "amdgpu_infra"
-"""Name of the property of a report (and JUnit test case) for whose failure the machine is to blame."""
+"""Name of the property of a report for whose failure the machine is to blame."""
 FLAKE_PROPERTY = "amdgpu_flake"
-"""Name of the property that names the line of a known flake."""
+"""Name of the property of a report that names the line of a known flake."""
 NOT_APPLICABLE = "not applicable: "
 """Begins the reason for which a test is skipped whose needs the machine cannot meet."""
 TIMEOUT_TEXT = "from pytest-timeout"

@@ -100,12 +100,10 @@ class KnownResults:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count how often each flake of the files failed."""
-        places = {str(value) for name, value in report.user_properties if name == FLAKE_PROPERTY}
-        # The report of tear-down repeats the properties of the test.
-        if report.when != "teardown":
-            for place in places:
-                self._runs[place] += 1
-                self._failed[place] += hasattr(report, "wasxfail")
+        for name, place in report.user_properties:
+            if name == FLAKE_PROPERTY:
+                self._runs[str(place)] += 1
+                self._failed[str(place)] += hasattr(report, "wasxfail")
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Let a run fail whose flakes failed too often."""

@@ -11,10 +11,11 @@ import pytest
 from pytest_amdgpu.devices.backends import OWN_BACKENDS, installed_backends
 from pytest_amdgpu.devices.software import DEFAULT_SOFTWARE
 from pytest_amdgpu.emulator.behaviour import BEHAVIOUR_NAMES, DEFAULT_BEHAVIOUR
+from pytest_amdgpu.results.verdict import EXIT_STATUS, Verdict
 
 MAX_SEED = (1 << 32) - 1
 LEASE_KINDS = ("exclusive", "shared", "none")
-INFRASTRUCTURE = 10
+INFRASTRUCTURE = EXIT_STATUS[Verdict.INFRASTRUCTURE]
 """Exit status of a run that the machine kept from testing anything."""
 
 NEAREST_TARGET_WARNING = "pytest_amdgpu.driver.errors.NearestTargetWarning"
