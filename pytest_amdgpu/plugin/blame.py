@@ -8,6 +8,10 @@ INFRA_PROPERTY = "amdgpu_infra"
 """Name of the property of a report for whose failure the machine is to blame."""
 FLAKE_PROPERTY = "amdgpu_flake"
 """Name of the property of a report that names the line of a known flake."""
+QUARANTINE_PROPERTY = "amdgpu_quarantine"
+"""Name of the property of a report that puts a device in quarantine; the value: its id and the reason."""
+TIMEOUT_PROPERTY = "amdgpu_timeout"
+"""Name of the property of a report for a test that was ended because it took too long."""
 NOT_APPLICABLE = "not applicable: "
 """Begins the reason for which a test is skipped whose needs the machine cannot meet."""
 TIMEOUT_TEXT = "from pytest-timeout"
@@ -31,6 +35,6 @@ def _parts(error: BaseException) -> list[BaseException]:
 
 def _is_infrastructure(error: BaseException) -> bool:
     from pytest_amdgpu.driver.errors import DeviceOpenError
-    from pytest_amdgpu.plugin.session import DeviceGoneError, DeviceLostError
+    from pytest_amdgpu.plugin.session import DeviceGoneError, DeviceLostError, QuarantinedError
 
-    return isinstance(error, DeviceGoneError | DeviceLostError | DeviceOpenError)
+    return isinstance(error, DeviceGoneError | DeviceLostError | DeviceOpenError | QuarantinedError)

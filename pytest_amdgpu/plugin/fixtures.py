@@ -77,10 +77,10 @@ def _amdgpu_take_back(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     session = request.config.stash[session_key]
-    session.check()
     devices = [request.getfixturevalue(DEVICE_FIXTURE)]
     if GROUP_FIXTURE in request.fixturenames:
         devices = request.getfixturevalue(GROUP_FIXTURE)
+    session.check(devices)
     ledger = Ledger(devices)
     request.node.stash[ledger_key] = ledger
     yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from pytest_amdgpu.devices import sigbus
 from pytest_amdgpu.devices.backends import BackendError
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.devices.machine import Machine, NoUsableGpuError, find_machine
+from pytest_amdgpu.devices.quarantine import Quarantine
 from pytest_amdgpu.devices.selection import DeviceSelectionError, select_devices
 from pytest_amdgpu.devices.software import SoftwareSpecError
 from pytest_amdgpu.families.model_file import ModelFileError
@@ -67,6 +68,10 @@ class DeviceGoneError(RuntimeError):
     """A GPU that was there when the run began is no longer in the topology."""
 
 
+class QuarantinedError(RuntimeError):
+    """The device failed before, and a test on it would say nothing about what it tests."""
+
+
 class GpuSession:
     """The plan of a run, and this process's kernel and open devices."""
 
@@ -81,6 +86,7 @@ class GpuSession:
         self._is_worker = _worker_input(config) is not None
         self._open: list[Device] = []
         self._lost = ""
+        self.quarantine = Quarantine()
 
     def open(self, info: DeviceInfo) -> Device:
         """Open a device that the plan selected; `close` is the caller's to call."""
@@ -153,10 +159,13 @@ class GpuSession:
     def _reopen(self, device: Device) -> None:
         device.reopen(self._connection.source.open(self.kernel, device.node))
 
-    def check(self) -> None:
-        """Raise `DeviceLostError` if tests can no longer run here."""
+    def check(self, devices: Iterable[Device]) -> None:
+        """Raise `DeviceLostError` if tests can no longer run here, `QuarantinedError` if not on a device."""
         if self._lost:
             raise DeviceLostError(self._lost)
+        for device in devices:
+            if (reason := self.quarantine.reason(device.name)) is not None:
+                raise QuarantinedError(f"{device.name} is in quarantine: {reason}")
 
     def end(self) -> None:
         """End the trace."""

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from pytest_amdgpu.plugin.blame import FLAKE_PROPERTY, INFRA_PROPERTY, NOT_APPLICABLE, TIMEOUT_TEXT
+from pytest_amdgpu.plugin.blame import (
+    FLAKE_PROPERTY,
+    INFRA_PROPERTY,
+    NOT_APPLICABLE,
+    TIMEOUT_PROPERTY,
+    TIMEOUT_TEXT,
+)
 from pytest_amdgpu.results.expectations import bare_name
 from pytest_amdgpu.results.record import Outcome, Record, Trust
 
@@ -83,6 +89,8 @@ class States:
 
 
 def _failure(report: pytest.TestReport) -> Outcome:
+    if any(name == TIMEOUT_PROPERTY for name, _ in report.user_properties):
+        return Outcome.TIMEOUT
     # pytest-xdist reports a test that killed its worker under this name of a phase.
     if str(report.when) == "???":
         return Outcome.CRASH

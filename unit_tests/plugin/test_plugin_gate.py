@@ -265,3 +265,23 @@ def test_the_file_can_be_read_half_way(run: Run, tests: pytest.Pytester) -> None
         jsonschema.validate(content, SCHEMA)
         assert (content["complete"], content["verdict"]) == (False, "incomplete")
     assert [test["outcome"] for test in contents[1]["tests"]] == ["pass"]
+
+
+def test_tests_of_a_device_in_quarantine_are_the_machines_failure(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(
+        """
+        import pytest
+        from pytest_amdgpu.plugin.session import session_key
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_sessionstart(session):
+            session.config.stash[session_key].quarantine.add("sw-gfx942-0", "it smells")
+        """
+    )
+    pytester.makepyfile("def test_it(amdgpu_device): pass")
+    result = run("--amdgpu-gate", "--amdgpu-all-devices")
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(["*QuarantinedError: sw-gfx942-0 is in quarantine: it smells"])
+    result.assert_outcomes(passed=1, errors=1)
