@@ -97,9 +97,9 @@ def get_queue_wave_state(process: Process, args: GetQueueWaveStateArgs) -> None:
 def alloc_queue_gws(process: Process, args: AllocQueueGwsArgs) -> None:
     """Give the global wave sync of a GPU to one queue of the process, or take it back.
 
-    Whose it is, pqm_set_gws asks only when it is given, and counts for the process when it is taken back. So a
-    queue that has none takes it from the one that has it, where it is no more than that count; where it is a
-    buffer object, the kernel follows a null pointer (amdgpu_amdkfd_remove_gws_from_process).
+    Whose it is, pqm_set_gws asks only when it is given, and counts for the process when it is taken back.
+    So a queue that has none takes it from the one that has it, where it is no more than that count; where
+    it is a buffer object, the kernel follows a null pointer (amdgpu_amdkfd_remove_gws_from_process).
     """
     queue = find_queue(process, args.queue_id, errno.EINVAL)
     device = queue.device
