@@ -110,8 +110,8 @@ def _memory(file: RenderFile, args: AmdgpuInfo) -> bytes:
 
     return bytes(
         AmdgpuMemoryInfo(
-            heap(gpu.vram_size, gpu.vram_used),
-            heap(file.gpu.visible_vram_size, min(gpu.vram_used, file.gpu.visible_vram_size)),
+            heap(gpu.vram_size, gpu.vram_resident),
+            heap(file.gpu.visible_vram_size, min(gpu.vram_resident, file.gpu.visible_vram_size)),
             heap(machine.system_memory, machine.system_memory_used),
         )
     )
@@ -123,8 +123,10 @@ _QUERIES: dict[InfoQuery, Callable[[RenderFile, AmdgpuInfo], bytes]] = {
     InfoQuery.HW_IP_COUNT: _hw_ip_count,
     InfoQuery.TIMESTAMP: lambda file, args: _u64(file.gpu.clock()),
     InfoQuery.FW_VERSION: _firmware,
-    InfoQuery.VRAM_USAGE: lambda file, args: _u64(file.gpu.vram_used),
-    InfoQuery.VIS_VRAM_USAGE: lambda file, args: _u64(min(file.gpu.vram_used, file.gpu.visible_vram_size)),
+    InfoQuery.VRAM_USAGE: lambda file, args: _u64(file.gpu.vram_resident),
+    InfoQuery.VIS_VRAM_USAGE: lambda file, args: _u64(
+        min(file.gpu.vram_resident, file.gpu.visible_vram_size)
+    ),
     InfoQuery.GTT_USAGE: lambda file, args: _u64(file.machine.system_memory_used),
     InfoQuery.VRAM_GTT: _vram_gtt,
     InfoQuery.DEV_INFO: _device,

@@ -13,6 +13,7 @@ from pytest_amdgpu.abi.kfd import QueueType
 from pytest_amdgpu.emulator.compute_units import ComputeUnits
 from pytest_amdgpu.emulator.engine.hardware_queues import HardwareQueues
 from pytest_amdgpu.emulator.links import NodeLinks, has_large_bar, hive_ids, machine_links
+from pytest_amdgpu.emulator.memory import PAGE_SIZE
 from pytest_amdgpu.emulator.refusal import Refusal
 from pytest_amdgpu.emulator.smi import SmiEvents
 from pytest_amdgpu.families.queue_sizes import QueueSizes, queue_sizes
@@ -28,6 +29,8 @@ MAX_QUEUES_PER_DEVICE = 4096
 """amdkfd's module parameter max_num_of_queues_per_device, default."""
 _PAGE_TABLE_SHARE = 14
 _MIN_PAGE_TABLE_RESERVE = 8 << 20
+_VRAM_GRANULE = 2 << 20
+"""VRAM_AVAILABILITY_ALIGN of amdgpu_amdkfd_gpuvm.c."""
 _FIRST_DRM_OFFSET = 1 << 32
 _FIRST_BUS = 3
 _SMALL_BAR = 256 << 20
@@ -88,6 +91,8 @@ class SoftwareGpu:
         self.units = ComputeUnits.of(model)
         self.hardware_queues = HardwareQueues(self.properties["num_cp_queues"])
         self.vram_used: int = 0
+        """Bytes that amdkfd counts as allocated of the GPU's own memory."""
+        self._vram_rounded: int = 0
         self.queue_count = 0
         self.vram_losses: int = 0
         """Resets that cleared VRAM."""
@@ -122,6 +127,43 @@ class SoftwareGpu:
     def vram_free(self) -> int:
         """Bytes of VRAM that can still be allocated."""
         return self.vram_size - self.vram_reserve - self.vram_used
+
+    @property
+    def vram_granule(self) -> int:
+        """What AVAILABLE_MEMORY counts whole ones of: 2 MiB, but pages where VRAM is system memory."""
+        return PAGE_SIZE if self.prefers_gtt else _VRAM_GRANULE
+
+    @property
+    def vram_available(self) -> int:
+        """Bytes that are left if each buffer takes whole granules (amdgpu_amdkfd_get_available_memory)."""
+        return self.vram_size - self.vram_reserve - self._vram_rounded
+
+    def charge(self, size: int) -> None:
+        """Count a buffer of `size` bytes as memory of the GPU (amdgpu_amdkfd_reserve_mem_limit)."""
+        self.vram_used += size
+        self._vram_rounded += self._rounded(size)
+
+    def discharge(self, size: int) -> None:
+        """Count a buffer no more."""
+        self.vram_used -= size
+        self._vram_rounded -= self._rounded(size)
+
+    def _rounded(self, size: int) -> int:
+        return -(-size // self.vram_granule) * self.vram_granule
+
+    @property
+    def prefers_gtt(self) -> bool:
+        """Whether what is allocated as VRAM is system memory (`apu_prefer_gtt` of amdgpu_ttm_init).
+
+        So it is on an APU whose part set aside for the GPU is smaller than what TTM lets it have of the rest;
+        a model of an APU says as its memory what TTM lets it have.
+        """
+        return self.is_apu
+
+    @property
+    def vram_resident(self) -> int:
+        """Bytes of buffers that lie in VRAM, as amdgpu and not amdkfd counts."""
+        return 0 if self.prefers_gtt else self.vram_used
 
     @property
     def visible_vram_size(self) -> int:

@@ -109,11 +109,11 @@ def alloc_queue_gws(process: Process, args: AllocQueueGwsArgs) -> None:
         raise Refusal(errno.EBUSY, f"{device.gpu!r} cannot have both a debugger and global wave sync")
     args.first_gws = 0
     holder = device.gws_queue
-    if args.num_gws:
-        if holder is not None:
-            raise Refusal(errno.EBUSY, f"queue {holder.id} has the global wave sync of {device.gpu!r}")
-    elif holder is None:
-        raise Refusal(errno.EINVAL, f"no queue has the global wave sync of {device.gpu!r}")
+    if holder is None:
+        if not args.num_gws:
+            raise Refusal(errno.EINVAL, f"no queue has the global wave sync of {device.gpu!r}")
+    elif args.num_gws:
+        raise Refusal(errno.EBUSY, f"queue {holder.id} has the global wave sync of {device.gpu!r}")
     elif holder is not queue:
         text = (
             f"queue {queue.id} gives back the global wave sync of {device.gpu!r}, which queue {holder.id} has"
