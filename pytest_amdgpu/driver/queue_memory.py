@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pytest_amdgpu.abi.kfd import ContextSaveAreaHeader
+from pytest_amdgpu.driver.arguments import whole_number
 from pytest_amdgpu.driver.backend import (
     NORMAL_PRIORITY,
     PAGE,
@@ -80,6 +81,7 @@ def create(
 
     Raises `CommandError` for a ring size that the hardware cannot have.
     """
+    ring_size = whole_number(ring_size, "the size of a ring in bytes")
     if ring_size & (ring_size - 1) or not SMALLEST_RING <= ring_size <= LARGEST_RING:
         raise CommandError(
             f"a ring of {ring_size} bytes: the size must be a power of two,"
