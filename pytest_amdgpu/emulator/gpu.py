@@ -21,6 +21,7 @@ from pytest_amdgpu.families.registry import Family
 
 if TYPE_CHECKING:
     from pytest_amdgpu.abi.drm_info import AmdgpuInfoGpuvmFault
+    from pytest_amdgpu.emulator.injection.defect import Injected
     from pytest_amdgpu.emulator.memory import BufferObject
     from pytest_amdgpu.families.models import Model
 
@@ -100,6 +101,10 @@ class SoftwareGpu:
         """Whether HWS or MES answers no more, until a reset."""
         self.smi = SmiEvents(self)
         self.last_fault: AmdgpuInfoGpuvmFault | None = None
+        self.injected: Injected | None = None
+        """The defects that it was told to have, if it ever was."""
+        self.gone = False
+        """Whether it has left the machine."""
         self.mmap_objects: dict[int, BufferObject] = {}
         """Buffer objects by the offset at which the render node maps them."""
         self._next_drm_offset = _FIRST_DRM_OFFSET

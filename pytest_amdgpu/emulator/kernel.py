@@ -114,7 +114,7 @@ class EmulatedKernel(FaultInjection):
             file = KfdFile(self._process)
         else:
             gpu = next((gpu for gpu in self.gpus if path == f"/dev/dri/renderD{gpu.render_minor}"), None)
-            if gpu is None:
+            if gpu is None or gpu.gone:
                 self._fail(errno.ENOENT, "open", f"{path!r}, flags={flags:#x}", "no such device node")
             file = RenderFile(self._machine, gpu)
         try:
@@ -275,7 +275,11 @@ class EmulatedKernel(FaultInjection):
         queue = doorbells.store(base + address % PAGE_SIZE, value)
         if queue is None:
             self._misuse(f"store of {value:#x} to doorbell {address:#x}, which no queue has")
-        elif self._hostility is None or not self._hostility.evicts(queue):
+            return
+        injected = queue.device.gpu.injected
+        if injected is not None and not injected.at_doorbell(queue):
+            return
+        if self._hostility is None or not self._hostility.evicts(queue):
             queue.engine.ring_doorbell(value)
 
     def shutdown(self) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Generator
 
 import pytest
 
-from pytest_amdgpu.plugin import blame, leasing, options, parametrize, report
+from pytest_amdgpu.plugin import blame, injection, leasing, options, parametrize, report
 from pytest_amdgpu.plugin.fixtures import (
     _amdgpu_take_back,
     amdgpu_device,
     amdgpu_devices,
+    amdgpu_inject,
     compile_kernel,
     compute_queue,
     gtt_buffer,
@@ -27,6 +28,7 @@ __all__ = [
     "_amdgpu_take_back",
     "amdgpu_device",
     "amdgpu_devices",
+    "amdgpu_inject",
     "compile_kernel",
     "compute_queue",
     "gtt_buffer",
@@ -53,6 +55,16 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
 
         supervision.use_a_worker(config)
     return (yield)
+
+
+# First, because pytest itself runs tests in it.
+@pytest.hookimpl(tryfirst=True, specname="pytest_cmdline_main")
+def pytest_amdgpu_print_defects(config: pytest.Config) -> int | None:
+    """Only print the list of defects, if it is asked for."""
+    if injection.HELP not in config.getoption("--amdgpu-inject"):
+        return None
+    print(injection.describe())
+    return 0
 
 
 def pytest_configure(config: pytest.Config) -> None:

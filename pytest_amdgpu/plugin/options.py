@@ -78,6 +78,13 @@ def add_options(parser: pytest.Parser) -> None:
         "a topology that changes. Hardware keeps its own.",
     )
     group.addoption(
+        "--amdgpu-inject",
+        action="append",
+        default=[],
+        metavar="DEFECT[:OPTION=VALUE,...]@DEVICE",
+        help="Let software GPUs fail. Can be repeated; --amdgpu-inject=help lists the defects.",
+    )
+    group.addoption(
         "--amdgpu-model",
         action="append",
         default=[],

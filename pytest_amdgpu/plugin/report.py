@@ -34,6 +34,7 @@ def header(plan: Plan) -> list[str]:
         lines.append(f"amdgpu: they behave as with kernel {machine.software_kernel}")
     if machine.hostile is not None:
         lines.append(f"amdgpu: their timing is hostile, seed {machine.hostile}")
+    lines += [f"amdgpu: injected: {text}" for text in plan.injected]
     if machine.backend == "hardware":
         lines += [f"amdgpu: cannot be used, {note}" for note in machine.notes]
     rows = [("", "device", "target", "name", "XCCs", "VRAM")]
@@ -119,6 +120,7 @@ def repeat_options(config: pytest.Config, plan: Plan) -> list[str]:
             options.append(f"{name}={value}")
     if plan.machine.nearest_target:
         options.append("--amdgpu-nearest-target")
+    options += [f"--amdgpu-inject={text}" for text in plan.injected]
     return [*options, *(f"--amdgpu-model={file}" for file in config.getoption("--amdgpu-model"))]
 
 

@@ -19,11 +19,13 @@ from pytest_amdgpu.devices.software import SoftwareSpecError
 from pytest_amdgpu.families.model_file import ModelFileError
 from pytest_amdgpu.kernel.protocol import Kernel
 from pytest_amdgpu.kernel.trace import TracingKernel
+from pytest_amdgpu.plugin import injection
 from pytest_amdgpu.plugin.options import choose_seed
 
 if TYPE_CHECKING:
     from pytest_amdgpu.driver.device import Device
     from pytest_amdgpu.driver.queue import QueueWatcher
+    from pytest_amdgpu.emulator.kernel import EmulatedKernel
 
 session_key = pytest.StashKey["GpuSession"]()
 WORKER_INPUT = "amdgpu"
@@ -40,6 +42,8 @@ class Plan:
     pool: tuple[DeviceInfo, ...]
     """Devices that a test which needs several may have besides: all, unless the run is bound to some."""
     seed: int
+    injected: tuple[str, ...] = ()
+    """What software GPUs were told to do wrong, as the options say it."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for a worker."""
@@ -48,6 +52,7 @@ class Plan:
             "selected": [device.id for device in self.selected],
             "pool": [device.id for device in self.pool],
             "seed": self.seed,
+            "injected": list(self.injected),
         }
 
     @classmethod
@@ -58,7 +63,7 @@ class Plan:
             tuple(device for device in machine.devices if device.id in values[key])
             for key in ("selected", "pool")
         )
-        return cls(machine, selected, pool, values["seed"])
+        return cls(machine, selected, pool, values["seed"], tuple(values["injected"]))
 
 
 class DeviceLostError(RuntimeError):
@@ -90,6 +95,16 @@ class GpuSession:
         self.quarantine = Quarantine()
         self.queue_watcher: QueueWatcher | None = None
         """Whom each device tells of its queues."""
+
+    @property
+    def software_kernel(self) -> EmulatedKernel:
+        """The kernel of software GPUs; TypeError where the GPUs are not such."""
+        from pytest_amdgpu.emulator.kernel import EmulatedKernel
+
+        kernel = self._connection.source.kernel()
+        if not isinstance(kernel, EmulatedKernel):
+            raise TypeError(f"the {self.plan.machine.backend} GPUs of this run are no software GPUs")
+        return kernel
 
     def open(self, info: DeviceInfo) -> Device:
         """Open a device that the plan selected; `close` is the caller's to call."""
@@ -184,7 +199,11 @@ def start_session(config: pytest.Config) -> GpuSession:
     """
     worker_input = _worker_input(config)
     plan = _make_plan(config) if worker_input is None else Plan.from_json(worker_input[WORKER_INPUT])
-    return GpuSession(plan, config)
+    session = GpuSession(plan, config)
+    if plan.injected:
+        injecting = injection.Injecting(session, plan.injected)
+        config.pluginmanager.register(injecting, injection.PLUGIN)
+    return session
 
 
 def _make_plan(config: pytest.Config) -> Plan:
@@ -214,8 +233,11 @@ def _make_plan(config: pytest.Config) -> Plan:
         )
     except DeviceSelectionError as error:
         raise pytest.UsageError(f"--amdgpu-device: {error}") from error
+    injected: list[str] = config.getoption("--amdgpu-inject")
+    if injected:
+        injection.check(injected, machine)
     pool = selected if config.getoption("--amdgpu-device") else machine.devices
-    return Plan(machine, tuple(selected), tuple(pool), choose_seed(config))
+    return Plan(machine, tuple(selected), tuple(pool), choose_seed(config), tuple(injected))
 
 
 def _start_trace(kernel: Kernel, config: pytest.Config) -> TracingKernel | None:
