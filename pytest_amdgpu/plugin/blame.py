@@ -42,7 +42,16 @@ def _parts(error: BaseException) -> list[BaseException]:
 
 
 def _is_infrastructure(error: BaseException) -> bool:
+    from pytest_amdgpu.devices.leases import LeaseError, LeaseTimeoutError
     from pytest_amdgpu.driver.errors import DeviceOpenError
     from pytest_amdgpu.plugin.session import DeviceGoneError, DeviceLostError, QuarantinedError
 
-    return isinstance(error, DeviceGoneError | DeviceLostError | DeviceOpenError | QuarantinedError)
+    return isinstance(
+        error,
+        DeviceGoneError
+        | DeviceLostError
+        | DeviceOpenError
+        | LeaseError
+        | LeaseTimeoutError
+        | QuarantinedError,
+    )
