@@ -41,6 +41,9 @@ class KernelRules:
     *_DOORBELL_ASSIGNMENT of amdgpu/amdgpu_doorbell.h)."""
     max_queues: int
     """Queues of a process on a GPU (`max_queues` of pqm_create_queue, kfd_process_queue_manager.c)."""
+    gws_is_a_buffer: bool
+    """Whether the global wave sync is a buffer object, which the kernel gives to a process and takes from it
+    (pqm_set_gws, kfd_process_queue_manager.c: not with MES, and not on GC 9.4.3, 9.4.4 and 9.5.0)."""
     xnack_per_process: bool
     """Whether a process chooses if page faults are retried (KFD_SUPPORT_XNACK_PER_PROCESS, kfd_priv.h)."""
     poison: bool
@@ -94,6 +97,7 @@ GFX908 = KernelRules(
     # AMDGPU_VEGA20_DOORBELL64_LAST_NON_CP
     last_reserved_doorbell=0x18F,
     max_queues=127,
+    gws_is_a_buffer=True,
     xnack_per_process=False,
     poison=False,
     cwsr_workaround=False,
@@ -102,7 +106,7 @@ GFX908 = KernelRules(
 )
 GFX90A = replace(GFX908, xnack_per_process=True, poison=True)
 # AMDGPU_DOORBELL_LAYOUT1_LAST_NON_CP
-GFX942 = replace(GFX90A, last_reserved_doorbell=0x1E8, max_queues=255)
+GFX942 = replace(GFX90A, last_reserved_doorbell=0x1E8, max_queues=255, gws_is_a_buffer=False)
 GFX10 = KernelRules(
     mes=False,
     first_vmid=8,
@@ -110,13 +114,14 @@ GFX10 = KernelRules(
     # AMDGPU_NAVI10_DOORBELL64_LAST_NON_CP
     last_reserved_doorbell=0x190,
     max_queues=127,
+    gws_is_a_buffer=True,
     xnack_per_process=False,
     poison=False,
     cwsr_workaround=False,
     cu_bitmap_step=2,
     fault_log=_GFX10_FAULT_LOG,
 )
-GFX11 = replace(GFX10, mes=True, cwsr_workaround=True, fault_log=_GFX11_FAULT_LOG)
+GFX11 = replace(GFX10, mes=True, gws_is_a_buffer=False, cwsr_workaround=True, fault_log=_GFX11_FAULT_LOG)
 GFX115 = replace(GFX11, cwsr_workaround=False)
 GFX1250 = replace(
     GFX115,

@@ -171,6 +171,10 @@ def test_what_only_some_targets_have() -> None:
 
     # KFD_SUPPORT_XNACK_PER_PROCESS: GC 9.4.2, 9.4.3, 9.4.4 and 9.5.0.
     assert names("xnack_per_process") == names("poison") == ["gfx90a", "gfx942", "gfx950"]
+    # pqm_set_gws: without MES, and not GC 9.4.3, 9.4.4, 9.5.0.
+    assert names("gws_is_a_buffer") == [
+        row.name for row in FAMILIES if row.architecture in ("CDNA1", "CDNA2", "RDNA1", "RDNA2")
+    ]
     # kfd_dbg_has_cwsr_workaround: GC 11.0.0 to 11.0.3, which are gfx1100, gfx1103, gfx1102, gfx1101.
     assert names("cwsr_workaround") == ["gfx1100", "gfx1101", "gfx1102", "gfx1103"]
     # No graphics ring: GC 9.4.1, 9.4.2, all of gfx_v9_4_3.c and gfx_v12_1.c.
