@@ -40,6 +40,8 @@ class Family:
     sdma_fill_limit: int
     elf_mach: int
     xnack: bool = False
+    xnack_by_process: bool = False
+    """Whether a process may have page faults retried (KFD_SUPPORT_XNACK_PER_PROCESS in kfd_priv.h)."""
     sramecc: bool = False
     architected_flat_scratch: bool = False
     packed_work_item_ids: bool = False
@@ -63,6 +65,11 @@ class Family:
         """The number in sysfs: 90402 is gfx942."""
         major, minor, stepping = self.gfx_version
         return major * 10000 + minor * 100 + stepping
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What it is one of, from general to special: gfx9, gfx94x, CDNA, CDNA3 for gfx942."""
+        return (*generations(self.name), self.architecture.rstrip("0123456789."), self.architecture)
 
     def __str__(self) -> str:
         return self.name
@@ -102,6 +109,7 @@ _GFX90A = replace(
     elf_mach=0x3F,
     packed_work_item_ids=True,
     kernarg_preload=True,
+    xnack_by_process=True,
 )
 _GFX942 = replace(
     _GFX90A,
@@ -236,6 +244,15 @@ FAMILIES: tuple[Family, ...] = (
     _stepping(_GFX1200, 1, 0x4E),
     _GFX1250,
 )
+
+
+_TARGET = re.compile(r"gfx(\d+)([0-9a-f])([0-9a-f])")
+
+
+def generations(target: str) -> tuple[str, ...]:
+    """Return the generations of a target, known or not: gfx9 and gfx94x for gfx942; none for other names."""
+    match = _TARGET.fullmatch(target)
+    return (f"gfx{match[1]}", f"gfx{match[1]}{match[2]}x") if match else ()
 
 
 @functools.cache
