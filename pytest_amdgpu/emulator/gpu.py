@@ -149,6 +149,11 @@ class SoftwareGpu:
         return self.family.gfx_version[:2] == (11, 0)
 
     @property
+    def gws_is_a_buffer(self) -> bool:
+        """Whether global wave sync is hardware that a buffer object stands for (pqm_set_gws of amdkfd)."""
+        return not self.uses_mes and self.family.gfx_version not in ((9, 4, 2), (9, 5, 0))
+
+    @property
     def max_queues_per_process(self) -> int:
         """255 on GC 9.4.3, 9.4.4 and 9.5.0 (gfx942, gfx950), else 127."""
         return 255 if self.family.gfx_version in ((9, 4, 2), (9, 5, 0)) else 127

@@ -25,6 +25,7 @@ from pytest_amdgpu.emulator.fault_injection import FaultInjection
 from pytest_amdgpu.emulator.files import File
 from pytest_amdgpu.emulator.gpu import make_gpus
 from pytest_amdgpu.emulator.hostile import Hostility
+from pytest_amdgpu.emulator.kernel_log import KernelLog
 from pytest_amdgpu.emulator.kfd.file import KfdFile
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, BufferObject
 from pytest_amdgpu.emulator.process import Machine, Process
@@ -64,7 +65,7 @@ class EmulatedKernel(FaultInjection):
         behaviour: str = DEFAULT_BEHAVIOUR,
         hostile: int | None = None,
     ) -> None:
-        self.log: list[str] = []
+        self.log = KernelLog()
         self._hostility = None if hostile is None else Hostility(hostile)
         self.gpus = make_gpus(models)
         if self._hostility is not None:

@@ -291,9 +291,17 @@ def target_name(gfx_target_version: int) -> str:
     return f"gfx{major}{minor:x}{stepping:x}"
 
 
+_TARGET = re.compile(r"gfx(9|1[0-9])([0-9a-f])([0-9a-f])")
+
+
+def is_target(name: str) -> bool:
+    """Whether a name has the form of a gfx target's, known or not."""
+    return _TARGET.fullmatch(name) is not None
+
+
 def target_version(name: str) -> int:
     """Return sysfs' number of a target's name; raises `UnknownFamilyError` for what is no such name."""
-    match = re.fullmatch(r"gfx(9|1[0-9])([0-9a-f])([0-9a-f])", name)
+    match = _TARGET.fullmatch(name)
     if match is None:
         raise UnknownFamilyError(f"{name!r} is not a gfx target; known: {', '.join(_by_name())}")
     return int(match[1]) * 10000 + int(match[2], 16) * 100 + int(match[3], 16)

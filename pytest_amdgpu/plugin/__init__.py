@@ -44,12 +44,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)
 
 
+# A wrapper, which comes before the hook in which pytest-xdist reads its options.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
+    """Put the tests of a supervised run in a worker."""
+    if options.is_supervised(config):
+        from pytest_amdgpu.plugin import supervision
+
+        supervision.use_a_worker(config)
+    return (yield)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register markers, and what gathers results and talks to pytest-xdist where it is in use."""
+    gathering = None
     if options.wants_verdict(config):
         from pytest_amdgpu.plugin import gate
 
-        gate.register(config)
+        gathering = gate.register(config)
+    if options.is_supervised(config) and not options.is_worker(config):
+        from pytest_amdgpu.plugin import supervision
+
+        supervision.register(config, gathering)
     if options.wants_junit(config):
         from pytest_amdgpu.plugin.junit import JunitProperties
 
@@ -70,6 +86,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Find the GPUs and choose those that tests run on."""
     session.config.stash[session_key] = start_session(session.config)
+    if options.is_supervised(session.config):
+        from pytest_amdgpu.plugin import supervision
+
+        supervision.keep_deadlines(session.config)
     if session.config.getoption("--amdgpu-expectations"):
         from pytest_amdgpu.plugin import expected
 
@@ -128,5 +148,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Give the leases back, and end the trace of system calls."""
     leasing.release_leases(config)
+    for name in ("amdgpu_deadlines", "amdgpu_supervision"):
+        if (plugin := config.pluginmanager.getplugin(name)) is not None:
+            plugin.close()
     if session := config.stash.get(session_key, None):
         session.end()

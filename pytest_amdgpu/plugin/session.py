@@ -23,6 +23,7 @@ from pytest_amdgpu.plugin.options import choose_seed
 
 if TYPE_CHECKING:
     from pytest_amdgpu.driver.device import Device
+    from pytest_amdgpu.driver.queue import QueueWatcher
 
 session_key = pytest.StashKey["GpuSession"]()
 WORKER_INPUT = "amdgpu"
@@ -87,6 +88,8 @@ class GpuSession:
         self._open: list[Device] = []
         self._lost = ""
         self.quarantine = Quarantine()
+        self.queue_watcher: QueueWatcher | None = None
+        """Whom each device tells of its queues."""
 
     def open(self, info: DeviceInfo) -> Device:
         """Open a device that the plan selected; `close` is the caller's to call."""
@@ -99,6 +102,7 @@ class GpuSession:
                     sigbus.hold_back()
                 device = Device.open(self.kernel, node, source.open(self.kernel, node))
                 device.name = info.id
+                device.queue_watcher = self.queue_watcher
                 self._open.append(device)
                 return device
         raise DeviceGoneError(f"device {info.id} is gone from the topology")

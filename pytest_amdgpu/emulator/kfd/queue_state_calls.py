@@ -95,19 +95,32 @@ def get_queue_wave_state(process: Process, args: GetQueueWaveStateArgs) -> None:
 
 
 def alloc_queue_gws(process: Process, args: AllocQueueGwsArgs) -> None:
-    """Give the global wave sync of a GPU to one queue of the process, or take it back."""
+    """Give the global wave sync of a GPU to one queue of the process, or take it back.
+
+    Whose it is, pqm_set_gws asks only when it is given, and counts for the process when it is taken back.
+    So a queue that has none takes it from the one that has it, where it is no more than that count; where
+    it is a buffer object, the kernel follows a null pointer (amdgpu_amdkfd_remove_gws_from_process).
+    """
     queue = find_queue(process, args.queue_id, errno.EINVAL)
     device = queue.device
     if not device.gpu.properties["num_gws"]:
         raise Refusal(errno.ENODEV, f"{device.gpu!r} has no global wave sync")
     if process.debug.enabled and device.gpu.debugger_needs_all_units:
         raise Refusal(errno.EBUSY, f"{device.gpu!r} cannot have both a debugger and global wave sync")
-    if args.num_gws and device.gws_queue is not None:
-        raise Refusal(errno.EBUSY, f"queue {device.gws_queue.id} has the global wave sync of {device.gpu!r}")
-    if not args.num_gws and device.gws_queue is None:
-        raise Refusal(errno.EINVAL, f"no queue has the global wave sync of {device.gpu!r}")
-    device.gws_queue = queue if args.num_gws else None
     args.first_gws = 0
+    holder = device.gws_queue
+    if args.num_gws and holder is not None:
+        raise Refusal(errno.EBUSY, f"queue {holder.id} has the global wave sync of {device.gpu!r}")
+    if not args.num_gws and holder is None:
+        raise Refusal(errno.EINVAL, f"no queue has the global wave sync of {device.gpu!r}")
+    if not args.num_gws and holder is not queue:
+        text = (
+            f"queue {queue.id} gives back the global wave sync of {device.gpu!r}, which queue {holder.id} has"
+        )
+        process.machine.misuse(f"ALLOC_QUEUE_GWS: {text}")
+        if device.gpu.gws_is_a_buffer:
+            raise Refusal(errno.EINVAL, f"{text}: the kernel follows a null pointer")
+    device.gws_queue = queue if args.num_gws else None
 
 
 HANDLERS: dict[KfdIoctl, Handler] = {

@@ -357,6 +357,17 @@ QUEUES += _rows(
     ("GWS: debugger", "EBUSY", "test_gws_with_a_debugger_ebusy"),
     ("GWS: second queue", "EBUSY", "test_gws_belongs_to_one_queue_until_it_is_given_back"),
     ("GWS: none to give back", "EINVAL", "test_gws_given_back_though_none_is_held_einval"),
+    ("GWS: first_gws is written all the same", "ok", "test_gws_refused_says_where_it_would_begin"),
+    (
+        "GWS: another queue's given back (MES, gfx942, gfx950)",
+        "ok",
+        "test_gws_given_back_by_a_queue_that_has_none_is_taken_from_the_one_that_has_it",
+    ),
+    (
+        "GWS: another queue's given back elsewhere (the kernel follows a null pointer)",
+        "EINVAL",
+        "test_gws_given_back_by_a_queue_that_has_none_einval_where_it_is_a_buffer",
+    ),
 )
 
 MEMORY = _rows(
