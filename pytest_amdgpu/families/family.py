@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     from pytest_amdgpu.families.hardware_ids import IdField
     from pytest_amdgpu.families.kernel_rules import KernelRules
     from pytest_amdgpu.families.scratch_rules import ScratchRules
+
+_TARGET = re.compile(r"gfx(\d+)([0-9a-f])([0-9a-f])")
+
+
+def generations(target: str) -> tuple[str, ...]:
+    """Return the generations of a target, known or not: gfx9 and gfx94x for gfx942; none for other names."""
+    match = _TARGET.fullmatch(target)
+    return (f"gfx{match[1]}", f"gfx{match[1]}{match[2]}x") if match else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,11 @@ class Family:
         """The number in sysfs: 90402 is gfx942."""
         major, minor, stepping = self.gfx_version
         return major * 10000 + minor * 100 + stepping
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What it is one of, from general to special: gfx9, gfx94x, CDNA, CDNA3 for gfx942."""
+        return (*generations(self.name), self.architecture.rstrip("0123456789."), self.architecture)
 
     def __str__(self) -> str:
         return self.name

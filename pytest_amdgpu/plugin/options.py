@@ -27,11 +27,12 @@ NEAREST_TARGET_WARNING = "pytest_amdgpu.driver.errors.NearestTargetWarning"
 TARGETS_MARKER = "amdgpu_targets"
 GROUP_MARKER = "amdgpu"
 MARKERS = (
-    f"{GROUP_MARKER}(devices=2, relation=None): how many devices the fixture amdgpu_devices gives the test, "
-    "and what each two of them are: 'peers' (reach each other's memory), 'hive' (linked by XGMI) or "
-    "'same_family'; it is skipped, with that reason, where there are none.",
-    f"{TARGETS_MARKER}(*targets): run the test only on devices of these gfx targets, such as 'gfx942'; "
-    "it is skipped as not applicable where none is selected.",
+    f"{GROUP_MARKER}(family=..., target=..., features=[...], vram='16GiB', devices=2, relation=...): what "
+    "the test needs of its device, or of each of its devices, and which relation each two of those must "
+    "have ('peers', 'hive' or 'same_family'). It runs where that is met; elsewhere it is not applicable, "
+    "with the reason.",
+    f"{TARGETS_MARKER}(*targets): short for {GROUP_MARKER}(target=[...]): run the test only on devices of "
+    "these gfx targets, such as 'gfx942'.",
 )
 
 

@@ -201,10 +201,7 @@ def start_session(config: pytest.Config) -> GpuSession:
     Raises `pytest.UsageError` for options that nothing meets.
     """
     worker_input = _worker_input(config)
-    if worker_input is None:
-        plan = find_plan(config)
-    else:
-        plan = Plan.from_json(worker_input[WORKER_INPUT])
+    plan = find_plan(config) if worker_input is None else Plan.from_json(worker_input[WORKER_INPUT])
     session = GpuSession(plan, config)
     if worker_input is not None:
         for device_id, reason in worker_input[QUARANTINE_INPUT]:
