@@ -50,6 +50,9 @@ class KernelRules:
     cwsr_workaround: bool
     """Whether saving a context goes wrong unless waves run with the bit PRIV, which a debugger needs all
     compute units for, too (kfd_dbg_has_cwsr_workaround, kfd_debug.h; kfdtest, Dispatch.cpp)."""
+    gws_is_a_buffer: bool
+    """Whether global wave sync is hardware that a buffer object stands for (pqm_set_gws,
+    kfd_process_queue_manager.c: neither with MES nor on GC 9.4.3 and later of gfx9)."""
     cu_bitmap_step: int
     """Columns of an engine in `cu_bitmap` of drm_amdgpu_info_device (get_cu_info in amdgpu/gfx_v9_0.c to
     gfx_v12_1.c)."""
@@ -97,12 +100,13 @@ GFX908 = KernelRules(
     xnack_per_process=False,
     poison=False,
     cwsr_workaround=False,
+    gws_is_a_buffer=True,
     cu_bitmap_step=1,
     fault_log=_GFX9_FAULT_LOG,
 )
 GFX90A = replace(GFX908, xnack_per_process=True, poison=True)
 # AMDGPU_DOORBELL_LAYOUT1_LAST_NON_CP
-GFX942 = replace(GFX90A, last_reserved_doorbell=0x1E8, max_queues=255)
+GFX942 = replace(GFX90A, last_reserved_doorbell=0x1E8, max_queues=255, gws_is_a_buffer=False)
 GFX10 = KernelRules(
     mes=False,
     first_vmid=8,
@@ -113,10 +117,11 @@ GFX10 = KernelRules(
     xnack_per_process=False,
     poison=False,
     cwsr_workaround=False,
+    gws_is_a_buffer=True,
     cu_bitmap_step=2,
     fault_log=_GFX10_FAULT_LOG,
 )
-GFX11 = replace(GFX10, mes=True, cwsr_workaround=True, fault_log=_GFX11_FAULT_LOG)
+GFX11 = replace(GFX10, mes=True, cwsr_workaround=True, gws_is_a_buffer=False, fault_log=_GFX11_FAULT_LOG)
 GFX115 = replace(GFX11, cwsr_workaround=False)
 GFX1250 = replace(
     GFX115,
