@@ -197,7 +197,7 @@ class SoftwareGpu:
 
     @property
     def gws_is_a_buffer(self) -> bool:
-        """Whether global wave sync is hardware that a buffer object stands for."""
+        """Whether global wave sync is hardware that a buffer object stands for (pqm_set_gws of amdkfd)."""
         return self.family.kernel.gws_is_a_buffer
 
     @property
