@@ -72,8 +72,7 @@ def _hw_ip_info(file: RenderFile, args: AmdgpuInfo) -> bytes:
     info.hw_ip_version_major, info.hw_ip_version_minor = major, minor
     info.ip_discovery_version = major << 16 | minor << 8 | revision
     info.ib_start_alignment, info.ib_size_alignment = _IB_ALIGNMENT[kind]
-    # CDNA parts since gfx90a have no graphics pipeline.
-    if not (kind is HwIp.GFX and file.gpu.family.gfx_version[0] == 9):
+    if kind is not HwIp.GFX or file.gpu.family.kernel.graphics:
         info.available_rings = _RINGS[kind]
     return bytes(info)
 

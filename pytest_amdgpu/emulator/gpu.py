@@ -21,6 +21,7 @@ from pytest_amdgpu.families.registry import Family
 
 if TYPE_CHECKING:
     from pytest_amdgpu.abi.drm_info import AmdgpuInfoGpuvmFault
+    from pytest_amdgpu.emulator.injection.defect import Injected
     from pytest_amdgpu.emulator.memory import BufferObject
     from pytest_amdgpu.families.models import Model
 
@@ -85,7 +86,7 @@ class SoftwareGpu:
             "unique_id": self.unique_id,
         }
         self.num_xcc = self.properties["num_xcc"]
-        self.queue_sizes: QueueSizes = queue_sizes(self.properties, self.family.gfx_target_version)
+        self.queue_sizes: QueueSizes = queue_sizes(self.properties, self.family)
         self.vram_size = sum(bank["size_in_bytes"] for bank in model.mem_banks)
         self.large_bar = has_large_bar(model)
         self.units = ComputeUnits.of(model)
@@ -100,6 +101,10 @@ class SoftwareGpu:
         """Whether HWS or MES answers no more, until a reset."""
         self.smi = SmiEvents(self)
         self.last_fault: AmdgpuInfoGpuvmFault | None = None
+        self.injected: Injected | None = None
+        """The defects that it was told to have, if it ever was."""
+        self.gone = False
+        """Whether it has left the machine."""
         self.mmap_objects: dict[int, BufferObject] = {}
         """Buffer objects by the offset at which the render node maps them."""
         self._next_drm_offset = _FIRST_DRM_OFFSET
@@ -177,8 +182,8 @@ class SoftwareGpu:
 
     @property
     def uses_mes(self) -> bool:
-        """Whether the scheduler is MES (from gfx11) rather than HWS."""
-        return self.family.gfx_version[0] >= 11
+        """Whether the scheduler is MES rather than HWS."""
+        return self.family.kernel.mes
 
     @property
     def is_apu(self) -> bool:
@@ -187,8 +192,8 @@ class SoftwareGpu:
 
     @property
     def debugger_needs_all_units(self) -> bool:
-        """Whether a debugger masks compute units itself (kfd_dbg_has_cwsr_workaround): gfx1100 to gfx1103."""
-        return self.family.gfx_version[:2] == (11, 0)
+        """Whether a debugger masks compute units itself."""
+        return self.family.kernel.cwsr_workaround
 
     @property
     def gws_is_a_buffer(self) -> bool:
@@ -197,8 +202,8 @@ class SoftwareGpu:
 
     @property
     def max_queues_per_process(self) -> int:
-        """255 on GC 9.4.3, 9.4.4 and 9.5.0 (gfx942, gfx950), else 127."""
-        return 255 if self.family.gfx_version in ((9, 4, 2), (9, 5, 0)) else 127
+        """How many queues a process may have at a time."""
+        return self.family.kernel.max_queues
 
     def next_drm_offset(self, size: int) -> int:
         """Return a fake offset for mmap on the render node that no other buffer object has."""

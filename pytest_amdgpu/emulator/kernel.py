@@ -25,6 +25,7 @@ from pytest_amdgpu.emulator.fault_injection import FaultInjection
 from pytest_amdgpu.emulator.files import File
 from pytest_amdgpu.emulator.gpu import make_gpus
 from pytest_amdgpu.emulator.hostile import Hostility
+from pytest_amdgpu.emulator.kernel_log import KernelLog
 from pytest_amdgpu.emulator.kfd.file import KfdFile
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, BufferObject
 from pytest_amdgpu.emulator.process import Machine, Process
@@ -64,7 +65,7 @@ class EmulatedKernel(FaultInjection):
         behaviour: str = DEFAULT_BEHAVIOUR,
         hostile: int | None = None,
     ) -> None:
-        self.log: list[str] = []
+        self.log = KernelLog()
         self._hostility = None if hostile is None else Hostility(hostile)
         self.gpus = make_gpus(models)
         if self._hostility is not None:
@@ -113,7 +114,7 @@ class EmulatedKernel(FaultInjection):
             file = KfdFile(self._process)
         else:
             gpu = next((gpu for gpu in self.gpus if path == f"/dev/dri/renderD{gpu.render_minor}"), None)
-            if gpu is None:
+            if gpu is None or gpu.gone:
                 self._fail(errno.ENOENT, "open", f"{path!r}, flags={flags:#x}", "no such device node")
             file = RenderFile(self._machine, gpu)
         try:
@@ -274,7 +275,11 @@ class EmulatedKernel(FaultInjection):
         queue = doorbells.store(base + address % PAGE_SIZE, value)
         if queue is None:
             self._misuse(f"store of {value:#x} to doorbell {address:#x}, which no queue has")
-        elif self._hostility is None or not self._hostility.evicts(queue):
+            return
+        injected = queue.device.gpu.injected
+        if injected is not None and not injected.at_doorbell(queue):
+            return
+        if self._hostility is None or not self._hostility.evicts(queue):
             queue.engine.ring_doorbell(value)
 
     def shutdown(self) -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pytest_amdgpu.emulator.drm import RenderFile
     from pytest_amdgpu.emulator.gpu import SoftwareGpu
     from pytest_amdgpu.emulator.hostile import Hostility
+    from pytest_amdgpu.emulator.injection.injections import Injections
     from pytest_amdgpu.emulator.kfd.queue import Queue
 
 Handler: TypeAlias = Callable[["Process", Any], int | None]
@@ -86,6 +87,8 @@ class Machine:
         self.system_memory_used: int = 0
         self.gtt_used: int = 0
         """Bytes of `system_memory_used` that are no memory of the client's own (`ttm_mem_used` of amdkfd)."""
+        self.injections: Injections | None = None
+        """The defects that the GPUs were told to have, if there were ever any."""
         self.user_pointers: set[BufferObject] = set()
         """Buffer objects that are the client's own memory."""
 
