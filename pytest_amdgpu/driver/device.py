@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.compute_queue import ComputeQueue
     from pytest_amdgpu.driver.program import Program
     from pytest_amdgpu.driver.queries import Apertures, Clocks
+    from pytest_amdgpu.driver.queue import QueueWatcher
     from pytest_amdgpu.driver.scheduling import CuMask
     from pytest_amdgpu.driver.sdma_queue import SdmaQueue
     from pytest_amdgpu.driver.shared_memory import SharedMemory
@@ -66,6 +67,8 @@ class Device:
         """Use `open`."""
         self.name = f"{backend.node.target}-{backend.node.identity}"
         """What messages call it."""
+        self.queue_watcher: QueueWatcher | None = None
+        """Whom to tell of each queue, so that it can be looked at from outside."""
         self._begin(backend)
 
     def _begin(self, backend: Backend) -> None:

@@ -99,7 +99,7 @@ def create(
         end_of_pipe = context_save = None
         sizes = None
         if kind is not QueueKind.SDMA:
-            sizes = queue_sizes(backend.node.properties, backend.node.family.gfx_target_version)
+            sizes = queue_sizes(backend.node.properties, backend.node.family)
             end_of_pipe = take(
                 MemoryRequest(Location.VRAM, sizes.eop_size, cpu_visible=False, executable=True)
             )
