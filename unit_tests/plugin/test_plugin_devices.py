@@ -306,6 +306,46 @@ def test_a_targets_marker_with_other_arguments_is_an_error(run: Run, pytester: p
     result.stdout.fnmatch_lines(["*test_it: amdgpu_targets takes names of gfx targets, not*'family'*"])
 
 
+@pytest.mark.parametrize("marker", ['amdgpu_targets("gfx942")', "amdgpu(devices=2)"])
+def test_a_marker_that_does_nothing_is_an_error(marker: str, run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.mark.{marker}
+        def test_it(tmp_path): pass
+        """
+    )
+    result = run()
+    result.assert_outcomes(errors=1)
+    name = marker.partition("(")[0]
+    result.stdout.fnmatch_lines([f"*::test_it: {name} does nothing, because the test uses no GPU: let it*"])
+
+
+def test_a_marker_of_a_class_or_module_may_cover_tests_without_a_gpu(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        pytestmark = pytest.mark.amdgpu_targets("gfx942", "gfx1100")
+
+        def test_none(): pass
+
+        @pytest.mark.amdgpu(target="gfx942")
+        class TestClass:
+            def test_none(self): pass
+            def test_one(self, amdgpu_device): pass
+
+        @pytest.mark.amdgpu(target="gfx1100")
+        @pytest.mark.usefixtures("amdgpu_device")
+        def test_used(): pass
+        """
+    )
+    run().assert_outcomes(passed=4)
+
+
 def test_an_unknown_target_in_a_marker_is_an_error(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
