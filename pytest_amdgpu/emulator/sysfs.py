@@ -205,7 +205,7 @@ class Sysfs:
             "mem_banks": {
                 str(index): {
                     "properties": _constant(_text(bank)),
-                    "used_memory": lambda: f"{gpu.vram_used}\n",
+                    "used_memory": lambda: f"{gpu.vram_resident}\n",
                 }
                 for index, bank in enumerate(gpu.model.mem_banks)
             },
@@ -244,7 +244,7 @@ class Sysfs:
                 for name, key in (("mec", "fw_version"), ("sdma", "sdma_fw_version"))
             },
             "mem_info_vram_total": _constant(f"{gpu.vram_size}\n"),
-            "mem_info_vram_used": lambda: f"{gpu.vram_used}\n",
+            "mem_info_vram_used": lambda: f"{gpu.vram_resident}\n",
             "mem_info_vis_vram_total": _constant(f"{gpu.visible_vram_size}\n"),
         }
 

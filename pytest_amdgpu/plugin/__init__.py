@@ -88,9 +88,17 @@ def pytest_configure(config: pytest.Config) -> None:
         # It is what was asked for, and the header says so.
         config.addinivalue_line("filterwarnings", f"ignore::{options.NEAREST_TARGET_WARNING}")
     if config.pluginmanager.hasplugin("xdist"):
-        from pytest_amdgpu.plugin.xdist_hooks import XdistHooks
+        from pytest_amdgpu.plugin import xdist_hooks
 
-        config.pluginmanager.register(XdistHooks(), "amdgpu_xdist")
+        xdist_hooks.register(config)
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Choose the number of workers for `-n auto`."""
+    from pytest_amdgpu.plugin import xdist_hooks
+
+    return xdist_hooks.number_of_workers(config)
 
 
 # First, because the header and pytest-xdist's start of workers need what is found here.
@@ -106,6 +114,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         from pytest_amdgpu.plugin import expected
 
         expected.register(session.config)
+    if session.config.getoption("--amdgpu-confirm") != 0:
+        from pytest_amdgpu.plugin import confirm
+
+        # After the files, whose judgment it needs.
+        confirm.register(session.config)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -16,6 +16,7 @@ from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.report import LEAK_PROPERTY, failed_key
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.plugin.take_back import Ledger, ledger_key
+from pytest_amdgpu.plugin.twins import twin_of_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -220,7 +221,8 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     import numpy as np
 
     seed = request.config.stash[session_key].plan.seed
-    return np.random.default_rng([seed, zlib.crc32(request.node.nodeid.encode())])
+    name = request.node.stash.get(twin_of_key, request.node.nodeid)
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
 def _hand_out(request: pytest.FixtureRequest, make: Callable[[], _R]) -> _R:

@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     from pytest_amdgpu.emulator.kernel import EmulatedKernel
 
 session_key = pytest.StashKey["GpuSession"]()
+_plan_key = pytest.StashKey["Plan"]()
 WORKER_INPUT = "amdgpu"
 """Under this name a pytest-xdist worker is told what the controller found."""
+QUARANTINE_INPUT = "amdgpu_quarantine"
+"""Under this name it is told which devices are in quarantine: pairs of id and reason."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -198,12 +201,22 @@ def start_session(config: pytest.Config) -> GpuSession:
     Raises `pytest.UsageError` for options that nothing meets.
     """
     worker_input = _worker_input(config)
-    plan = _make_plan(config) if worker_input is None else Plan.from_json(worker_input[WORKER_INPUT])
+    plan = find_plan(config) if worker_input is None else Plan.from_json(worker_input[WORKER_INPUT])
     session = GpuSession(plan, config)
+    if worker_input is not None:
+        for device_id, reason in worker_input[QUARANTINE_INPUT]:
+            session.quarantine.add(device_id, reason)
     if plan.injected:
         injecting = injection.Injecting(session, plan.injected)
         config.pluginmanager.register(injecting, injection.PLUGIN)
     return session
+
+
+def find_plan(config: pytest.Config) -> Plan:
+    """Find the GPUs and choose those that tests use, once in a run; raises `pytest.UsageError`."""
+    if _plan_key not in config.stash:
+        config.stash[_plan_key] = _make_plan(config)
+    return config.stash[_plan_key]
 
 
 def _make_plan(config: pytest.Config) -> Plan:

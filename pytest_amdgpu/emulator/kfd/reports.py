@@ -121,7 +121,7 @@ class QueueReports:
         page = fault.address & ~(PAGE_SIZE - 1)
         known = fault_log.facts(gpu, fault, sdma=self._sdma)
         gpu.last_fault = AmdgpuInfoGpuvmFault(page, known.status, int(known.hub.startswith("mmhub")))
-        for line in fault_log.page_fault(process, fault, known, gpu.family.gfx_version[0] == 9):
+        for line in fault_log.page_fault(process, fault, known):
             process.machine.log(f"amdgpu {gpu.pci_address}: {line}")
         gpu.smi.vm_fault(process.pid)
         data = HsaMemoryExceptionData(
