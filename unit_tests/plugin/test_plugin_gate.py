@@ -79,7 +79,7 @@ def test_a_record_of_each_test(workers: Sequence[str], run: Run, tests: pytest.P
         "passes": ("pass", "clean"),
         "without_a_gpu": ("pass", "clean"),
         "skipped": ("skipped", "clean"),
-        "not_applicable[no-device]": ("not applicable", "clean"),
+        "not_applicable": ("not applicable", "clean"),
         "fails": ("fail", "clean"),
         "expected": ("fail", "clean"),
         "hangs": ("timeout", "clean"),
