@@ -60,6 +60,8 @@ class Record:
     seconds: float = 0.0
     expected: str = ""
     text: str = ""
+    attachments: tuple[str, ...] = ()
+    """Files that it left, from the directory of the verdict on."""
 
     @property
     def is_regression(self) -> bool:
