@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 DEVICE_FIXTURE = "amdgpu_device"
 GROUP_FIXTURE = "amdgpu_devices"
+NO_DEVICE_IDS = ("no-device", "no-devices")
+"""What stands in the id of a test for which there is no device, or no group."""
 DEFAULT_COUNT = 2
 """Devices of a group whose test does not say how many it needs."""
 
@@ -53,7 +55,7 @@ def parametrize_devices(metafunc: pytest.Metafunc, plan: Plan) -> None:
         # An empty list would make pytest skip without saying which device was missing.
         there = ", ".join(device.id for device in plan.selected)
         reason = f"{NOT_APPLICABLE}needs {_names(targets)}; selected is {there}"
-        parameters = [pytest.param(None, id="no-device", marks=pytest.mark.skip(reason=reason))]
+        parameters = [pytest.param(None, id=NO_DEVICE_IDS[0], marks=pytest.mark.skip(reason=reason))]
     metafunc.parametrize(DEVICE_FIXTURE, parameters, indirect=True, scope="session")
 
 
@@ -73,7 +75,7 @@ def _parametrize_groups(
     else:
         among = ", ".join(device.id for device in pool) or "none"
         reason = f"{NOT_APPLICABLE}needs {wish}{f' and {targets}' if targets else ''}; there are {among}"
-        parameters = [pytest.param(None, None, id="no-devices", marks=pytest.mark.skip(reason=reason))]
+        parameters = [pytest.param(None, None, id=NO_DEVICE_IDS[1], marks=pytest.mark.skip(reason=reason))]
     metafunc.parametrize((DEVICE_FIXTURE, GROUP_FIXTURE), parameters, indirect=True, scope="session")
 
 
