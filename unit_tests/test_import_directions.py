@@ -22,10 +22,21 @@ ALLOWED: dict[str, set[str]] = {
     "driver": {"kernel", "abi", "packets", "families"},
     "emulator": {"kernel.protocol", "kernel.describe", "abi", "packets", "families"},
     "results": {"families"},
+    "supervisor": {"kernel.describe", "abi", "packets", "families", "results"},
     "devices": {"kernel", "abi", "packets", "families", "driver", "emulator"},
     "commands": {"kernel", "abi", "packets", "families", "driver", "devices", "results"},
     "__main__": {"commands"},
-    "plugin": {"kernel", "abi", "packets", "families", "driver", "emulator", "devices", "results"},
+    "plugin": {
+        "kernel",
+        "abi",
+        "packets",
+        "families",
+        "driver",
+        "emulator",
+        "devices",
+        "results",
+        "supervisor",
+    },
 }
 """What each layer may import of the other layers (its own modules always)."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+from pytest_amdgpu.devices.features import features_of
 from pytest_amdgpu.driver.links import read_links
 from pytest_amdgpu.driver.topology import GpuNode
 from pytest_amdgpu.families.models import Model, models_of_target
@@ -36,6 +38,8 @@ class DeviceInfo:
     """Number of the hive, 0 for none."""
     reaches: tuple[int, ...] = ()
     """gpu_ids of the GPUs whose memory it can be given access to."""
+    features: tuple[str, ...] = ()
+    """Words of `features.FEATURES`."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for another process."""
@@ -44,7 +48,7 @@ class DeviceInfo:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DeviceInfo:
         """Undo `to_json`."""
-        return cls(**{**values, "reaches": tuple(values["reaches"])})
+        return cls(**{**values, "reaches": tuple(values["reaches"]), "features": tuple(values["features"])})
 
     def matches(self, node: GpuNode) -> bool:
         """Whether this is that node of the topology, seen by whichever process."""
@@ -52,31 +56,30 @@ class DeviceInfo:
 
 
 def hardware_devices(nodes: Sequence[GpuNode], kernel: Kernel | None = None) -> list[DeviceInfo]:
-    """Describe the GPUs of a machine; the kernel tells which reach each other."""
-    reaches = _reaches(nodes, kernel)
+    """Describe the GPUs of a machine; the kernel tells which reach each other, and their features."""
+    gpu_ids = _gpu_ids(nodes)
     return [
-        _info(node, f"{node.target}-{node.identity}", product_name(node), reaches[node.index])
-        for node in nodes
+        _info(node, f"{node.target}-{node.identity}", product_name(node), gpu_ids, kernel) for node in nodes
     ]
 
 
 def backend_devices(nodes: Sequence[GpuNode], backend: str) -> list[DeviceInfo]:
     """Describe the GPUs that a backend of another package found."""
-    return [_info(node, f"{backend}-{node.target}-{node.identity}", product_name(node), ()) for node in nodes]
+    return [_info(node, f"{backend}-{node.target}-{node.identity}", product_name(node)) for node in nodes]
 
 
 def software_devices(
     nodes: Sequence[GpuNode], models: Sequence[Model], kernel: Kernel | None = None
 ) -> list[DeviceInfo]:
     """Describe software GPUs of the given models, numbered by target and options."""
-    reaches = _reaches(nodes, kernel)
+    gpu_ids = _gpu_ids(nodes)
     seen: dict[str, int] = {}
     devices = []
     for node, made_of in zip(nodes, models, strict=True):
         kind = "+".join((f"sw-{node.target}", *made_of.options))
         number = seen.setdefault(kind, 0)
         seen[kind] += 1
-        devices.append(_info(node, f"{kind}-{number}", made_of.marketing_name, reaches[node.index]))
+        devices.append(_info(node, f"{kind}-{number}", made_of.marketing_name, gpu_ids, kernel))
     return devices
 
 
@@ -88,20 +91,21 @@ def product_name(node: GpuNode) -> str:
     return node.name
 
 
-def _reaches(nodes: Sequence[GpuNode], kernel: Kernel | None) -> dict[int, tuple[int, ...]]:
-    """Return which GPUs each node is linked to, by its index."""
-    gpu_ids = {node.index: node.gpu_id for node in nodes}
-    return {
-        node.index: tuple(
-            sorted({gpu_ids[link.target] for link in read_links(kernel, node) if link.target in gpu_ids})
-        )
-        if kernel is not None and len(nodes) > 1
-        else ()
-        for node in nodes
-    }
+def _gpu_ids(nodes: Sequence[GpuNode]) -> dict[int, int]:
+    """Return the gpu_id of each node by its index."""
+    return {node.index: node.gpu_id for node in nodes}
 
 
-def _info(node: GpuNode, device_id: str, product: str, reaches: tuple[int, ...]) -> DeviceInfo:
+def _info(
+    node: GpuNode,
+    device_id: str,
+    product: str,
+    gpu_ids: Mapping[int, int] = MappingProxyType({}),
+    kernel: Kernel | None = None,
+) -> DeviceInfo:
+    links = []
+    if kernel is not None and len(gpu_ids) > 1:
+        links = [link for link in read_links(kernel, node) if link.target in gpu_ids]
     return DeviceInfo(
         id=device_id,
         target=node.target,
@@ -113,5 +117,6 @@ def _info(node: GpuNode, device_id: str, product: str, reaches: tuple[int, ...])
         num_xcc=node.num_xcc,
         stand_in=node.stand_in if node.nearest_target else "",
         hive_id=node.hive_id,
-        reaches=reaches,
+        reaches=tuple(sorted({gpu_ids[link.target] for link in links})),
+        features=features_of(node, links, kernel),
     )

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 from pytest_amdgpu.devices.selection import MAX_DIGITS
 from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.families.model_file import ModelFileError
-from pytest_amdgpu.families.models import Model, UnknownModelError, load_model, model, models_of_target
+from pytest_amdgpu.families.models import (
+    Model,
+    UnknownModelError,
+    load_model,
+    model,
+    model_names,
+    model_path,
+    models_of_target,
+)
+from pytest_amdgpu.families.registry import is_target
 from pytest_amdgpu.families.variants import SEPARATOR, VariantError, variant
 
 if TYPE_CHECKING:
@@ -45,6 +54,7 @@ def parse_software(text: str | None, files: Sequence[str] = (), *, nearest_targe
     for file in files:
         loaded = load_model(Path(file), nearest_target=nearest_target)
         path = str(Path(file).resolve())
+        _refuse_shadow(Path(file), loaded)
         if own.setdefault(loaded.name, path) != path:
             raise ModelFileError(
                 Path(file), "name", f"is {loaded.name!r}, as in {own[loaded.name]}; two models need two names"
@@ -74,6 +84,17 @@ def parse_software(text: str | None, files: Sequence[str] = (), *, nearest_targe
     if len(references) > MAX_GPUS:
         raise SoftwareSpecError(f"{text!r} asks for {len(references)} software GPUs; the most are {MAX_GPUS}")
     return references
+
+
+def _refuse_shadow(file: Path, loaded: Model) -> None:
+    """Refuse a model whose name would take the place of a model of the package, or of a target."""
+    name = loaded.name
+    if name in model_names() and file.resolve() != model_path(name).resolve():
+        raise ModelFileError(
+            file, "name", f"is {name!r}, as that of a model in the package; give it one of its own"
+        )
+    if is_target(name):
+        raise ModelFileError(file, "name", f"is {name!r}, which names a gfx target; give it one of its own")
 
 
 def software_model(reference: str) -> Model:

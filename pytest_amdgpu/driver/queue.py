@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from pytest_amdgpu.driver import queue_memory
 from pytest_amdgpu.driver.arena import Arena
+from pytest_amdgpu.driver.arguments import check_timeout
 from pytest_amdgpu.driver.backend import NORMAL_PRIORITY, PAGE, Location, MemoryRequest, QueueKind
 from pytest_amdgpu.driver.buffer import Buffer
 from pytest_amdgpu.driver.commands import Commands, resolve
@@ -28,6 +29,16 @@ ARENA_SIZE = 1 << 20
 
 C = TypeVar("C", bound=Commands)
 """The chain of commands that a kind of queue takes."""
+
+
+class QueueWatcher(Protocol):
+    """Is told of queues that come and go."""
+
+    def queue_made(self, queue: Queue[Any]) -> None:
+        """Know of a new queue."""
+
+    def queue_closed(self, queue: Queue[Any]) -> None:
+        """Know that a queue is about to be destroyed."""
 
 
 class Queue(Generic[C], Schedulable):
@@ -96,6 +107,8 @@ class Queue(Generic[C], Schedulable):
             )
             undo.pop_all()
         device.tracker.add(self)
+        if device.queue_watcher is not None:
+            device.queue_watcher.queue_made(self)
 
     def record(self) -> C:
         """Begin a chain of its own, which is to be recorded with `finish()`."""
@@ -122,6 +135,17 @@ class Queue(Generic[C], Schedulable):
         if self._open is None or not self._open.pending:
             raise CommandError(f"{self.describe()} was given no commands to submit")
         self._open.submit()
+
+    @property
+    def place(self) -> tuple[int, int, int, int]:
+        """Address and bytes of the ring, addresses of the read and of the write pointer."""
+        pointers = self._memory.pointers.address
+        return (
+            self._memory.ring.address,
+            self.ring.size,
+            pointers + queue_memory.READ_POINTER,
+            pointers + queue_memory.WRITE_POINTER,
+        )
 
     def discard(self) -> None:
         """Forget the open chain, for instance after one of its commands was refused."""
@@ -160,6 +184,7 @@ class Queue(Generic[C], Schedulable):
 
         Raises `CommandError` if there are commands that were not submitted: they would never be done.
         """
+        timeout = check_timeout(timeout)
         self.check_open()
         self._refuse_forgotten_commands()
         self.device.raise_fault([self.name])
@@ -206,6 +231,8 @@ class Queue(Generic[C], Schedulable):
             return
         self._closed = True
         self.device.tracker.discard(self)
+        if self.device.queue_watcher is not None:
+            self.device.queue_watcher.queue_closed(self)
         with ExitStack() as undo:
             undo.callback(self._progress.free)
             for buffer in (*self.held_memory(), *(buffer for _, buffer in self._retired)):

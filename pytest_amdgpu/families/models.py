@@ -175,7 +175,7 @@ class Model:
     @property
     def bitmap_step(self) -> int:
         """Columns of `cu_bitmap` for each engine."""
-        return 1 if self.family.gfx_version[0] == 9 else 2
+        return self.family.kernel.cu_bitmap_step
 
     @property
     def cu_bitmap(self) -> list[list[int]]:
@@ -217,6 +217,7 @@ def _check_consistency(file: ModelFile, model: Model, slots: int) -> None:
             raise file.error(f"properties.{key}", f"is {properties[key]}, but {reason} makes it {value}")
     if "gpu_counter_freq" not in model.drm:
         raise file.error("drm.gpu_counter_freq", "is missing")
+    _check_address_ranges(file, model.drm)
     engines = properties["num_sdma_engines"] + properties["num_sdma_xgmi_engines"]
     if engines and not properties["num_sdma_queues_per_engine"]:
         raise file.error("properties.num_sdma_queues_per_engine", f"is 0, but there are {engines} engines")
@@ -232,6 +233,18 @@ def _check_consistency(file: ModelFile, model: Model, slots: int) -> None:
         raise file.error(
             "compute_units.bitmaps", f"has more than {16 // step} engines of {step} arrays in an XCC"
         )
+
+
+def _check_address_ranges(file: ModelFile, drm: Mapping[str, int]) -> None:
+    """Refuse a GPU without addresses. The higher range may be absent, but not half of it."""
+    for first, last, may_be_absent in (
+        ("virtual_address_offset", "virtual_address_max", False),
+        ("high_va_offset", "high_va_max", True),
+    ):
+        start, end = drm.get(first, 0), drm.get(last, 0)
+        if start >= end and not (may_be_absent and start == end == 0):
+            shown = f"is {end:#x}" if last in drm else "is missing"
+            raise file.error(f"drm.{last}", f"{shown}, but must be above {first}, {start:#x}")
 
 
 def load_model(path: Path, *, nearest_target: bool = False) -> Model:
@@ -325,14 +338,15 @@ def model_names() -> list[str]:
     return sorted(path.stem for path in DATA.glob("*.toml"))
 
 
+def model_path(name: str) -> Path:
+    """Return the file of a model that comes with the package."""
+    return DATA / f"{name}.toml"
+
+
 def models_of_target(target: str) -> list[Model]:
     """Return the models of a gfx target, by name; no other file is parsed."""
     line = f'\ntarget = "{target}"\n'
-    return [
-        _load_known(DATA / f"{name}.toml")
-        for name in model_names()
-        if line in (DATA / f"{name}.toml").read_text()
-    ]
+    return [_load_known(model_path(name)) for name in model_names() if line in model_path(name).read_text()]
 
 
 def model(name_or_target: str) -> Model:
@@ -342,10 +356,10 @@ def model(name_or_target: str) -> Model:
     """
     names = model_names()
     if name_or_target in names:
-        return _load_known(DATA / f"{name_or_target}.toml")
+        return _load_known(model_path(name_or_target))
     of_target = models_of_target(name_or_target)
     if of_target:
         return of_target[0]
-    known = (_load_known(DATA / f"{name}.toml") for name in names)
+    known = (_load_known(model_path(name)) for name in names)
     listed = ", ".join(f"{candidate.name} ({candidate.target})" for candidate in known)
     raise UnknownModelError(f"unknown software GPU {name_or_target!r}; known: {listed}")

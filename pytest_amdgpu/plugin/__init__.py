@@ -6,11 +6,12 @@ from collections.abc import Generator
 
 import pytest
 
-from pytest_amdgpu.plugin import blame, leasing, options, parametrize, report
+from pytest_amdgpu.plugin import blame, injection, leasing, options, parametrize, report
 from pytest_amdgpu.plugin.fixtures import (
     _amdgpu_take_back,
     amdgpu_device,
     amdgpu_devices,
+    amdgpu_inject,
     compile_kernel,
     compute_queue,
     gtt_buffer,
@@ -27,6 +28,7 @@ __all__ = [
     "_amdgpu_take_back",
     "amdgpu_device",
     "amdgpu_devices",
+    "amdgpu_inject",
     "compile_kernel",
     "compute_queue",
     "gtt_buffer",
@@ -44,12 +46,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)
 
 
+# A wrapper, which comes before the hook in which pytest-xdist reads its options.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
+    """Put the tests of a supervised run in a worker."""
+    if options.is_supervised(config):
+        from pytest_amdgpu.plugin import supervision
+
+        supervision.use_a_worker(config)
+    return (yield)
+
+
+# First, because pytest itself runs tests in it.
+@pytest.hookimpl(tryfirst=True, specname="pytest_cmdline_main")
+def pytest_amdgpu_print_defects(config: pytest.Config) -> int | None:
+    """Only print the list of defects, if it is asked for."""
+    if injection.HELP not in config.getoption("--amdgpu-inject"):
+        return None
+    print(injection.describe())
+    return 0
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register markers, and what gathers results and talks to pytest-xdist where it is in use."""
+    gathering = None
     if options.wants_verdict(config):
         from pytest_amdgpu.plugin import gate
 
-        gate.register(config)
+        gathering = gate.register(config)
+    if options.is_supervised(config) and not options.is_worker(config):
+        from pytest_amdgpu.plugin import supervision
+
+        supervision.register(config, gathering)
     if options.wants_junit(config):
         from pytest_amdgpu.plugin.junit import JunitProperties
 
@@ -60,9 +88,17 @@ def pytest_configure(config: pytest.Config) -> None:
         # It is what was asked for, and the header says so.
         config.addinivalue_line("filterwarnings", f"ignore::{options.NEAREST_TARGET_WARNING}")
     if config.pluginmanager.hasplugin("xdist"):
-        from pytest_amdgpu.plugin.xdist_hooks import XdistHooks
+        from pytest_amdgpu.plugin import xdist_hooks
 
-        config.pluginmanager.register(XdistHooks(), "amdgpu_xdist")
+        xdist_hooks.register(config)
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Choose the number of workers for `-n auto`."""
+    from pytest_amdgpu.plugin import xdist_hooks
+
+    return xdist_hooks.number_of_workers(config)
 
 
 # First, because the header and pytest-xdist's start of workers need what is found here.
@@ -70,6 +106,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Find the GPUs and choose those that tests run on."""
     session.config.stash[session_key] = start_session(session.config)
+    if options.is_supervised(session.config):
+        from pytest_amdgpu.plugin import supervision
+
+        supervision.keep_deadlines(session.config)
     if session.config.getoption("--amdgpu-expectations"):
         from pytest_amdgpu.plugin import expected
 
@@ -133,5 +173,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Give the leases back, and end the trace of system calls."""
     leasing.release_leases(config)
+    for name in ("amdgpu_deadlines", "amdgpu_supervision"):
+        if (plugin := config.pluginmanager.getplugin(name)) is not None:
+            plugin.close()
     if session := config.stash.get(session_key, None):
         session.end()

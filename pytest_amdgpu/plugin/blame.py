@@ -12,6 +12,8 @@ QUARANTINE_PROPERTY = "amdgpu_quarantine"
 """Name of the property of a report that puts a device in quarantine; the value: its id and the reason."""
 TIMEOUT_PROPERTY = "amdgpu_timeout"
 """Name of the property of a report for a test that was ended because it took too long."""
+EVIDENCE_SECTION = "amdgpu evidence"
+"""Title of the section of a report with what was seen of a process whose test was late."""
 BLAME_PROPERTY = "amdgpu_blame"
 """Name of the property of a report for what a failure is to be blamed on, after it was run again."""
 CONFIRMATION_PROPERTY = "amdgpu_confirmation"
@@ -40,7 +42,16 @@ def _parts(error: BaseException) -> list[BaseException]:
 
 
 def _is_infrastructure(error: BaseException) -> bool:
+    from pytest_amdgpu.devices.leases import LeaseError, LeaseTimeoutError
     from pytest_amdgpu.driver.errors import DeviceOpenError
     from pytest_amdgpu.plugin.session import DeviceGoneError, DeviceLostError, QuarantinedError
 
-    return isinstance(error, DeviceGoneError | DeviceLostError | DeviceOpenError | QuarantinedError)
+    return isinstance(
+        error,
+        DeviceGoneError
+        | DeviceLostError
+        | DeviceOpenError
+        | LeaseError
+        | LeaseTimeoutError
+        | QuarantinedError,
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_amdgpu.devices.identity import DeviceInfo
-from pytest_amdgpu.plugin.blame import FLAKE_PROPERTY, IMPROVEMENT_TEXT, TIMEOUT_TEXT
+from pytest_amdgpu.plugin.blame import FLAKE_PROPERTY, IMPROVEMENT_TEXT, TIMEOUT_PROPERTY, TIMEOUT_TEXT
 from pytest_amdgpu.plugin.expected_check import ExpectationCheck
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
 from pytest_amdgpu.plugin.session import session_key
@@ -88,7 +88,7 @@ class KnownResults:
         # The longest id that is in it: one can begin as another one does.
         for device in sorted(self._of_device, key=len, reverse=True):
             if device in report.nodeid:
-                self._see(report, self._of_device[device], Status.CRASH)
+                self._see(report, self._of_device[device], _status(report, Status.CRASH))
                 return
 
     def _see(self, report: pytest.TestReport, expectations: Expectations, status: Status) -> None:
@@ -156,7 +156,9 @@ def _accept(report: pytest.TestReport, reason: str) -> None:
     report.wasxfail = reason
 
 
-def _status(report: pytest.TestReport) -> Status:
+def _status(report: pytest.TestReport, failure: Status = Status.FAIL) -> Status:
+    """Return what became of a test whose failure, if it was not about time, is called `failure`."""
     if report.passed:
         return Status.PASS
-    return Status.TIMEOUT if TIMEOUT_TEXT in report.longreprtext else Status.FAIL
+    late = TIMEOUT_PROPERTY in dict(report.user_properties) or TIMEOUT_TEXT in report.longreprtext
+    return Status.TIMEOUT if late else failure

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_amdgpu.plugin.parametrize import NO_DEVICE_IDS
+from pytest_amdgpu.plugin.parametrize import NO_GROUP_ID
 from pytest_amdgpu.results.expectation_check import Collected, lapsed_lines, missing_tests, stale_lines
 from pytest_amdgpu.results.expectation_file import Kind
 from pytest_amdgpu.results.expectations import Expectations, bare_name
@@ -34,7 +34,7 @@ class ExpectationCheck:
         today: datetime.date,
     ) -> None:
         self._config, self._known, self._today = config, known, today
-        self._ids = (*device_ids, *NO_DEVICE_IDS)
+        self._ids = (*device_ids, NO_GROUP_ID)
         self._names: set[str] = set()
         self._left_out: set[str] = set()
         self._broken: set[str] = set()

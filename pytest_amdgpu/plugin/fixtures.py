@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
 import pytest
 
+from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
+from pytest_amdgpu.plugin.injection import inject_by_hand
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.report import LEAK_PROPERTY, failed_key
 from pytest_amdgpu.plugin.session import session_key
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.resources import Resource
     from pytest_amdgpu.driver.sdma_queue import SdmaQueue
     from pytest_amdgpu.driver.semaphore import TimelineSemaphore
+    from pytest_amdgpu.emulator.injection.defect import Defect
+    from pytest_amdgpu.plugin.injection import Injecting
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -182,6 +186,29 @@ def compile_kernel(
         return load_kernel(code_object, name)
 
     return compile_and_load
+
+
+@pytest.fixture
+def amdgpu_inject(request: pytest.FixtureRequest) -> Iterator[Callable[..., list[Defect]]]:
+    """Return a function that lets a software GPU fail: `amdgpu_inject("drop-fence", after=3)`.
+
+    Defects and options are those of --amdgpu-inject (`--amdgpu-inject=help` lists them). `device` is an id, a
+    target or all; without it: the test's own. They end with the test. On hardware the test is skipped.
+    """
+    session = request.config.stash[session_key]
+    if not session.plan.machine.software:
+        pytest.skip(f"{NOT_APPLICABLE}only software GPUs fail on request")
+    own = getattr(getattr(request.node, "callspec", None), "params", {}).get(DEVICE_FIXTURE)
+    injected: list[tuple[Injecting, list[Defect]]] = []
+
+    def inject(name: str, *, device: str | None = None, **options: object) -> list[Defect]:
+        injecting, defects = inject_by_hand(session, request.node, own, name, device, options)
+        injected.append((injecting, defects))
+        return defects
+
+    yield inject
+    for injecting, defects in injected:
+        injecting.remove(defects)
 
 
 @pytest.fixture

@@ -5,11 +5,12 @@ Lives where all reports arrive: in the controller of pytest-xdist, or in the onl
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,14 +24,19 @@ from pytest_amdgpu.results.record import Record
 from pytest_amdgpu.results.verdict import Judgment, Verdict, judge_run
 from pytest_amdgpu.results.verdict_file import verdict_json, write_verdict
 
+if TYPE_CHECKING:
+    from pytest_amdgpu.plugin.supervision import Supervision
+
 _SHOWN = 20
 """Reasons that the terminal shows."""
+_LAST_PHASES = ("teardown", "???")
+"""The second is what pytest-xdist calls the phase of a test whose worker died."""
 _FIRST_PAUSE = 1.0
 _WORK_SHARE = 20
 """Between two intermediate verdicts pass so many times what writing one takes, and at least a second."""
 
 
-def register(config: pytest.Config) -> None:
+def register(config: pytest.Config) -> Gate:
     """Begin to gather as the options say; raises `pytest.UsageError`.
 
     The file of an earlier run is replaced first of all, so that it cannot be taken for this one's.
@@ -48,6 +54,7 @@ def register(config: pytest.Config) -> None:
     except (MustRunError, OSError) as error:
         raise pytest.UsageError(f"--amdgpu-must-run: {error}") from error
     config.pluginmanager.register(gathering, "amdgpu_gate")
+    return gathering
 
 
 class Gate:
@@ -64,6 +71,13 @@ class Gate:
         self._judgment = Judgment(Verdict.INCOMPLETE, ("the run has not come to its end",))
         self._complete = False
         self._next_write = 0.0
+        self._supervision: Supervision | None = None
+
+    def supervise(self, supervision: Supervision) -> None:
+        """Let somebody know all that is needed to judge the run in this process's place."""
+        self._supervision = supervision
+        path = self._path.absolute() if self._path else None
+        supervision.introduce(os.getpid(), path, self._facts)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> None:
@@ -76,6 +90,9 @@ class Gate:
             # Only the file tells it.
             environment = {**self._facts["environment"], **facts.of_driver(session)}
             self._facts |= {"environment": environment, "repeat": repeat_options(self._config, plan)}
+            # Also whoever finishes the file, if this process dies, finds it there.
+            self._write_meanwhile()
+            self._next_write = 0.0
         options = ("--amdgpu-software", "--amdgpu-model")
         named = plan.machine.reason == "asked for" or any(map(self._config.getoption, options))
         if self._decides and plan.machine.software and not named:
@@ -94,7 +111,10 @@ class Gate:
     def expect(self, ids: Iterable[str]) -> None:
         """Expect a result of every test."""
         if not self._config.option.collectonly:
-            self._states.expect(ids)
+            known = list(ids)
+            self._states.expect(known)
+            if self._supervision is not None:
+                self._supervision.expect(self._states.devices, known)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Know what could not be collected: tests that nobody can miss by their names."""
@@ -112,7 +132,11 @@ class Gate:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in what became of a phase of a test."""
         self._states.see(report)
-        if report.when == "teardown" and self._path is not None and time.monotonic() >= self._next_write:
+        if report.when not in _LAST_PHASES:
+            return
+        if self._supervision is not None:
+            self._supervision.take(self._states.record(report.nodeid))
+        if self._path is not None and time.monotonic() >= self._next_write:
             self._write_meanwhile()
 
     # Last, so that others have had their say about the exit status.
@@ -148,6 +172,10 @@ class Gate:
         if len(reasons) > _SHOWN:
             terminalreporter.line(f"... and {len(reasons) - _SHOWN} more")
 
+    def blame_machine(self, text: str) -> None:
+        """Know of something that went wrong and is no test's fault."""
+        self._trouble(text)
+
     def write(self) -> None:
         """Write the file of the verdict as far as it goes, if there is to be one; raises OSError."""
         if self._path is not None:
@@ -174,6 +202,8 @@ class Gate:
     def _judge(self, status: pytest.ExitCode | None) -> Judgment:
         if status is pytest.ExitCode.USAGE_ERROR:
             return Judgment(Verdict.USAGE, ("the command line or what it names cannot be used",))
+        if self._supervision is not None:
+            self._troubles += self._supervision.troubles
         records = self._states.records(final=True)
         if status in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR) and not self._troubles:
             self._trouble(f"pytest ended with {status!r}")

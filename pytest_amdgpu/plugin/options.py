@@ -19,16 +19,20 @@ LEASE_KINDS = ("exclusive", "shared", "none")
 INFRASTRUCTURE = EXIT_STATUS[Verdict.INFRASTRUCTURE]
 """Exit status of a run that the machine kept from testing anything."""
 
+DEADLINES = {"setup": 120.0, "test": 300.0, "teardown": 60.0}
+"""Seconds that each phase of a test may take in a supervised run."""
+
 NEAREST_TARGET_WARNING = "pytest_amdgpu.driver.errors.NearestTargetWarning"
 
 TARGETS_MARKER = "amdgpu_targets"
 GROUP_MARKER = "amdgpu"
 MARKERS = (
-    f"{GROUP_MARKER}(devices=2, relation=None): how many devices the fixture amdgpu_devices gives the test, "
-    "and what each two of them are: 'peers' (reach each other's memory), 'hive' (linked by XGMI) or "
-    "'same_family'; it is skipped, with that reason, where there are none.",
-    f"{TARGETS_MARKER}(*targets): run the test only on devices of these gfx targets, such as 'gfx942'; "
-    "it is skipped as not applicable where none is selected.",
+    f"{GROUP_MARKER}(family=..., target=..., features=[...], vram='16GiB', devices=2, relation=...): what "
+    "the test needs of its device, or of each of its devices, and which relation each two of those must "
+    "have ('peers', 'hive' or 'same_family'). It runs where that is met; elsewhere it is not applicable, "
+    "with the reason.",
+    f"{TARGETS_MARKER}(*targets): short for {GROUP_MARKER}(target=[...]): run the test only on devices of "
+    "these gfx targets, such as 'gfx942'.",
 )
 
 
@@ -75,6 +79,13 @@ def add_options(parser: pytest.Parser) -> None:
         "a topology that changes. Hardware keeps its own.",
     )
     group.addoption(
+        "--amdgpu-inject",
+        action="append",
+        default=[],
+        metavar="DEFECT[:OPTION=VALUE,...]@DEVICE",
+        help="Let software GPUs fail. Can be repeated; --amdgpu-inject=help lists the defects.",
+    )
+    group.addoption(
         "--amdgpu-model",
         action="append",
         default=[],
@@ -119,6 +130,21 @@ def add_options(parser: pytest.Parser) -> None:
         help="Be a gate that also demands what this TOML file names: devices, tests and numbers of tests.",
     )
     group.addoption(
+        "--amdgpu-supervise",
+        action="store_true",
+        help="Let a process outside of pytest's watch that tests end, and end those that do not. Runs whose "
+        "results are judged have it in any case.",
+    )
+    group.addoption(
+        "--amdgpu-deadline",
+        type=_deadlines,
+        default=DEADLINES,
+        metavar="setup=S,test=S,teardown=S",
+        help="Seconds that a supervised test's set-up, the test itself and its tear-down may take, or none. "
+        f"Default: {','.join(f'{name}={seconds:g}' for name, seconds in DEADLINES.items())}. "
+        "A timeout of pytest-timeout goes before that of the test.",
+    )
+    group.addoption(
         "--amdgpu-expectations",
         metavar="DIR",
         help="See results against the files of this directory: what is known to fail or to be flaky, and not "
@@ -161,6 +187,17 @@ def add_options(parser: pytest.Parser) -> None:
     )
 
 
+def is_supervised(config: pytest.Config) -> bool:
+    """Whether a supervisor watches the run, of which this process may be any part."""
+    options = ("--amdgpu-gate", "--amdgpu-verdict", "--amdgpu-must-run", "--amdgpu-supervise")
+    return any(map(config.getoption, options)) and not config.option.collectonly
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this is a worker of pytest-xdist."""
+    return hasattr(config, "workerinput")
+
+
 def wants_verdict(config: pytest.Config) -> bool:
     """Whether results are to be judged, and in this process."""
     options = ("--amdgpu-gate", "--amdgpu-verdict", "--amdgpu-must-run")
@@ -176,6 +213,19 @@ def choose_seed(config: pytest.Config) -> int:
     """Return the run's seed: the option's, or a new one."""
     seed: int | None = config.getoption("--amdgpu-seed")
     return secrets.randbelow(MAX_SEED + 1) if seed is None else seed
+
+
+def _deadlines(text: str) -> dict[str, float]:
+    deadlines = dict(DEADLINES)
+    for part in text.split(","):
+        name, sign, value = (piece.strip() for piece in part.partition("="))
+        if name not in DEADLINES or not sign:
+            allowed = ", ".join(f"{name}=SECONDS" for name in DEADLINES)
+            raise argparse.ArgumentTypeError(f"{part!r} is not one of {allowed}")
+        deadlines[name] = math.inf if value == "none" else _seconds(value)
+        if not deadlines[name]:
+            raise argparse.ArgumentTypeError(f"{part!r}: no test ends in 0 seconds; 'none' lifts the limit")
+    return deadlines
 
 
 def _times(text: str) -> int:

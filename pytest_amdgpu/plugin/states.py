@@ -84,6 +84,10 @@ class States:
             self._record(node_id, state) for node_id, state in self._states.items() if final or state.seen
         ]
 
+    def record(self, node_id: str) -> Record:
+        """Return what is known of a test."""
+        return self._record(node_id, self._states[node_id])
+
     def take(self, node_id: str) -> Record:
         """Return what is known of a test, and forget it."""
         return self._record(node_id, self._states.pop(node_id))

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from math import comb
 from pathlib import Path
 
+from pytest_amdgpu.families.family import generations
 from pytest_amdgpu.results.expectation_file import Entry, ExpectationError, Kind, read_entries
 
 EVERY_GPU = "all"
 _FILE = re.compile(r"(?P<key>[\w.-]+)-(?P<kind>fails|flakes|skips)\.txt")
-_TARGET = re.compile(r"gfx(\d+)([0-9a-f])([0-9a-f])")
 WORSE_THAN_ITS_RATE = 0.001
 """So unlikely must a flake's failures be at its rate that they count as a regression."""
 
@@ -52,9 +52,7 @@ def keys_of(target: str, product: str) -> tuple[str, ...]:
 
     For gfx942 of an `AMD Instinct MI300X`: all, gfx9, gfx94x, gfx942, amd-instinct-mi300x.
     """
-    match = _TARGET.fullmatch(target)
-    generations = (f"gfx{match[1]}", f"gfx{match[1]}{match[2]}x") if match else ()
-    return (EVERY_GPU, *generations, target, slug(product))
+    return (EVERY_GPU, *generations(target), target, slug(product))
 
 
 def slug(product: str) -> str:

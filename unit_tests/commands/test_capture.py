@@ -96,13 +96,41 @@ def test_names_of_products_are_quoted(two_gpus: EmulatedKernel, tmp_path: Path) 
     assert load_model(path).asic_name == 'an "odd" \\ namename = 1'
 
 
+def named(name: str) -> str:
+    """Return the text of a model under another name."""
+    return (DATA / "rx7900xtx.toml").read_text().replace('name = "rx7900xtx"', f'name = "{name}"', 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("mi300x", "is 'mi300x', as that of a model in the package; give it one of its own"),
+        ("rx7900xtx", "is 'rx7900xtx', as that of a model in the package; give it one of its own"),
+        ("gfx1100", "is 'gfx1100', which names a gfx target; give it one of its own"),
+        ("gfx1304", "is 'gfx1304', which names a gfx target; give it one of its own"),
+    ],
+)
+def test_a_file_that_would_take_the_place_of_another_model_is_refused(
+    name: str, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "shadow.toml"
+    path.write_text(named(name))
+    with pytest.raises(ModelFileError) as caught:
+        parse_software("mi300x", [str(path)])
+    assert str(caught.value) == f"{path}: name: {reason}"
+
+
+def test_the_file_of_a_model_of_the_package_is_that_model() -> None:
+    path = str(DATA / "mi300x.toml")
+    (reference,) = parse_software("mi300x", [path])
+    assert software_model(reference) == model("mi300x")
+
+
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        (tmp_path / f"{name}.toml").write_text((DATA / "rx7900xtx.toml").read_text())
+        (tmp_path / f"{name}.toml").write_text(named("twin"))
     one, two = str(tmp_path / "one.toml"), str(tmp_path / "two.toml")
-    with pytest.raises(
-        ModelFileError, match=r"two\.toml: name: is 'rx7900xtx', as in .*one\.toml; two models"
-    ):
+    with pytest.raises(ModelFileError, match=r"two\.toml: name: is 'twin', as in .*one\.toml; two models"):
         parse_software(None, [one, two])
     assert len(parse_software(None, [one, one])) == 1
 

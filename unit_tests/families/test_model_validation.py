@@ -138,6 +138,21 @@ VALUES = [
         "drm.gpu_counter_freq: must be a number from 1 to 4294967295, it is 0",
     ),
     ("family", f'[{1 << 32}, "kernel"]', "drm.family: must be a number of 32 bits"),
+    (
+        "virtual_address_max",
+        '[0, "kernel"]',
+        "drm.virtual_address_max: is 0x0, but must be above virtual_address_offset, 0x10000",
+    ),
+    (
+        "virtual_address_max",
+        '[0x10000, "kernel"]',
+        "drm.virtual_address_max: is 0x10000, but must be above virtual_address_offset, 0x10000",
+    ),
+    (
+        "high_va_max",
+        '[0, "kernel"]',
+        "drm.high_va_max: is 0x0, but must be above high_va_offset, 0xffff800000000000",
+    ),
     ("high_va_max", f'[{1 << 64}, "kernel"]', "drm.high_va_max: must be a number of 64 bits"),
 ]
 
@@ -182,6 +197,17 @@ def test_an_unknown_key_at_the_top_and_a_table_that_is_none(good_text: str, tmp_
         refusal(f"mem_banks = [1]\n{banks}", tmp_path)
         == "mem_banks: must be one or more [[mem_banks]] tables"
     )
+
+
+def test_a_gpu_without_an_end_of_its_addresses(good_text: str, tmp_path: Path) -> None:
+    text = re.sub(r"(?m)^virtual_address_max = .*$", "", good_text, count=1)
+    reason = "is missing, but must be above virtual_address_offset, 0x10000"
+    assert refusal(text, tmp_path) == f"drm.virtual_address_max: {reason}"
+
+
+def test_a_gpu_without_higher_addresses(good_text: str, tmp_path: Path) -> None:
+    text = re.sub(r"(?m)^high_va_(offset|max) = .*$", "", good_text, count=2)
+    assert "high_va_max" not in load(text, tmp_path).drm
 
 
 @pytest.mark.parametrize("key", ["gc", "sdma"])

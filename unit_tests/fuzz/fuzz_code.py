@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from fuzz_rings import END_OF_PROGRAM, END_OF_PROGRAM_GFX11
-from fuzz_runner import outcome
+from fuzz_runner import Done, outcome
 
 from pytest_amdgpu.driver.code_object import CodeObject, parse
 from pytest_amdgpu.emulator.isa.dispatch import Dispatch, DispatchState
@@ -25,12 +25,12 @@ class CodeTarget:
 
     name = "code"
     limit = 10.0
-    per_case = 1
+    unit = "inputs"
 
     def __init__(self) -> None:
         self._objects = [parse(path.read_bytes(), path.name) for path in sorted(OBJECTS.glob("*/*.co"))]
 
-    def case(self, rng: random.Random) -> str:
+    def case(self, rng: random.Random) -> Done:
         code = rng.choice(self._objects)
         kernel = rng.choice(list(code.kernels.values()))
         image = np.zeros(-(-code.image_size // PAGE_SIZE) * PAGE_SIZE, np.uint8)
@@ -73,7 +73,7 @@ class CodeTarget:
         ended: list[bool] = []
         kind = outcome(lambda: ended.append(dispatch.run(BUDGET)), IllegalInstruction, VmFault)
         assert dispatch.describe() is not None
-        return kind if kind != "accepted" else "ended" if ended[0] else "still running"
+        return Done([kind if kind != "accepted" else "ended" if ended[0] else "still running"])
 
     def _damage(self, rng: random.Random, code: CodeObject, words: np.ndarray, entry: int) -> None:  # type: ignore[type-arg]
         """Change words of the kernel, near its beginning most of all."""

@@ -8,11 +8,13 @@ import os
 import random
 import sys
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 from fuzz_calls import BAD_ADDRESSES, PAGE, SIZES, Pools, argument, recorded_calls
-from fuzz_runner import outcome
+from fuzz_runner import Done, outcome
+from fuzz_state import Books
 
 from pytest_amdgpu.abi import ioctl
 from pytest_amdgpu.abi.drm import DRM_IOCTLS
@@ -38,7 +40,10 @@ class Session(Client):
     def __init__(self, rng: random.Random, corpus: list[tuple[int, bytes]]) -> None:
         self._reserved: list[tuple[int, int]] = []
         super().__init__(rng.choice(MACHINES), host_memory=1 << 30, behaviour=rng.choice(("6.12", "newest")))
+        self._books = Books(self.kernel)
         self._rng, self._corpus = rng, corpus
+        self.ioctls = 0
+        """How many were issued as input."""
         self._mapped: list[tuple[int, int]] = []
         whole = self.reserve((SCRATCH_PAGES + 1) * PAGE)
         self._scratch = self.kernel.mmap(
@@ -109,6 +114,7 @@ class Session(Client):
         fd = self.fd if type_ == ord("K") else rng.choice(self.renders)
         if rng.random() < 0.05:
             fd = rng.choice([*self._pools.files, -1, 1 << 20])
+        self.ioctls += 1
         assert self.kernel.ioctl(fd, request, arguments) >= 0
         if type_ == ord("K") and not isinstance(arguments, ctypes.Array):
             self._remember(arguments)
@@ -190,6 +196,7 @@ class Session(Client):
         if rng.random() < 0.5:
             name = rng.choice([name for name in fields if name not in ("gpu_id", "queue_type")])
             fields[name] = max(fields[name] + rng.choice((-1, 1, 3, 4, 8, 256, PAGE)), 0)
+        self.ioctls += 1
         queue = self.call(KfdIoctl.CREATE_QUEUE, **fields)
         self._remember(queue)
         self.kernel.store_doorbell(self._doorbells[0] + queue.doorbell_offset % PAGE, rng.choice((4, 16, 64)))
@@ -198,17 +205,14 @@ class Session(Client):
         """End the process; nothing may be left of it."""
         if self._rng.random() < 0.5:
             self.kernel.munmap(self._scratch, SCRATCH_PAGES * PAGE)
-        machine, log = self.kernel._machine, self.kernel.log
+        log, disagreements = self.kernel.log, self._books.disagreements()
         super().close()
         for address, size in self._reserved:
             self.kernel.munmap(address, size)
         for fd in self._own_files:
             os.close(fd)
-        left = [(gpu.vram_used, gpu.queue_count, dict(gpu.mmap_objects)) for gpu in self.gpus]
-        assert all(state == (0, 0, {}) for state in left), f"left on the GPUs: {left}"
-        assert machine.system_memory_used == 0, (
-            f"{machine.system_memory_used} bytes of system memory are left"
-        )
+        left = [f"left when the processes had ended: {text}" for text in self._books.left()]
+        assert not disagreements + left, "\n".join(disagreements + left)
         failed = [line for line in log if "the emulator failed" in line]
         assert not failed, failed
 
@@ -218,22 +222,29 @@ class IoctlTarget:
 
     name = "ioctls"
     limit = 20.0
+    unit = "ioctls issued"
     per_case = 100
 
     def __init__(self) -> None:
         self._corpus = recorded_calls()
 
-    def case(self, rng: random.Random) -> list[str]:
+    def case(self, rng: random.Random) -> Done:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             session = Session(rng, self._corpus)
+            machine = weakref.ref(session.kernel._machine)
             try:
-                return [session.step() for _ in range(self.per_case)]
+                kinds = []
+                while session.ioctls < self.per_case:
+                    kinds.append(session.step())
+                done = Done(kinds, len(kinds), session.ioctls)
             finally:
                 session.close()
                 # What refers to each other holds memory until Python collects it.
                 del session
                 gc.collect()
+        assert machine() is None, f"the machine is still referred to by {gc.get_referrers(machine())}"
+        return done
 
     def close(self) -> None:
         """Nothing is shared that must be given back."""

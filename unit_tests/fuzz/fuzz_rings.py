@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
+import gc
 import random
 import threading
 import time
+import weakref
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from fuzz_runner import Done, NamelessRefusal
+from fuzz_state import of_hardware
 
 from pytest_amdgpu.abi.kfd import QueueType
 from pytest_amdgpu.abi.kfd_debug import ExceptionCode
 from pytest_amdgpu.emulator.compute_units import ComputeUnits
+from pytest_amdgpu.emulator.engine.aql import AqlQueue
 from pytest_amdgpu.emulator.engine.context import QueueContext
 from pytest_amdgpu.emulator.engine.factory import EngineQueue, create_queue
 from pytest_amdgpu.emulator.engine.hardware_queues import HardwareQueues
+from pytest_amdgpu.emulator.engine.stream import DwordQueue
 from pytest_amdgpu.emulator.isa.decode.decoder import decoder
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, AddressSpace, BufferObject, VmFault
 from pytest_amdgpu.families.registry import Family, family
 from pytest_amdgpu.packets.aql import aql_packets
 from pytest_amdgpu.packets.codec import Codec
-from pytest_amdgpu.packets.layout import Layout
+from pytest_amdgpu.packets.layout import Layout, Packet, TruncatedPacketError
 from pytest_amdgpu.packets.listing import listing
 from pytest_amdgpu.packets.pm4 import pm4_packets
 from pytest_amdgpu.packets.registers import compute_registers
@@ -129,6 +136,7 @@ class Bench:
         self.family = family(rng.choice(TARGETS))
         self.kind = rng.choice(KINDS if _runs_kernels(self.family.name) else KINDS[:1])
         self.host = Host()
+        self.gpu = Gpu(self.family, rng.choice((1, 1, 8)))
         self.ring_address, ring = self._block(RING_BYTES)
         self.ring = ring.view(np.uint32)
         self.pointer_address, pointers = self._block()
@@ -138,14 +146,12 @@ class Bench:
         for _, block in self.blocks:
             block.view(np.uint32)[:] = [rng.randrange(4) for _ in range(PAGE_SIZE // 4)]
         self._write_kernel(*self.blocks[0])
-        # amd_queue_t around the read pointer, and every header of an AQL ring INVALID.
-        self.pointers[(512 + 8) // 8] = 0x80
-        if self.kind is QueueType.COMPUTE_AQL:
-            self.ring[::16] = 1
         self.put = 0
         self.announced = 0
-        context = QueueContext(
-            gpu=Gpu(self.family, rng.choice((1, 1, 8))),
+        self._starts: list[int] = []
+        self._looked_at: set[int] = set()
+        self._context = QueueContext(
+            gpu=self.gpu,
             memory=self._memory,
             host=self.host,
             queue_id=7,
@@ -155,7 +161,56 @@ class Bench:
             rptr_address=self.pointer_address + 512,
             wptr_address=self.pointer_address,
         )
-        self.queue: EngineQueue = create_queue(context)
+
+    def start_queue(self) -> None:
+        """Empty the ring, and start a queue on it."""
+        self.put = self.announced = 0
+        self.host.halts.clear()
+        self.host.texts.clear()
+        self._starts.clear()
+        self._looked_at.clear()
+        self.pointers[:] = 0
+        # amd_queue_t around the read pointer, and every header of an AQL ring INVALID.
+        self.pointers[(512 + 8) // 8] = 0x80
+        self.ring[:] = 0
+        if self.kind is QueueType.COMPUTE_AQL:
+            self.ring[::16] = 1
+        self.queue: EngineQueue = create_queue(self._context)
+        self._watch(self.queue)
+
+    def _watch(self, queue: EngineQueue) -> None:
+        """Have the engine note where in the ring it has taken a packet, or refused what is none."""
+        if isinstance(queue, AqlQueue):
+            process = queue._process
+
+            def processed(index: int) -> None:
+                self._looked_at.add(index * 16)
+                process(index)
+
+            queue._process = processed  # type: ignore[method-assign]
+            return
+        assert isinstance(queue, DwordQueue)
+        interpreter, decode = queue.interpreter, queue.interpreter._decode
+
+        def decoded(words: list[int], index: int) -> Packet:
+            place, in_ring = queue.position, not interpreter.where
+            try:
+                packet = decode(words, index)
+            except TruncatedPacketError:
+                raise
+            except Exception:
+                self._looked_at.update([place] * in_ring)
+                raise
+            self._looked_at.update([place] * in_ring)
+            return packet
+
+        interpreter._decode = decoded  # type: ignore[method-assign]
+
+    @property
+    def taken(self) -> int:
+        """How many of the inputs that were submitted to this queue an engine has taken a packet of."""
+        end = self.put * self.unit // 4
+        return len({bisect.bisect_right(self._starts, place) for place in self._looked_at if place < end})
 
     def _block(self, size: int = PAGE_SIZE, *, writable: bool = True) -> tuple[int, npt.NDArray[np.uint8]]:
         bo = BufferObject(np.zeros(size, np.uint8), writable=writable)
@@ -188,6 +243,7 @@ class Bench:
         words = words + [0] * (-len(words) % max(self.unit // 4, 1))
         start = self.put * self.unit // 4
         words = words[: self.ring.size - start]
+        self._starts.append(start)
         self.ring[start : start + len(words)] = words
         self.put += len(words) * 4 // self.unit
         pointer = self.put
@@ -269,31 +325,51 @@ class Bench:
 
 
 class RingTarget:
-    """Rings of garbage: the engine refuses, faults, waits or goes on, and can be stopped at any time."""
+    """Rings of garbage: the engine refuses, faults, waits or goes on, and can be stopped at any time.
+
+    What lies behind a refused packet, or behind one that waits, is not looked at, so a case has several
+    queues.
+    """
 
     name = "rings"
     limit = 5.0
-    per_case = 6
+    unit = "packets looked at"
+    queues_per_case = 8
+    per_queue = 4
 
-    def case(self, rng: random.Random) -> str:
+    def case(self, rng: random.Random) -> Done:
         bench = Bench(rng)
+        taken, kinds = 0, []
+        for _ in range(self.queues_per_case):
+            bench.start_queue()
+            try:
+                self._feed(bench, rng)
+                self._show(bench)
+                kinds.append(self._settle(bench))
+            finally:
+                bench.queue.stop()
+            taken += bench.taken
+            left = {what: value for what, value in of_hardware(bench.gpu).items() if value}  # type: ignore[arg-type]
+            assert not left, f"left when the queue had ended: {left}"
+        queue = weakref.ref(bench.queue)
+        del bench
+        gc.collect()
+        assert queue() is None, f"the queue is still referred to by {gc.get_referrers(queue())}"
+        return Done(kinds, self.queues_per_case * self.per_queue, taken)
+
+    def _feed(self, bench: Bench, rng: random.Random) -> None:
         layouts = list(bench.codec.layouts.values())
         raw = rng.random() < 0.2
-        try:
-            for _ in range(self.per_case):
-                if raw:
-                    words = [rng.getrandbits(32) for _ in range(16)]
-                elif bench.kind is QueueType.COMPUTE and rng.random() < 0.1:
-                    words = bench.dispatch()
-                else:
-                    words = bench.packet(rng.choice(layouts))
-                if rng.random() < 0.1:
-                    words[rng.randrange(len(words))] ^= 1 << rng.randrange(32)
-                bench.submit(words)
-            self._show(bench)
-            return self._settle(bench)
-        finally:
-            bench.queue.stop()
+        for _ in range(self.per_queue):
+            if raw:
+                words = [rng.getrandbits(32) for _ in range(16)]
+            elif bench.kind is QueueType.COMPUTE and rng.random() < 0.1:
+                words = bench.dispatch()
+            else:
+                words = bench.packet(rng.choice(layouts))
+            if rng.random() < 0.1:
+                words[rng.randrange(len(words))] ^= 1 << rng.randrange(32)
+            bench.submit(words)
 
     def _show(self, bench: Bench) -> None:
         """The same ring as text."""
@@ -310,9 +386,11 @@ class RingTarget:
         engine = bench.kind.name
         for text in bench.host.texts:
             assert "the emulator failed" not in text, text
-            assert text.strip()
         if bench.host.halts:
-            assert "halted: " in bench.queue.state()
+            _, halted, why = bench.queue.state().rpartition("halted: ")
+            reason = why.partition(", while ")[0].strip()
+            if not halted or not reason or reason.endswith(":"):
+                raise NamelessRefusal(f"{bench.queue.state()!r} does not say what is wrong")
             return f"{engine}: {bench.host.halts[0]}"
         return f"{engine}: {'settled' if bench.settled() else 'busy'}"
 

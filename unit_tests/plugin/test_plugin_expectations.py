@@ -148,9 +148,7 @@ def test_a_directory_that_is_not_there_ends_the_run(run: Run, pytester: pytest.P
 def test_lines_about_tests_that_are_gone_end_in_a_failure(
     workers: list[str], expecting: Callable[..., pytest.RunResult]
 ) -> None:
-    fails = (
-        "# Reason: x\ntest_it.py::test_gone,Fail\ntest_it.py::test_fails,Fail\ntest_no.py::test_x,Fail\n"
-    )
+    fails = "# Reason: x\ntest_it.py::test_gone,Fail\ntest_it.py::test_fails,Fail\ntest_no.py::test_x,Fail\n"
     files = {"all__fails": fails, "all__flakes": "# Reason: y\n.*_nowhere\n", "gfx11__fails": fails}
     # Those that were deselected are there.
     result = expecting("-k", "passes", "--amdgpu-gate", *workers, xdist=bool(workers), **files)

@@ -79,7 +79,7 @@ def test_a_record_of_each_test(workers: Sequence[str], run: Run, tests: pytest.P
         "passes": ("pass", "clean"),
         "without_a_gpu": ("pass", "clean"),
         "skipped": ("skipped", "clean"),
-        "not_applicable[no-device]": ("not applicable", "clean"),
+        "not_applicable": ("not applicable", "clean"),
         "fails": ("fail", "clean"),
         "expected": ("fail", "clean"),
         "hangs": ("timeout", "clean"),
@@ -242,13 +242,21 @@ def test_a_verdict_that_cannot_be_written_is_not_green(run: Run, tests: pytest.P
 def test_a_run_that_is_killed_leaves_no_good_verdict(number: int, tests: pytest.Pytester) -> None:
     tests.makepyfile(test_it="def test_waits(amdgpu_device): print('ready', flush=True); input()")
     command = [sys.executable, "-m", "pytest", "-s", *GATE, "--amdgpu-software=gfx1100"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stdin=pipe, stderr=pipe, text=True) as process:
         assert process.stdout is not None
         while "ready" not in process.stdout.readline():
             assert process.poll() is None
+        assert (verdict()["verdict"], verdict()["complete"]) == ("incomplete", False)
         process.send_signal(number)
+        # The supervisor holds it, too, and ends when it has written.
+        assert process.stderr is not None
+        assert "amdgpu verdict: infrastructure" in process.stderr.read()
     assert process.returncode == -number
-    assert (verdict()["verdict"], verdict()["complete"]) == ("incomplete", False)
+    content = verdict()
+    assert (content["verdict"], content["complete"]) == ("infrastructure", True)
+    assert [(test["outcome"], test["trust"]) for test in content["tests"]] == [("crash", "infra")]
+    assert content["devices"]
 
 
 def test_the_file_can_be_read_half_way(run: Run, tests: pytest.Pytester) -> None:

@@ -117,14 +117,19 @@ def test_targets_bound_the_group(run: Run, pytester: pytest.Pytester) -> None:
     )
     result.stdout.fnmatch_lines(["*test_it[[]sw-gfx1100-0+sw-gfx1201-0[]]"])
     result = run("-rs", "--amdgpu-software=gfx942:2")
-    result.stdout.fnmatch_lines(["SKIPPED*: needs 2 devices and gfx1100 or gfx1201; there are none"])
+    result.stdout.fnmatch_lines(
+        ["SKIPPED*: needs 2 devices; there are none; sw-gfx942-0: is no gfx1100 or gfx1201; sw-gfx942-1: *"]
+    )
 
 
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
-        ("vram=3, xgmi=True", "amdgpu does not know vram, xgmi; allowed are devices, relation"),
-        ("2", "amdgpu takes keywords only (devices, relation), not (2,)"),
+        (
+            "size=3, xgmi=True",
+            "amdgpu does not know size, xgmi; allowed are family, target, features, vram, devices, relation",
+        ),
+        ("2", "amdgpu takes keywords only (family, target, features, vram, devices, relation), not (2,)"),
         ("devices=0", "amdgpu: devices is a number of at least 1, not 0"),
         ("devices='two'", "amdgpu: devices is a number of at least 1, not 'two'"),
         ("devices=True", "amdgpu: devices is a number of at least 1, not True"),

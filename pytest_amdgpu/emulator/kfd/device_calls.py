@@ -40,8 +40,6 @@ SCRATCH_BASE = 2 << 48
 GPUVM_BASE = 0x10000
 GPUVM_LIMIT = 0x7FFF_FFFF_FFFF
 _TILE_MODES, _MACRO_TILE_MODES = 32, 16
-_XNACK_VERSIONS = ((9, 0, 10), (9, 4, 2), (9, 5, 0))
-"""GPUs on which a process may choose (kfd_process_xnack_mode): gfx90a, gfx942, gfx950."""
 
 
 def get_version(process: Process, args: GetVersionArgs) -> None:
@@ -176,9 +174,7 @@ def set_xnack_mode(process: Process, args: SetXnackModeArgs) -> None:
     if args.xnack_enabled == process.xnack_enabled:
         return
     refusing = [
-        device.gpu
-        for device in process.devices.values()
-        if device.gpu.family.gfx_version not in _XNACK_VERSIONS
+        device.gpu for device in process.devices.values() if not device.gpu.family.kernel.xnack_per_process
     ]
     if args.xnack_enabled and refusing:
         raise Refusal(errno.EPERM, f"{refusing[0]!r} cannot retry page faults")

@@ -14,6 +14,7 @@ from kfd_client import Client, StubEngine
 from pytest_amdgpu.abi.kfd import ContextSaveWaveState, KfdIoctl, QueueType
 from pytest_amdgpu.abi.kfd_debug import DbgTrapEnableArgs, DbgTrapOp
 from pytest_amdgpu.emulator.memory import Access, Reason, VmFault
+from pytest_amdgpu.emulator.refusal import KfdMisuse
 
 UNMAPPED = 0x1234_5678_0000
 
@@ -108,6 +109,39 @@ def test_gws_belongs_to_one_queue_until_it_is_given_back(client: Client) -> None
         client.refused(errno.EBUSY, KfdIoctl.ALLOC_QUEUE_GWS, queue_id=queue, num_gws=1)
     assert gws(client, first, 0) == 0
     gws(client, second, 1)
+
+
+def test_gws_refused_says_where_it_would_begin(client: Client) -> None:
+    first, second = (client.create_queue(QueueType.COMPUTE).queue_id for _ in range(2))
+    fields = {"queue_id": second, "first_gws": 7, "out": {"first_gws": 0}}
+    client.refused(errno.EINVAL, KfdIoctl.ALLOC_QUEUE_GWS, **fields)
+    gws(client, first, 1)
+    client.refused(errno.EBUSY, KfdIoctl.ALLOC_QUEUE_GWS, num_gws=1, **fields)
+
+
+@pytest.mark.parametrize("model", ["mi300x", "mi350x", "rx7900xtx", "r9700"])
+def test_gws_given_back_by_a_queue_that_has_none_is_taken_from_the_one_that_has_it(
+    model: str, make_client: Callable[..., Client], engines: list[StubEngine]
+) -> None:
+    client = make_client(model)
+    first, second = (client.create_queue(QueueType.COMPUTE).queue_id for _ in range(2))
+    gws(client, first, 1)
+    with pytest.warns(
+        KfdMisuse, match=rf"queue {second} gives back the global wave sync of .*, which queue {first} has"
+    ):
+        gws(client, second, 0)
+    gws(client, second, 1)
+
+
+@pytest.mark.parametrize("model", ["mi100", "mi210", "rx6900xt"])
+def test_gws_given_back_by_a_queue_that_has_none_einval_where_it_is_a_buffer(
+    model: str, make_client: Callable[..., Client], engines: list[StubEngine]
+) -> None:
+    client = make_client(model)
+    first, second = (client.create_queue(QueueType.COMPUTE).queue_id for _ in range(2))
+    gws(client, first, 1)
+    with pytest.warns(KfdMisuse, match=f"which queue {first} has"):
+        client.refused(errno.EINVAL, KfdIoctl.ALLOC_QUEUE_GWS, queue_id=second)
 
 
 def test_gws_comes_back_with_its_queue(client: Client) -> None:

@@ -1,0 +1,187 @@
+"""Where tests run: the end of each phase's time is told to the supervisor, and its interrupt fails the test.
+
+The timeouts of pytest-timeout are kept in the same way, in place of its own timers.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _pytest.outcomes import Failed
+
+from pytest_amdgpu.emulator.kernel_log import KernelLog
+from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, TIMEOUT_PROPERTY
+from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
+from pytest_amdgpu.plugin.session import GpuSession, session_key
+from pytest_amdgpu.supervisor.client import Client, SupervisorGoneError
+from pytest_amdgpu.supervisor.protocol import QueuePlace, Told
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.driver.queue import Queue
+
+_PHASES = {"setup": ("setup", "set-up"), "call": ("test", "call"), "teardown": ("teardown", "tear-down")}
+"""By pytest's name of a phase: its name in --amdgpu-deadline, and in messages."""
+
+
+class DeadlineError(Failed):
+    """Ends a phase of a test that takes too long. Like `pytest.fail` it is no `Exception` of Python's."""
+
+
+class Deadlines:
+    """Keeps the deadlines of the tests that run in this process, and watches the queues that they make."""
+
+    def __init__(self, config: pytest.Config, address: str, name: str) -> None:
+        """Raises `SupervisorGoneError`."""
+        self._config = config
+        self._session: GpuSession = config.stash[session_key]
+        self._seconds: dict[str, float] = config.getoption("--amdgpu-deadline")
+        self._client = Client(address, name, self._fail)
+        self._timer: tuple[float, float] | None = None
+        """When pytest-timeout's time is over, and the seconds of it."""
+        self._phase = ""
+        self._item: pytest.Item | None = None
+        self._text = ""
+        """What to say if the phase is late."""
+        self._interrupted = False
+        self._session.queue_watcher = self
+        if isinstance(self._session.kernel_log, KernelLog):
+            self._session.kernel_log.listener = self._client.log
+
+    # First, so that all of a phase is inside.
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Keep the deadline of set-up."""
+        self._heed()
+        return (yield from self._within(item, "setup"))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Keep the deadline of the test."""
+        return (yield from self._within(item, "call"))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Keep the deadline of tear-down."""
+        return (yield from self._within(item, "teardown"))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Say in the report of a phase that was late that it was, and what was seen of the process."""
+        report = yield
+        if self._interrupted:
+            self._interrupted = False
+            if report.passed or (report.skipped and not hasattr(report, "wasxfail")):
+                # The test has swallowed the exception.
+                report.outcome, report.longrepr = "failed", self._text
+            report.user_properties.append((TIMEOUT_PROPERTY, report.when))
+            if evidence := self._heed().get(item.nodeid):
+                report.sections.append((EVIDENCE_SECTION, evidence))
+        return report
+
+    def pytest_runtest_logfinish(self) -> None:
+        """Have no deadline between tests."""
+        self._item = None
+        self._client.idle()
+
+    # The hooks by which pytest-timeout lets others keep the time.
+    # --------------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> bool:
+        """Keep the time that an item's mark, an option or the configuration says."""
+        self._timer = (time.monotonic() + settings.timeout, settings.timeout)
+        if self._phase:
+            self._arm(item, self._phase)
+        return True
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_timeout_cancel_timer(self) -> bool:
+        """Keep it no more."""
+        self._timer = None
+        return True
+
+    def pytest_exception_interact(self) -> None:
+        """Let a look at what went wrong take all the time it wants."""
+        if self._config.option.usepdb:
+            self._client.idle()
+
+    def pytest_enter_pdb(self) -> None:
+        """Let a debugger take all the time it wants."""
+        self._timer = None
+        self._client.idle()
+
+    # What queues there are, for who looks from outside.
+    # --------------------------------------------------------------------------------------------------------
+
+    def queue_made(self, queue: Queue[Any]) -> None:
+        """Say where a queue is."""
+        device = queue.device
+        place = QueuePlace(
+            queue.name, device.name, queue.kind.value, device.family.name, *queue.place, queue.UNIT
+        )
+        self._client.queue(place)
+
+    def queue_closed(self, queue: Queue[Any]) -> None:
+        """Say that it is there no more."""
+        self._client.queue_gone(queue.name, queue.device.name)
+
+    def close(self) -> None:
+        """Come to an end in order."""
+        self._session.queue_watcher = None
+        if isinstance(self._session.kernel_log, KernelLog):
+            self._session.kernel_log.listener = None
+        self._client.close()
+
+    def _within(self, item: pytest.Item, phase: str) -> Generator[None, object, object]:
+        __tracebackhide__ = True
+        self._phase = phase
+        self._arm(item, phase)
+        try:
+            return (yield)
+        finally:
+            self._client.over()
+            self._phase = ""
+
+    def _arm(self, item: pytest.Item, phase: str) -> None:
+        name, word = _PHASES[phase]
+        now = time.monotonic()
+        seconds = self._seconds[name]
+        end = now + seconds
+        self._text = f"Timeout: {word} took longer than {seconds:g} s (--amdgpu-deadline)"
+        # A timer that has run out is over: what ends the test must still have its time.
+        if self._timer is not None and (phase == "call" or now < self._timer[0] < end):
+            end, seconds = self._timer
+            self._text = f"Timeout (>{seconds}s) from pytest-timeout."
+        self._client.begin(item.nodeid, word, None if math.isinf(end) else end, _devices(item))
+
+    def _fail(self) -> None:
+        __tracebackhide__ = True
+        self._interrupted = True
+        raise DeadlineError(self._text)
+
+    def _heed(self) -> dict[str, str]:
+        """Take in what the supervisor said; return the evidence by test."""
+        evidence = {}
+        try:
+            for kind, *rest in self._client.told():
+                if kind == Told.EVIDENCE:
+                    evidence[rest[0]] = rest[1]
+                elif kind == Told.QUARANTINE:
+                    self._session.quarantine.add(*rest)
+        except SupervisorGoneError:
+            # The controller knows it, too, and says so.
+            pass
+        return evidence
+
+
+def _devices(item: pytest.Item) -> list[str]:
+    """Return the ids of the devices that an item is parametrized with."""
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    group = params.get(GROUP_FIXTURE) or (params.get(DEVICE_FIXTURE),)
+    return [device.id for device in group if device is not None]

@@ -1,0 +1,233 @@
+"""Where results arrive: starts the supervisor, and goes on without workers that it had to end."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, QUARANTINE_PROPERTY, TIMEOUT_PROPERTY
+from pytest_amdgpu.plugin.options import is_supervised, is_worker
+from pytest_amdgpu.plugin.session import session_key
+from pytest_amdgpu.supervisor.client import Connection, SupervisorGoneError, start
+from pytest_amdgpu.supervisor.protocol import MAIN, Said, Told, portions, shortened
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.plugin.gate import Gate
+    from pytest_amdgpu.results.record import Record
+
+SUPERVISOR_INPUT = "amdgpu_supervisor"
+"""Under this name a worker of pytest-xdist is told the supervisor's address."""
+
+_IN_THIS_PROCESS = (
+    "usepdb",
+    "trace",
+    "setuponly",
+    "setupplan",
+    "setupshow",
+    "showfixtures",
+    "show_fixtures_per_test",
+    "cacheshow",
+    "stepwise",
+)
+"""Options of pytest that have no sense or do not work in a worker."""
+_ARGUMENTS = 200
+"""Arguments of a command line that are passed on; of more none."""
+_END_PATIENCE = 2.0
+"""Seconds that the supervisor gets to end."""
+_RESTARTS = 20
+"""How often the one worker is replaced, of which each time is a failed test."""
+
+
+def use_a_worker(config: pytest.Config) -> None:
+    """Let the tests of a supervised run run in a worker of pytest-xdist, if nothing speaks against it.
+
+    The controller then never touches a GPU, and goes on when the worker must be killed.
+    """
+    option = config.option
+    if not (config.pluginmanager.hasplugin("xdist") and is_supervised(config)) or is_worker(config):
+        return
+    chosen = option.numprocesses is not None or option.tx or option.dist != "no" or option.distload
+    # What tests print is wanted at once, which workers cannot do.
+    live = option.capture == "no"
+    if not (chosen or live or any(getattr(option, name, False) for name in _IN_THIS_PROCESS)):
+        option.numprocesses = 1
+        if option.maxworkerrestart is None:
+            option.maxworkerrestart = str(_RESTARTS)
+
+
+def register(config: pytest.Config, gate: Gate | None) -> None:
+    """Start a supervisor, which judges the run if `gate` cannot.
+
+    Raises `pytest.UsageError` if that cannot be.
+    """
+    try:
+        supervision = Supervision(config)
+        if gate is not None:
+            gate.supervise(supervision)
+        else:
+            supervision.introduce(os.getpid(), None, {"arguments": []})
+    except (OSError, SupervisorGoneError) as error:
+        raise pytest.UsageError(f"amdgpu: the supervisor cannot be started: {error}") from error
+    config.pluginmanager.register(supervision, "amdgpu_supervision")
+
+
+def keep_deadlines(config: pytest.Config) -> None:
+    """Keep deadlines in this process, if tests run in it and the run is supervised."""
+    supervision: Supervision | None = config.pluginmanager.getplugin("amdgpu_supervision")
+    if is_worker(config):
+        address, name = config.workerinput.get(SUPERVISOR_INPUT), config.workerinput["workerid"]  # type: ignore[attr-defined]
+    elif supervision is not None and not config.pluginmanager.hasplugin("dsession"):
+        address, name = supervision.address, MAIN
+    else:
+        return
+    if address is not None:
+        from pytest_amdgpu.plugin.deadlines import Deadlines
+
+        try:
+            config.pluginmanager.register(Deadlines(config, address, name), "amdgpu_deadlines")
+        except SupervisorGoneError:
+            # The controller has noticed it, too.
+            return
+
+
+class _Killed(NamedTuple):
+    """What the supervisor said of a worker that it was about to kill."""
+
+    test: str
+    phase: str
+    devices: list[str]
+    text: str
+    evidence: str
+
+
+class Supervision:
+    """The controller of pytest-xdist, or the only process, as the supervisor's other side."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        """Raises OSError, `SupervisorGoneError`."""
+        self.troubles: list[str] = []
+        """What went wrong with the supervisor."""
+        self._config = config
+        self._lock = threading.Lock()
+        self._killed: dict[str, _Killed] = {}
+        self._nodes: dict[str, Any] = {}
+        self._ended = threading.Event()
+        self.address, self._process = start()
+        self._connection: Connection | None = Connection(self.address)
+
+    def introduce(self, pid: int, verdict: Path | None, facts: Mapping[str, Any]) -> None:
+        """Say who sees the results, and what is to be written if it cannot."""
+        if len(facts["arguments"]) > _ARGUMENTS:
+            facts = {**facts, "arguments": []}
+        self._say(Said.CONTROLLER, pid, str(verdict) if verdict else None, facts)
+
+    def expect(self, devices: Sequence[str], ids: Iterable[str]) -> None:
+        """Pass on which results are expected."""
+        for portion in portions(ids):
+            self._say(Said.EXPECT, list(devices), portion)
+
+    def take(self, record: Record) -> None:
+        """Pass on what became of a test."""
+        values = record.to_json()
+        self._say(Said.RECORD, {**values, "id": shortened(record.id), "text": shortened(record.text)})
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker of this machine the address, and listen for what is said of workers."""
+        if node.gateway.spec.popen and not node.gateway.spec.via:
+            node.workerinput[SUPERVISOR_INPUT] = self.address
+            if not self._nodes:
+                threading.Thread(target=self._listen, name="amdgpu supervision", daemon=True).start()
+            self._nodes[node.gateway.id] = node
+
+    # First, because others see the report as it is made here.
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
+        """Say of a test whose worker was killed at its deadline that it timed out, and what was seen."""
+        # What is told before a worker is killed may not have been read yet.
+        self._heed()
+        with self._lock:
+            killed = self._killed.pop(report.node.gateway.id, None)
+        if killed is None or killed.test != shortened(crashitem):
+            return
+        report.longrepr = killed.text
+        file, _, name = crashitem.partition("::")
+        # pytest-xdist has the file for the test's name.
+        report.location = (file, None, name)
+        report.user_properties.append((TIMEOUT_PROPERTY, killed.phase))
+        for device in killed.devices:
+            reason = self._config.stash[session_key].quarantine.reason(device)
+            report.user_properties.append((QUARANTINE_PROPERTY, [device, reason]))
+        if killed.evidence:
+            report.sections.append((EVIDENCE_SECTION, killed.evidence))
+
+    def close(self) -> None:
+        """End the supervisor, unless it has still to do with a process; it then ends by itself."""
+        self._ended.set()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        try:
+            self._process.wait(_END_PATIENCE)
+        except subprocess.TimeoutExpired:
+            # Nobody waits for it any more, and subprocess need not warn of that.
+            self._process.returncode = 0
+
+    def _say(self, *message: Any) -> None:
+        if self._connection is not None:
+            try:
+                self._connection.say(*message)
+            except SupervisorGoneError as error:
+                self._lose(error)
+
+    def _lose(self, error: SupervisorGoneError) -> None:
+        if not self._ended.is_set() and not self.troubles:
+            self.troubles.append(f"from some point on nobody watched that tests end: {error}")
+            print(f"amdgpu: {self.troubles[0]}", file=sys.stderr)
+
+    def _listen(self) -> None:
+        """Wait for messages: nothing wakes pytest-xdist when a worker neither runs nor dies."""
+        connection = self._connection
+        while connection is not None and not self._ended.is_set() and not self.troubles:
+            try:
+                select.select([connection.socket], [], [], 1.0)
+            except (OSError, ValueError):
+                # It was closed meanwhile.
+                return
+            self._heed()
+
+    def _heed(self) -> None:
+        with self._lock:
+            if self._connection is None:
+                return
+            try:
+                for kind, *rest in self._connection.told():
+                    self._take(kind, rest)
+            except SupervisorGoneError as error:
+                self._lose(error)
+
+    def _take(self, kind: str, rest: list[Any]) -> None:
+        if kind == Told.KILLING:
+            name, *values = rest
+            self._killed[name] = _Killed(*values)
+        elif kind == Told.QUARANTINE:
+            self._config.stash[session_key].quarantine.add(*rest)
+        elif kind == Told.LOST:
+            self._drop(self._nodes[rest[0]])
+
+    def _drop(self, node: Any) -> None:
+        """Let pytest-xdist go on as if a worker had died that the kernel does not let die."""
+        gateway = node.gateway
+        # At the end of the run execnet would wait for it, and has no way to be told not to.
+        gateway._group._gateways.remove(gateway)
+        # Its death may come yet, and is no news then.
+        node._down = True
+        node.notify_inproc("errordown", node=node, error="it was killed, and the kernel does not let it die")

@@ -1,0 +1,172 @@
+"""A process of pytest as the supervisor's other side: says what it is at, and takes the interrupt."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from pytest_amdgpu.supervisor import protocol
+from pytest_amdgpu.supervisor.protocol import Said
+from pytest_amdgpu.supervisor.signals import INTERRUPT, STACKS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_amdgpu.supervisor.protocol import QueuePlace
+
+_PR_SET_PTRACER = 0x59616D61
+"""prctl(2): who may read the process's memory where Yama restricts it (include/uapi/linux/prctl.h)."""
+_ROOT = str(Path(__file__).parent.parent.parent)
+_PROGRAM = "import sys; sys.path.append({root!r}); from pytest_amdgpu.supervisor.main import main; main()"
+
+
+class SupervisorGoneError(RuntimeError):
+    """The supervisor died or reads nothing: whoever runs on is not supervised."""
+
+
+def start() -> tuple[str, subprocess.Popen[bytes]]:
+    """Start a supervisor in a session of its own; return its address, to which one can connect at once.
+
+    It writes to this process's stderr. Raises OSError.
+    """
+    listener, address = protocol.listen()
+    with listener:
+        program = _PROGRAM.format(root=_ROOT)
+        process = subprocess.Popen(
+            # Neither the environment nor site has a say: it starts quickly, and as it did yesterday.
+            [sys.executable, "-I", "-S", "-c", program, str(listener.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(listener.fileno(),),
+            start_new_session=True,
+        )
+    return address, process
+
+
+class Connection:
+    """A connection to a supervisor. Any thread may say something."""
+
+    def __init__(self, address: str) -> None:
+        """Raises `SupervisorGoneError`."""
+        try:
+            self.socket = protocol.connect(address)
+        except OSError as error:
+            raise SupervisorGoneError(f"there is no supervisor at {address}: {error}") from error
+
+    def say(self, *message: Any) -> None:
+        """Send a message; raises `SupervisorGoneError`."""
+        try:
+            self.socket.send(protocol.encode(*message), socket.MSG_NOSIGNAL)
+        except OSError as error:
+            raise SupervisorGoneError(f"the supervisor cannot be reached: {error}") from error
+
+    def told(self) -> Iterator[list[Any]]:
+        """Yield the messages that have come; raises `SupervisorGoneError` behind the last one of all."""
+        while True:
+            try:
+                data = self.socket.recv(protocol.LIMIT, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                raise SupervisorGoneError(f"the supervisor cannot be reached: {error}") from error
+            if not data:
+                raise SupervisorGoneError("the supervisor died")
+            yield protocol.decode(data)
+
+    def close(self) -> None:
+        """End the connection in order."""
+        # One that is gone need not know it.
+        with contextlib.suppress(SupervisorGoneError):
+            self.say(Said.END)
+        self.socket.close()
+
+
+class Client(Connection):
+    """A process that runs tests. Made in the main thread, where tests run.
+
+    It goes on without a supervisor that is gone: the controller knows that, too.
+    """
+
+    def __init__(self, address: str, name: str, fail: Callable[[], None]) -> None:
+        """`fail` raises what ends a test that is late. Raises `SupervisorGoneError`."""
+        super().__init__(address)
+        self._gone = False
+        self._fail = fail
+        self._deadline: float | None = None
+        self._stacks = os.fdopen(os.memfd_create("amdgpu-stacks"), "w")
+        faulthandler.register(STACKS, self._stacks, all_threads=True, chain=False)
+        self._handler = signal.signal(INTERRUPT, self._interrupted)
+        # The supervisor is a descendant of who listened for it. Where there is no Yama this is refused, and
+        # not needed.
+        ctypes.CDLL(None).prctl(_PR_SET_PTRACER, ctypes.c_ulong(_listeners_pid(self.socket)), 0, 0, 0)
+        pid = os.getpid()
+        self.say(Said.WORKER, name, pid, f"/proc/{pid}/fd/{self._stacks.fileno()}")
+
+    def say(self, *message: Any) -> None:
+        """Send a message, if there is somebody to take it."""
+        if not self._gone:
+            try:
+                super().say(*message)
+            except SupervisorGoneError:
+                self._gone = True
+
+    def begin(self, test: str, phase: str, deadline: float | None, devices: Sequence[str] = ()) -> None:
+        """Say that a phase begins and when, in seconds of time.monotonic, it must be over."""
+        self._deadline = None
+        self.say(Said.PHASE, os.getpid(), protocol.shortened(test), phase, deadline, devices)
+        self._deadline = deadline
+
+    def over(self) -> None:
+        """Know that a phase is over: whatever interrupts from here on does not belong to it."""
+        self._deadline = None
+
+    def idle(self) -> None:
+        """Say that no test runs."""
+        self._deadline = None
+        self.say(Said.IDLE, os.getpid())
+
+    def queue(self, place: QueuePlace) -> None:
+        """Say where a queue is."""
+        self.say(Said.QUEUE, *place)
+
+    def queue_gone(self, name: str, device: str) -> None:
+        """Say that a queue is no more."""
+        self.say(Said.QUEUE_GONE, name, device)
+
+    def log(self, line: str) -> None:
+        """Pass on a line of the kernel's log."""
+        self.say(Said.LOG, protocol.shortened(line))
+
+    def close(self) -> None:
+        """End the connection in order, and take no interrupt any more."""
+        self._deadline = None
+        super().close()
+        faulthandler.unregister(STACKS)
+        # Whoever was about to be interrupted must not die of it.
+        signal.signal(INTERRUPT, signal.SIG_IGN)
+        self._stacks.close()
+
+    def _interrupted(self, _number: int, _frame: FrameType | None) -> None:
+        __tracebackhide__ = True
+        if self._deadline is None or time.monotonic() < self._deadline:
+            self.say(Said.LATE)
+            return
+        self._deadline = None
+        self.say(Said.CAUGHT)
+        self._fail()
+
+
+def _listeners_pid(connection: socket.socket) -> int:
+    # The first member of struct ucred, see SO_PEERCRED in unix(7).
+    return int.from_bytes(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4), sys.byteorder)

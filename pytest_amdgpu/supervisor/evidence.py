@@ -1,0 +1,115 @@
+"""What is seen of a process that is late, gathered by a child process: a look at it can hang as it does.
+
+`/proc/PID/mem` and parts of /proc take locks of the process's memory or of a buffer of the driver, which a
+thread in uninterruptible sleep may hold.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+from pytest_amdgpu.supervisor import kernel_messages, process_state, queue_state
+from pytest_amdgpu.supervisor.protocol import QueuePlace
+from pytest_amdgpu.supervisor.watch import Watched
+
+_STACKS = 20000
+"""Characters of Python's stacks that are shown, the last ones, which begin with the newest dump."""
+
+_GLANCES, _GLANCE = 10, 0.02
+"""How often, and after how many seconds each, it is seen whether the stacks are written."""
+
+
+def sections(process: Watched, stacks: str) -> Iterator[str]:
+    """Yield the text of what is seen, the most certain first.
+
+    `stacks` is the file that faulthandler writes to, or empty if it was not asked.
+    """
+    yield from _section(f"what {process.name} waits for:", process_state.describe(process.pid))
+    if process.log:
+        yield from _section("kernel log of the software GPUs:", iter(process.log))
+    yield from _section("kernel log:", kernel_messages.recent(process.begun))
+    if stacks:
+        yield from _section("stacks of Python:", _written(stacks))
+    # Last, for reading the queues is what hangs if anything does.
+    places = [QueuePlace(*place) for place in process.queues.values()]  # type: ignore[arg-type]
+    yield from _section("queues:", queue_state.describe(process.pid, places))
+
+
+def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
+    for number, line in enumerate(lines):
+        if not number:
+            yield title
+        yield f"  {line}"
+
+
+def _written(path: str) -> Iterator[str]:
+    """Yield the lines of a file that is being written now, if it is."""
+    try:
+        size = -1
+        for _ in range(_GLANCES):
+            time.sleep(_GLANCE)
+            new = os.stat(path).st_size
+            if new and new == size:
+                break
+            size = new
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read()
+    except OSError as error:
+        yield f"cannot be read: {error.strerror}"
+        return
+    yield from text[-_STACKS:].splitlines() if text else ("the process took no signal",)
+
+
+class Look:
+    """A child that gathers evidence. `fd` can be read from; the end of the file is the end of it."""
+
+    def __init__(self, gather: Callable[[], Iterator[str]]) -> None:
+        """Begin; raises OSError if no process can be made."""
+        self.fd, end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._data = bytearray()
+        self._child = os.fork()
+        if not self._child:
+            _run_and_exit(gather, end)
+        os.close(end)
+
+    def read(self) -> bool:
+        """Take what there is; False at the end."""
+        while True:
+            try:
+                data = os.read(self.fd, 1 << 16)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            self._data += data
+
+    @property
+    def text(self) -> str:
+        """What was gathered so far."""
+        return self._data.decode(errors="replace")
+
+    def close(self) -> None:
+        """End the child, which need not die where it waits for what the process waits for."""
+        os.close(self.fd)
+        os.kill(self._child, signal.SIGKILL)
+
+    def reap(self) -> bool:
+        """Whether the child is gone; never waits."""
+        return os.waitpid(self._child, os.WNOHANG)[0] == self._child
+
+
+def _run_and_exit(gather: Callable[[], Iterator[str]], end: int) -> None:
+    # Nothing else stays open: a child that hangs must not keep those waiting who read what pytest prints.
+    os.dup2(end, 0)
+    os.closerange(1, 1 << 20)
+    try:
+        os.set_blocking(0, True)
+        for line in gather():
+            os.write(0, f"{line}\n".encode(errors="replace"))
+    except BaseException as error:
+        os.write(0, f"no more could be seen: {type(error).__name__}: {error}\n".encode())
+    finally:
+        os._exit(0)

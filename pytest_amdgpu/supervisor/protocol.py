@@ -1,0 +1,146 @@
+"""What pytest's processes and the supervisor say to each other: a list of JSON in each packet of a socket.
+
+The first element says what it is; `Said` has what a process of pytest says, `Told` what it is told. A packet
+arrives whole or not at all, whichever threads send, and its sender need not wait for anybody to read it.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+LIMIT = 1 << 16
+"""Bytes of the longest packet; half of what a socket's buffer takes by default (net.core.wmem_default)."""
+TEXT_LIMIT = 8000
+"""Characters of the longest text that is passed on."""
+MAIN = "pytest"
+"""The name of a process that runs tests where the controller does it itself."""
+SEND_TIMEOUT = 5.0
+"""Seconds after which a sender gives up on a supervisor that reads nothing."""
+
+
+class Said(enum.StrEnum):
+    """What a process of pytest says; the rest of the message stands behind."""
+
+    CONTROLLER = "controller"
+    """pid, path of the verdict's file or None, facts for it: sees all results."""
+    WORKER = "worker"
+    """Name, pid, path of the file that stacks go to: runs tests."""
+    PHASE = "phase"
+    """pid, test, phase, end of its time (seconds of CLOCK_MONOTONIC, or None), ids of devices."""
+    IDLE = "idle"
+    """pid: between tests, where nothing can be late."""
+    CAUGHT = "caught"
+    """The interrupt arrived in Python: the test is about to fail."""
+    LATE = "late"
+    """The interrupt arrived when the phase was over: pytest is busy with what comes after it."""
+    QUEUE = "queue"
+    """The members of a `QueuePlace`."""
+    QUEUE_GONE = "queue gone"
+    """Name and device of a queue."""
+    LOG = "log"
+    """A line of the log of a software GPU's kernel."""
+    EXPECT = "expect"
+    """Ids of devices, ids of tests of which results are expected."""
+    RECORD = "record"
+    """What became of a test."""
+    END = "end"
+    """The process has come to its end in order."""
+
+
+class Told(enum.StrEnum):
+    """What a process of pytest is told."""
+
+    EVIDENCE = "evidence"
+    """Test, text: what was seen of the process at its deadline."""
+    QUARANTINE = "quarantine"
+    """Id of a device, reason."""
+    KILLING = "killing"
+    """Name of a worker, test, phase, devices, text, evidence: what is about to be killed, and why."""
+    LOST = "lost"
+    """Name of a worker: it was killed, and did not die."""
+
+
+class QueuePlace(NamedTuple):
+    """Where a queue of a process is. Addresses are the process's; the pointers are 64-bit words."""
+
+    name: str
+    device: str
+    kind: str
+    """`sdma`, `pm4` or `aql`."""
+    target: str
+    ring: int
+    size: int
+    """Bytes of the ring."""
+    read_pointer: int
+    write_pointer: int
+    unit: int
+    """Bytes that a pointer counts by one."""
+
+
+def listen() -> tuple[socket.socket, str]:
+    """Return a socket that takes connections, and the address to connect to."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # In the abstract namespace of Linux, where nothing stays behind whoever dies (unix(7)).
+    address = f"pytest-amdgpu-{os.getpid()}-{os.urandom(8).hex()}"
+    listener.bind("\0" + address)
+    listener.listen(256)
+    return listener, address
+
+
+def connect(address: str) -> socket.socket:
+    """Connect to a supervisor; raises OSError."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        # A timeout of Python's would cost a poll(2) with each message.
+        seconds, microseconds = divmod(int(SEND_TIMEOUT * 1e6), 1_000_000)
+        timeval = struct.pack("ll", seconds, microseconds)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+        connection.connect("\0" + address)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def encode(*message: Any) -> bytes:
+    """Return a message as bytes; ValueError if it is too long for a packet."""
+    data = json.dumps(message, separators=(",", ":")).encode()
+    if len(data) > LIMIT:
+        raise ValueError(f"a message '{message[0]}' of {len(data)} bytes; a packet takes {LIMIT}")
+    return data
+
+
+def decode(data: bytes) -> list[Any]:
+    """Undo `encode`; ValueError for what is no message."""
+    message = json.loads(data)
+    if not isinstance(message, list) or not message or not isinstance(message[0], str):
+        raise ValueError(f"no message: {data[:80]!r}")
+    return message
+
+
+def shortened(text: str, limit: int = TEXT_LIMIT) -> str:
+    """Return a text, or its beginning and a note where it is too long."""
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+
+
+def portions(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Cut a list of texts into such as fit into a message, each shortened where it must be."""
+    portion: list[str] = []
+    size = 0
+    for text in texts:
+        text = shortened(text)
+        # A character takes at most 6 bytes, as "\\u00e9", and one that is no character of 16 bits 12.
+        length = len(json.dumps(text)) + 1
+        if portion and size + length > LIMIT // 2:
+            yield portion
+            portion, size = [], 0
+        portion.append(text)
+        size += length
+    if portion:
+        yield portion

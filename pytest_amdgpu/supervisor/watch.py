@@ -1,0 +1,183 @@
+"""When a process of pytest is late, and what is done about it, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+UNWINDING = 5.0
+"""Seconds that a test has to fail, once the interrupt has arrived in it."""
+BETWEEN = 30.0
+"""Seconds that pytest has for its own work between two phases, once it was found there."""
+
+
+@dataclass(slots=True)
+class Watched:
+    """A process that runs tests, and what it is at. `due` is when the next step comes, if one does."""
+
+    name: str
+    pid: int
+    test: str = ""
+    phase: str = ""
+    devices: tuple[str, ...] = ()
+    begun: float = 0.0
+    deadline: float | None = None
+    due: float | None = None
+    step: int = 0
+    queues: dict[tuple[str, str], list[object]] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+
+
+class Actions(Protocol):
+    """What is done to a process that is late."""
+
+    def look(self, process: Watched) -> None:
+        """Begin to gather evidence without disturbing it; `Watch.seen` is called at the end."""
+
+    def interrupt(self, process: Watched) -> None:
+        """Ask Python to give up the test."""
+
+    def look_closer(self, process: Watched) -> None:
+        """The same again, with the stacks of Python."""
+
+    def terminate(self, process: Watched) -> None:
+        """Tell what is about to be killed, and ask the process to end."""
+
+    def kill(self, process: Watched) -> None:
+        """End it."""
+
+    def give_up(self, process: Watched) -> None:
+        """Take it for lost: the kernel does not let it die."""
+
+    def is_alive(self, process: Watched) -> bool:
+        """Whether there still is such a process."""
+
+    def is_suspended(self, process: Watched) -> bool:
+        """Whether somebody stopped the whole run, as Ctrl-Z does, so that it is not late."""
+
+
+class Step(NamedTuple):
+    """What is done to a process, and the seconds until the next step."""
+
+    action: Callable[[Actions, Watched], None]
+    patience: float
+
+
+STEPS = (
+    Step(lambda actions, process: actions.look(process), 0.5),
+    Step(lambda actions, process: actions.interrupt(process), 0.5),
+    Step(lambda actions, process: actions.look_closer(process), 0.5),
+    Step(lambda actions, process: actions.terminate(process), 0.2),
+    Step(lambda actions, process: actions.kill(process), 0.5),
+    Step(lambda actions, process: actions.give_up(process), 0.0),
+)
+_LOOK, _INTERRUPT, _LOOK_CLOSER, _TERMINATE, _KILL, _GIVE_UP = range(len(STEPS))
+_LOOKS = (_LOOK, _LOOK_CLOSER)
+_DYING = (_TERMINATE, _KILL)
+_GLANCE = 0.05
+"""Seconds between two looks at whether a process has died."""
+
+
+class Watch:
+    """All processes that run tests."""
+
+    def __init__(self, clock: Callable[[], float], actions: Actions) -> None:
+        """`clock` counts seconds as deadlines do."""
+        self._clock = clock
+        self._actions = actions
+        self._processes: dict[str, Watched] = {}
+
+    def __iter__(self) -> Iterator[Watched]:
+        return iter(list(self._processes.values()))
+
+    def __getitem__(self, name: str) -> Watched:
+        return self._processes[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._processes
+
+    def add(self, name: str, pid: int) -> Watched:
+        """Watch a process."""
+        self._processes[name] = Watched(name, pid)
+        return self._processes[name]
+
+    def remove(self, name: str) -> None:
+        """Watch a process no more: it is gone."""
+        self._processes.pop(name, None)
+
+    def begin(
+        self, name: str, test: str, phase: str, deadline: float | None, devices: tuple[str, ...]
+    ) -> None:
+        """Know that a phase of a test begins, and when it must have ended."""
+        process = self._processes[name]
+        if process.step > _TERMINATE:
+            # It is being killed, and what is told of that stands.
+            return
+        process.begun = self._clock()
+        process.test, process.phase, process.devices = test, phase, devices
+        self._rearm(process, deadline)
+
+    def idle(self, name: str) -> None:
+        """Know that no test runs."""
+        self.begin(name, "", "", None, ())
+
+    def caught(self, name: str) -> None:
+        """Know that the test is about to fail: give it time for that."""
+        process = self._processes[name]
+        if process.step in (_LOOK_CLOSER, _TERMINATE):
+            # The closer look comes if that time is over.
+            process.step, process.due = _LOOK_CLOSER, self._clock() + UNWINDING
+
+    def late(self, name: str) -> None:
+        """Know that pytest was found between two phases."""
+        process = self._processes[name]
+        if process.step in (_LOOK_CLOSER, _TERMINATE):
+            process.phase = "what follows the phase"
+            self._rearm(process, self._clock() + BETWEEN)
+
+    def seen(self, name: str) -> None:
+        """Know that evidence was gathered: nothing more is to be waited for."""
+        process = self._processes.get(name)
+        if process is not None and process.step - 1 in _LOOKS:
+            process.due = self._clock()
+
+    def end(self, name: str, patience: float) -> None:
+        """Terminate a process that is still there in `patience` seconds, without asking its tests."""
+        process = self._processes[name]
+        if process.step <= _TERMINATE:
+            process.step, process.due = _TERMINATE, self._clock() + patience
+
+    def poll(self) -> float | None:
+        """Do what is due; return the seconds until something is due again, or None."""
+        for process in self:
+            if process.due is None:
+                continue
+            dying = process.step - 1 in _DYING
+            if (dying or process.due <= self._clock()) and not self._actions.is_alive(process):
+                self.remove(process.name)
+            elif process.due <= self._clock():
+                self._step(process)
+        now = self._clock()
+        waits = [
+            min(process.due - now, _GLANCE) if process.step - 1 in _DYING else process.due - now
+            for process in self
+            if process.due is not None
+        ]
+        return max(0.0, min(waits)) if waits else None
+
+    def _step(self, process: Watched) -> None:
+        if process.step == _LOOK and self._actions.is_suspended(process):
+            # All its time again, from when the run is continued.
+            self._rearm(process, self._clock() + max(1.0, (process.deadline or 0.0) - process.begun))
+            return
+        step = STEPS[process.step]
+        process.step += 1
+        process.due = self._clock() + step.patience
+        step.action(self._actions, process)
+        if process.step > _GIVE_UP:
+            self.remove(process.name)
+
+    def _rearm(self, process: Watched, deadline: float | None) -> None:
+        process.deadline = process.due = deadline
+        process.step = 0
