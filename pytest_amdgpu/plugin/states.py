@@ -76,7 +76,7 @@ class States:
             state.outcome, state.expected = _failure(report), ""
             state.text = _crash_text(report)
         elif hasattr(report, "wasxfail") and report.skipped:
-            state.outcome, state.expected = Outcome.FAIL, report.wasxfail or "xfail"
+            state.outcome, state.expected = _failure(report), report.wasxfail or "xfail"
         elif report.skipped:
             state.text = _skip_text(report)
             inapplicable = state.text.startswith(NOT_APPLICABLE)
