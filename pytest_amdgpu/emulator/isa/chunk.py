@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_amdgpu.emulator.isa.chunk_state import ChunkState
-from pytest_amdgpu.emulator.isa.errors import NotEmulatedError
+from pytest_amdgpu.emulator.isa.errors import IllegalInstruction, NotEmulatedError
 from pytest_amdgpu.emulator.isa.execute import execute
 from pytest_amdgpu.emulator.isa.launch import Launch
 from pytest_amdgpu.emulator.isa.lineage import Source
 from pytest_amdgpu.emulator.isa.program import Program
 from pytest_amdgpu.emulator.isa.waves import QUANTUM, Group
+from pytest_amdgpu.emulator.memory import PoisonConsumed, VmFault
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.isa.dispatch import DispatchState
@@ -83,7 +84,12 @@ class Chunk(ChunkState):
         self.yielded = False
         while used < budget and self._ready and not self.yielded:
             group = self._take()
-            used += self._run_group(group, budget - used)
+            try:
+                used += self._run_group(group, budget - used)
+            except (VmFault, PoisonConsumed, IllegalInstruction):
+                # Its waves are halted, with what they had at the beginning of the block.
+                self._ready.append(group)
+                raise
         if not self._ready and self._parked:
             raise RuntimeError(f"no wave can go on: {self.describe()}")
         return used
