@@ -264,13 +264,15 @@ class Queue(Generic[C], Schedulable):
         """Say where the queue is: pointers, and the packet at the read pointer."""
         ring = self.ring
         text = f"{self.name}: write pointer {ring.write_pointer:#x}, read pointer {ring.read_pointer:#x}"
+        if self._paused:
+            text += ", paused"
         if ring.drained:
             return f"{text}, all read"
         words = ring.pending_words()
         try:
             packet = self.decode(words)
         except PacketError as error:
-            packet = f"{error} ({' '.join(f'{word:08x}' for word in words[:8])})"
+            packet = f"{error.reason} ({' '.join(f'{word:08x}' for word in words[:8])})"
         return f"{text}, at the read pointer: {packet}"
 
     def decode_all(self, words: memoryview) -> Iterable[Packet]:

@@ -37,15 +37,16 @@ class _Decoder:
         for dword, mask, value in self.further:
             if raw[dword] & mask != value:
                 raise UnknownPacketError(
-                    f"{layout.label} at dword {index}: dword {dword} is {raw[dword]:#010x},"
-                    f" its bits {mask:#x} must be {value:#x}"
+                    layout.label,
+                    index,
+                    f": dword {dword} is {raw[dword]:#010x}, its bits {mask:#x} must be {value:#x}",
                 )
         data: Words = ()
         counter = self.counter
         if counter is not None:
             count = (raw[counter.dword] >> counter.low & ((1 << counter.width) - 1)) - self.bias
             if count < 0:
-                raise UnknownPacketError(f"{layout.label} at dword {index} is shorter than its fixed part")
+                raise UnknownPacketError(layout.label, index, " is shorter than its fixed part")
             data = _take(words, index + length, count)
             if len(data) < count:
                 raise TruncatedPacketError(layout.label, length + count, length + len(data))
@@ -104,7 +105,7 @@ class Codec:
         for candidate in self._by_key.get(self.key(header), ()):
             if header & candidate.mask == candidate.value:
                 return candidate.decode(words, index)
-        raise UnknownPacketError(f"{self.describe_header(header)} at dword {index}")
+        raise UnknownPacketError(self.describe_header(header), index)
 
     def decode_stream(self, words: Sequence[int], index: int = 0) -> Iterator[Packet]:
         """Decode packets one behind the other up to the end of `words`; errors as from `decode`."""

@@ -93,14 +93,16 @@ class AqlQueue(QueueThread):
             self._retire()
 
     def describe_position(self) -> str:
-        """Show the packet at the read pointer as dwords, and the PM4 packet it led to."""
+        """Show the packet that is taken as dwords, and the PM4 packet it led to."""
         address = self._slot(self.rptr)
         try:
             words = read_dwords(self.memory, address, PACKET_WORDS)
         except VmFault as fault:
             return f"; the ring cannot be read: {fault}"
         offset = address - self.context.ring_address
-        text = f"; at ring offset {offset:#x}, packet {self.rptr:#x}: [{show_dwords(words)}]"
+        # The read pointer is that of the oldest packet that is not complete.
+        behind = f" (read pointer {self.free_up_to:#x})" if self.free_up_to != self.rptr else ""
+        text = f"; at ring offset {offset:#x}, packet {self.rptr:#x}{behind}: [{show_dwords(words)}]"
         return text + self._commands.describe()
 
     def take_lower_doorbell(self, previous: int, value: int) -> None:
@@ -129,7 +131,7 @@ class AqlQueue(QueueThread):
             packet = aql_packets().decode(words)
         except UnknownPacketError as error:
             vendor = words[0] & 0xFF == PacketType.VENDOR_SPECIFIC
-            raise refusal(_VENDOR_UNSUPPORTED if vendor else _UNSUPPORTED, str(error)) from None
+            raise refusal(_VENDOR_UNSUPPORTED if vendor else _UNSUPPORTED, error.reason) from None
         handler = self._handlers.get(packet.name)
         if handler is None:
             raise refusal(_UNSUPPORTED, f"the emulated packet processor does not execute {packet.name}")

@@ -232,17 +232,21 @@ class QueueThread(Preemptible, ABC):
         except QueueStoppedError:
             raise
         except VmFault as fault:
+            self._point_at_packet()
             self._halt(f"{fault}, while {self._activity}")
             host.log(f"{self.halted}{self.describe_position()}")
             host.vm_fault(fault)
         except PoisonConsumed as error:
+            self._point_at_packet()
             self._halt(f"{error}, while {self._activity}")
             host.log(f"{self.name}: {self.halted}")
             host.poison_consumed(error.address)
         except NotEmulatedError as error:
+            self._point_at_packet()
             self._halt(f"{error}, while {self._activity}")
             host.not_emulated(f"{self.name}: {self.halted}")
         except IllegalInstruction as error:
+            self._point_at_packet()
             self._halt(f"{error}, while {self._activity}")
             host.illegal_instruction(f"{self.name}: {self.halted}")
         except (BadPacketError, PacketError) as error:
