@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import partial
@@ -175,9 +176,9 @@ class Queue(Generic[C], Schedulable):
         self._put(recording.invocation)
         self._note(recording.signals)
 
+    @abstractmethod
     def record_commands(self, commands: Commands) -> Recording:
         """Make a recording of a finished chain; `Commands.finish` calls this."""
-        raise NotImplementedError
 
     def wait_idle(self, timeout: float) -> None:
         """Wait until all that was submitted is done; raises `WaitTimeoutError` or `GpuFaultError`.
@@ -275,21 +276,21 @@ class Queue(Generic[C], Schedulable):
             packet = f"{error.reason} ({' '.join(f'{word:08x}' for word in words[:8])})"
         return f"{text}, at the read pointer: {packet}"
 
+    @abstractmethod
     def decode_all(self, words: memoryview) -> Iterable[Packet]:
         """Decode the commands of the queue in `words`, which ends where a command ends."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, words: memoryview) -> str:
         """Return the text of the packet at the beginning of `words`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def padding(self, size: int) -> bytes:
         """Return commands of `size` bytes that do nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _commands(self) -> C:
         """Begin a chain."""
-        raise NotImplementedError
 
     def _chain(self) -> C:
         """Return the open chain, a new one if there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pytest_amdgpu.packets.compiler import Encoder, decoder, encoder
@@ -58,7 +59,7 @@ class _Decoder:
         return Packet(layout.name, fields_of(raw), length, data, raw, layout)
 
 
-class Codec:
+class Codec(ABC):
     """Encoders and decoders of the packets of one generation, each compiled when first used.
 
     A session uses a dozen of them, and compiling all costs as much as opening a device. Every packet
@@ -77,13 +78,13 @@ class Codec:
             # The layout that fixes most bits of dword 0 is the most special one.
             candidates.sort(key=lambda candidate: -candidate.mask.bit_count())
 
+    @abstractmethod
     def key(self, header: int) -> int:
         """The part of dword 0 that all packets have in the same place."""
-        raise NotImplementedError
 
+    @abstractmethod
     def describe_header(self, header: int) -> str:
         """Text for a dword 0 that begins no known packet."""
-        raise NotImplementedError
 
     def __getattr__(self, name: str) -> Encoder:
         layout = self.__dict__.get("layouts", {}).get(name.upper())

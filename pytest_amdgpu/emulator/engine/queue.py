@@ -8,7 +8,7 @@ stopped, and `wait_until`, which polls memory as the hardware's polling packets 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ EXECUTING = "executing packets"
 _PACKET_INCOMPLETE = "waiting for the rest of a packet"
 
 
-class QueueThread(Preemptible, ABC):
+class QueueThread(Preemptible):
     """A queue with a thread of its own; see `factory.EngineQueue` for what its callers rely on."""
 
     def __init__(self, context: QueueContext, kind: str, unit: int) -> None:
