@@ -35,7 +35,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     expected = _add(commands, "expectations", "work on the files of --amdgpu-expectations")
     actions = expected.add_subparsers(dest="action", required=True, metavar="ACTION")
-    linted = actions.add_parser("lint", help="say which lines do nothing, hide too much, or are out of date")
+    linted = _add(actions, "lint", "say which lines do nothing, hide too much, or are out of date")
     linted.add_argument("directory", type=Path, metavar="DIR")
     linted.add_argument(
         "--tests",
@@ -43,6 +43,21 @@ def command_line() -> argparse.ArgumentParser:
         metavar="FILE",
         help="what `pytest --collect-only -q` printed: lines about other tests are wrong, too",
     )
+    text = "write the lines that several recorded runs call for, and take out disproved ones"
+    updated = _add(actions, "update", text)
+    updated.add_argument("directory", type=Path, metavar="DIR")
+    updated.add_argument(
+        "--results",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="VERDICT.json",
+        help="files of --amdgpu-verdict, of at least 2 runs of the same tests",
+    )
+    updated.add_argument(
+        "--mixed", action="store_true", help="let the runs differ in their tests, GPUs and drivers"
+    )
+    updated.add_argument("--dry-run", action="store_true", help="change nothing, and show what would change")
     changed = _add(
         commands,
         "compare",

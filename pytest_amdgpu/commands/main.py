@@ -14,6 +14,7 @@ from pytest_amdgpu.families.registry import UnknownFamilyError
 from pytest_amdgpu.kernel.linux import LinuxKernel
 from pytest_amdgpu.kernel.protocol import Kernel, KernelError
 from pytest_amdgpu.results.expectation_file import ExpectationError
+from pytest_amdgpu.results.observations import ObservationError
 from pytest_amdgpu.results.verdict_reader import VerdictFileError
 
 FAILED = 1
@@ -23,6 +24,7 @@ _FAILURES = (
     devices.NoDevicesError,
     report.ReportError,
     ExpectationError,
+    ObservationError,
     DeviceSelectionError,
     UnknownFamilyError,
     VerdictFileError,
@@ -42,6 +44,12 @@ def main(arguments: Sequence[str] | None = None, kernel: Kernel | None = None) -
             for line in devices.lines(kernel or LinuxKernel(), options.lease_directory):
                 print(line)
         elif options.command == "expectations":
+            if options.action == "update":
+                lines = expectations.update_lines(
+                    options.directory, options.results, mixed=options.mixed, dry_run=options.dry_run
+                )
+                print(*lines, sep="\n")
+                return 0
             wrong = list(expectations.lint_lines(options.directory, options.tests))
             print(*wrong, sep="\n", end="\n" if wrong else "")
             return FAILED if wrong else 0

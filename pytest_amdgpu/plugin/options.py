@@ -132,6 +132,12 @@ def add_options(parser: pytest.Parser) -> None:
         "the run, and says whether the run has come to its end.",
     )
     group.addoption(
+        "--amdgpu-attachments",
+        metavar="DIR",
+        help="Write for each failing test a folder of files in this directory: traceback, output, what is "
+        "known of the GPU, and what the test attached. Default: FILE-attachments with --amdgpu-verdict=FILE.",
+    )
+    group.addoption(
         "--amdgpu-must-run",
         metavar="FILE",
         help="Be a gate that also demands what this TOML file names: devices, tests and numbers of tests.",
@@ -187,6 +193,13 @@ def add_options(parser: pytest.Parser) -> None:
         "Default: /run/lock/pytest-amdgpu. Software GPUs are leased only if it is given.",
     )
     group.addoption(
+        "--amdgpu-progress",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="Show tests, rate, time left and devices in use: in a terminal behind what pytest writes, "
+        "elsewhere as a line every 30 seconds. auto (default): not with -q or -s.",
+    )
+    group.addoption(
         "--amdgpu-compiler",
         metavar="PATH",
         help="Compile kernels with this clang, or the one in this directory. "
@@ -222,6 +235,13 @@ def wants_verdict(config: pytest.Config) -> bool:
     """Whether results are to be judged, and in this process."""
     options = ("--amdgpu-gate", "--amdgpu-verdict", "--amdgpu-must-run")
     return any(map(config.getoption, options)) and not hasattr(config, "workerinput")
+
+
+def wants_attachments(config: pytest.Config) -> bool:
+    """Whether failing tests leave files."""
+    return any(
+        config.getoption(option) is not None for option in ("--amdgpu-attachments", "--amdgpu-verdict")
+    )
 
 
 def wants_junit(config: pytest.Config) -> bool:

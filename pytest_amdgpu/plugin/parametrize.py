@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 DEVICE_FIXTURE = "amdgpu_device"
 GROUP_FIXTURE = "amdgpu_devices"
+NO_GROUP_ID = "no-devices"
+"""What stands in the id of a test for which there is no group."""
 
 
 def parametrize_devices(metafunc: pytest.Metafunc, plan: Plan) -> None:
@@ -68,7 +70,7 @@ def _parametrize_groups(metafunc: pytest.Metafunc, plan: Plan, wish: Wish) -> No
         others = "".join(f"; {name}: {lack}" for name, lack in lacks.items() if lack)
         # An empty list would make pytest skip without saying what was missing.
         mark = _not_applicable(f"needs {wish.group}; there are {among}{others}")
-        parameters = [pytest.param(None, None, id="no-devices", marks=[mark])]
+        parameters = [pytest.param(None, None, id=NO_GROUP_ID, marks=[mark])]
     metafunc.parametrize((DEVICE_FIXTURE, GROUP_FIXTURE), parameters, indirect=True, scope="session")
 
 
