@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_amdgpu.devices.identity import DeviceInfo
-from pytest_amdgpu.plugin.blame import FLAKE_PROPERTY, IMPROVEMENT_TEXT, TIMEOUT_TEXT
+from pytest_amdgpu.plugin.blame import FLAKE_PROPERTY, IMPROVEMENT_TEXT, timed_out
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.results.expectation_file import ExpectationError
@@ -77,7 +77,8 @@ class KnownResults:
         # The longest id that is in it: one can begin as another one does.
         for device in sorted(self._of_device, key=len, reverse=True):
             if device in report.nodeid:
-                self._see(report, self._of_device[device], Status.CRASH)
+                status = Status.TIMEOUT if timed_out(report) else Status.CRASH
+                self._see(report, self._of_device[device], status)
                 return
 
     def _see(self, report: pytest.TestReport, expectations: Expectations, status: Status) -> None:
@@ -148,4 +149,4 @@ def _accept(report: pytest.TestReport, reason: str) -> None:
 def _status(report: pytest.TestReport) -> Status:
     if report.passed:
         return Status.PASS
-    return Status.TIMEOUT if TIMEOUT_TEXT in report.longreprtext else Status.FAIL
+    return Status.TIMEOUT if timed_out(report) else Status.FAIL
