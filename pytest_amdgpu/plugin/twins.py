@@ -69,6 +69,7 @@ def others(item: pytest.Item, pool: Sequence[DeviceInfo]) -> Iterator[Devices]:
     """
     mine = devices_of(item)
     targets = [device.target for device in mine]
+    pool = [device for device in pool if device.host == mine[0].host]
     found: Iterable[Devices] = ((device,) for device in pool)
     if len(mine) > 1:
         marker = item.get_closest_marker(GROUP_MARKER)
