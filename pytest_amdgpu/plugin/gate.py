@@ -232,3 +232,5 @@ class Gate:
         plan = self._config.stash[session_key].plan
         names = [DeviceNames(device.id, device.target, device.name) for device in plan.pool]
         yield from violations(self.demands, names, records)
+        check = self._config.pluginmanager.getplugin("amdgpu_expectation_check")
+        yield from check.problems() if check is not None else ()

@@ -13,9 +13,10 @@ from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.devices.machine import Machine, NoUsableGpuError, find_machine
 from pytest_amdgpu.devices.selection import DeviceSelectionError, select_devices
 from pytest_amdgpu.devices.software import SoftwareSpecError
+from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.families.model_file import ModelFileError
 from pytest_amdgpu.plugin import injection
-from pytest_amdgpu.plugin.options import choose_seed
+from pytest_amdgpu.plugin.options import choose_seed, refuse_software_options
 
 if TYPE_CHECKING:
     from pytest_amdgpu.plugin.hosts import Hosts
@@ -93,11 +94,12 @@ def find_plan(config: pytest.Config) -> Plan:
 
 
 def _make_plan(config: pytest.Config) -> Plan:
+    _check_compiler(config)
     options = {
         "backend": config.getoption("--amdgpu-backend"),
         "software": config.getoption("--amdgpu-software"),
         "model_files": config.getoption("--amdgpu-model"),
-        "behaviour": config.getoption("--amdgpu-software-kernel"),
+        "behaviour": config.getoption("--amdgpu-software-kernel") or DEFAULT_BEHAVIOUR,
         "nearest_target": config.getoption("--amdgpu-nearest-target"),
         "hostile": config.getoption("--amdgpu-hostile"),
     }
@@ -106,6 +108,9 @@ def _make_plan(config: pytest.Config) -> Plan:
         machine = _find_machine(options)
     else:
         machine = Machine("hardware", "none is used here", ())
+    machines = [machine] if hosts is None else [machine, *(host.machine for host in hosts.all)]
+    if not any(one.software for one in machines):
+        refuse_software_options(config, f"{machine.backend} GPUs ({machine.reason})")
     elsewhere = () if hosts is None else (*machine.devices, *hosts.devices)
     devices = machine.devices if hosts is None else elsewhere
     try:
@@ -125,6 +130,17 @@ def _make_plan(config: pytest.Config) -> Plan:
     named = () if hosts is None else tuple((host.name, host.key) for host in hosts.all)
     seed = choose_seed(config)
     return Plan(machine, tuple(selected), tuple(pool), seed, tuple(injected), elsewhere, named)
+
+
+def _check_compiler(config: pytest.Config) -> None:
+    """Refuse a compiler that is not there, before tests fail by it one by one."""
+    if option := config.getoption("--amdgpu-compiler"):
+        from pytest_amdgpu.driver.compiler import CompilerError, find_compiler
+
+        try:
+            find_compiler(option)
+        except CompilerError as error:
+            raise pytest.UsageError(str(error)) from error
 
 
 def _find_machine(options: Mapping[str, Any]) -> Machine:
