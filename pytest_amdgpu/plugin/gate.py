@@ -16,7 +16,8 @@ import pytest
 
 from pytest_amdgpu.plugin import facts
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
-from pytest_amdgpu.plugin.report import repeat_options
+from pytest_amdgpu.plugin.plan import hosts_key
+from pytest_amdgpu.plugin.report import all_gateways, repeat_options
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.plugin.states import States
 from pytest_amdgpu.results.must_run import Demand, DeviceNames, MustRunError, read_contract, violations
@@ -88,16 +89,26 @@ class Gate:
         self._facts = {**self._facts, **facts.of_machine(plan)}
         if self._path is not None:
             # Only the file tells it.
-            environment = {**self._facts["environment"], **facts.of_driver(session)}
-            self._facts |= {"environment": environment, "repeat": repeat_options(self._config, plan)}
+            environment = facts.of_hosts(
+                self._config, {**self._facts["environment"], **facts.of_driver(session)}
+            )
+            self._facts |= {
+                "environment": environment,
+                "repeat": [*repeat_options(self._config, plan), *all_gateways(plan)],
+            }
             # Also whoever finishes the file, if this process dies, finds it there.
             self._write_meanwhile()
             self._next_write = 0.0
+        hosts = self._config.stash.get(hosts_key, None)
+        machines = [plan.machine]
+        if hosts is not None:
+            machines += [host.machine for host in hosts.all if not host.has_named_software]
         options = ("--amdgpu-software", "--amdgpu-model")
-        named = plan.machine.reason == "asked for" or any(map(self._config.getoption, options))
-        if self._decides and plan.machine.software and not named:
-            reason = f"{plan.machine.reason}; software GPUs count only if they are asked for by name"
-            pytest.exit(f"amdgpu: {reason}", returncode=INFRASTRUCTURE)
+        named = any(map(self._config.getoption, options))
+        for machine in machines:
+            if self._decides and machine.software and not (named or machine.reason == "asked for"):
+                reason = f"{machine.reason}; software GPUs count only if they are asked for by name"
+                pytest.exit(f"amdgpu: {reason}", returncode=INFRASTRUCTURE)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Expect a result of every test."""
