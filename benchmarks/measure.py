@@ -80,19 +80,24 @@ class ChildTimes:
         return self.wall - self.queued
 
 
+def python_environment(bytecode: Path) -> dict[str, str]:
+    """Return the environment of a child process whose Python keeps compiled modules in a directory."""
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(bytecode)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
+
+
 def run_pytest(directory: Path, arguments: Sequence[str], bytecode: Path) -> ChildTimes:
     """Run pytest in a directory; a run that fails ends this process, because its time means nothing.
 
     `bytecode` is where Python keeps compiled modules, whatever the environment says about that: an empty
     directory makes a first run after installation, the same one again a later run.
     """
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(bytecode)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     begun = time.perf_counter()
     child = subprocess.Popen(
         [sys.executable, "-m", "pytest", "-q", *arguments],
         cwd=directory,
-        env=environment,
+        env=python_environment(bytecode),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

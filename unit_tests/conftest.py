@@ -22,7 +22,7 @@ LLVM_DIRECTORIES = sorted(
 
 def find_tool(name: str) -> str | None:
     """Return the path of a tool: the newest versioned LLVM directory first, then `PATH`."""
-    if name.startswith("llvm-"):
+    if name == "llc" or name.startswith("llvm-"):
         for directory in LLVM_DIRECTORIES:
             if (directory / name).exists():
                 return str(directory / name)

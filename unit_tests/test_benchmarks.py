@@ -17,7 +17,7 @@ ROWS = {
     "idle.py": 1,
     "instructions.py": 6,
     "sdma_copy.py": 2,
-    "startup.py": 12,
+    "startup.py": 21,
     "submission.py": 18,
     "suite.py": 5,
 }

@@ -57,7 +57,8 @@ FEATURES = MappingProxyType(
         ),
         "xgmi_sdma": Feature(lambda seen: bool(seen.node.xgmi_engines), "has no SDMA engine for XGMI links"),
         "xnack": Feature(
-            lambda seen: seen.node.family.xnack_by_process, "a process cannot have its page faults retried"
+            lambda seen: seen.node.family.kernel.xnack_per_process,
+            "a process cannot have its page faults retried",
         ),
     }
 )

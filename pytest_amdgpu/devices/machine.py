@@ -49,6 +49,11 @@ class Machine:
     hostile: int | None = None
     """Seed of the hostile timing that software GPUs have, if they have."""
 
+    @property
+    def is_private(self) -> bool:
+        """Whether each process has GPUs of its own, so that none can be in use by another one."""
+        return bool(self.software)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for another process."""
         return {**dataclasses.asdict(self), "devices": [device.to_json() for device in self.devices]}

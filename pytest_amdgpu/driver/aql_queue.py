@@ -94,6 +94,7 @@ class AqlQueue(ComputeQueue):
             super().execute_recording(recording)
             return
         self.check_open()
+        self.device.refuse_lost(self.name)
         for part in _parts(recording.invocation, self.ring.longest):
             self._put(part)
         self._note(recording.signals)

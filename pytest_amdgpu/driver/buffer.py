@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-import operator
 import weakref
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
+from pytest_amdgpu.driver.arguments import check_device, shown, whole_number
 from pytest_amdgpu.driver.backend import Allocation, Backend
 from pytest_amdgpu.driver.errors import (
+    ArgumentTypeError,
     BufferBoundsError,
     NotCpuVisibleError,
     PeerAccessError,
@@ -23,6 +24,9 @@ from pytest_amdgpu.driver.shared_memory import SharedMemory
 
 if TYPE_CHECKING:
     from pytest_amdgpu.driver.device import Device
+
+
+_BYTE = 255
 
 
 class Buffer:
@@ -93,33 +97,41 @@ class Buffer:
 
     def view(self, dtype: npt.DTypeLike, offset: int = 0, count: int | None = None) -> npt.NDArray[Any]:
         """Return `count` elements from byte `offset` on as an array (default: as many as fit)."""
-        item = np.dtype(dtype).itemsize
+        try:
+            kind = np.dtype(dtype)
+        except TypeError as error:
+            raise ArgumentTypeError(f"dtype is a type of numpy's, not {shown(dtype)}: {error}") from error
+        if kind.hasobject or not kind.itemsize:
+            raise ArgumentTypeError(f"elements of type {kind} have no bytes in memory of a GPU")
         if count is None:
             self.check_range(offset, 0)
-            count = (self.size - offset) // item
-        self.check_range(offset, count * item)
+            count = (self.size - offset) // kind.itemsize
+        self.check_range(offset, whole_number(count, "count") * kind.itemsize)
         return np.frombuffer(self.memory, dtype=dtype, count=count, offset=offset)
 
     def read(self, offset: int = 0, size: int | None = None) -> bytes:
         """Copy bytes out (default: all from `offset`)."""
-        length = self.size - offset if size is None else size
-        self.check_range(offset, length)
+        length = self._length(offset, size)
         return bytes(self.memory[offset : offset + length])
 
     def write(self, data: bytes | bytearray | memoryview | npt.NDArray[Any], offset: int = 0) -> None:
         """Copy bytes, or the bytes of an array, in."""
-        source = memoryview(data.tobytes() if isinstance(data, np.ndarray) else data).cast("B")
+        source = _bytes_of(data)
         self.check_range(offset, len(source))
         self.memory[offset : offset + len(source)] = source
 
     def fill(self, value: int, offset: int = 0, size: int | None = None) -> None:
         """Set bytes to `value` (0 to 255) from the CPU."""
-        length = self.size - offset if size is None else size
-        self.check_range(offset, length)
+        length = self._length(offset, size)
+        value = whole_number(value, "the value of a byte")
+        if not 0 <= value <= _BYTE:
+            raise ValueError(f"{value} is not the value of a byte (0 to {_BYTE})")
         self.array[offset : offset + length] = value
 
     def check_range(self, offset: int, size: int) -> None:
         """Raise `BufferBoundsError` unless `size` bytes from `offset` lie inside."""
+        if type(offset) is not int or type(size) is not int:
+            offset, size = whole_number(offset, "an offset in bytes"), whole_number(size, "a size in bytes")
         if offset < 0 or size < 0 or offset + size > self.size:
             raise BufferBoundsError(f"bytes {offset} to {offset + size} are not inside {self.describe()}")
 
@@ -129,8 +141,8 @@ class Buffer:
             raise TypeError(f"a buffer is sliced (buffer[a:b]), not indexed with {key!r}; see .array")
         if key.step not in (None, 1):
             raise BufferBoundsError(f"a slice of a buffer is contiguous, its step cannot be {key.step}")
-        start = 0 if key.start is None else operator.index(key.start)
-        stop = self.size if key.stop is None else operator.index(key.stop)
+        start = 0 if key.start is None else whole_number(key.start, "the start of a slice, in bytes,")
+        stop = self.size if key.stop is None else whole_number(key.stop, "the end of a slice, in bytes,")
         self.check_range(start, stop - start)
         return BufferSlice(self, start, stop - start)
 
@@ -142,6 +154,7 @@ class Buffer:
 
         Raises `PeerAccessError` with the reason where it cannot.
         """
+        check_device(device, "what a buffer is mapped to")
         device.check_open()
         if device.kernel is not self._backend.kernel:
             raise PeerAccessError(f"{device.name} is behind another kernel than {self.describe()}")
@@ -197,6 +210,12 @@ class Buffer:
     def __repr__(self) -> str:
         return f"<Buffer: {self.describe()}{' (freed)' if self.freed else ''}>"
 
+    def _length(self, offset: int, size: int | None) -> int:
+        """Return how many bytes from `offset` are meant, if they lie inside."""
+        length = self.size - whole_number(offset, "an offset in bytes") if size is None else size
+        self.check_range(offset, length)
+        return length
+
     def _cpu_memory(self) -> ctypes.Array[ctypes.c_ubyte]:
         if self._memory is None:
             if self._allocation is None:
@@ -208,6 +227,19 @@ class Buffer:
 
     def _refuse_freed(self) -> NoReturn:
         raise UseAfterFreeError(f"{self.describe()}, made at {self.site}, was freed")
+
+
+def _bytes_of(data: Any) -> memoryview:
+    """Return the bytes of an array, or of what has bytes."""
+    if isinstance(data, np.ndarray):
+        if data.dtype.hasobject:
+            raise ArgumentTypeError(f"an array of {data.dtype} holds Python's objects, not bytes to write")
+        return memoryview(data.tobytes())
+    try:
+        view = memoryview(data)
+    except TypeError:
+        raise ArgumentTypeError(f"what is written is bytes or an array, not {shown(data)}") from None
+    return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
 
 
 class BufferSlice:

@@ -6,13 +6,14 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
-from pytest_amdgpu.driver.errors import BufferBoundsError, CommandError
+from pytest_amdgpu.driver.arguments import check_type, shown, whole_number
+from pytest_amdgpu.driver.buffer import Buffer, BufferSlice
+from pytest_amdgpu.driver.errors import ArgumentTypeError, BufferBoundsError, CommandError
+from pytest_amdgpu.driver.recording import Recording
+from pytest_amdgpu.driver.semaphore import TimelineSemaphore
 
 if TYPE_CHECKING:
-    from pytest_amdgpu.driver.buffer import Buffer, BufferSlice
     from pytest_amdgpu.driver.queue import Queue
-    from pytest_amdgpu.driver.recording import Recording
-    from pytest_amdgpu.driver.semaphore import TimelineSemaphore
 
 _PACK = tuple(struct.Struct(f"<{count}I").pack for count in range(64))
 _ADDRESS = struct.Struct("<Q")
@@ -21,6 +22,8 @@ _PART = 1024
 """Bytes of code after which a place to split a long submission is noted."""
 
 _SHOWN_PACKETS = 3
+
+_PLACES = (Buffer, BufferSlice)
 
 PAYLOAD_ALIGNMENT = 64
 """Kernel arguments want 16 bytes (LLVM AMDGPU guide), dispatch packets 64, indirect buffers 4."""
@@ -86,6 +89,7 @@ class Commands:
 
     def run(self, recording: Recording) -> Self:
         """Do what was recorded on this queue."""
+        check_type(recording, Recording, "what a queue runs is a recording, as finish() makes it")
         recording.check_usable()
         if recording.queue is not self.queue:
             raise CommandError(f"a recording of {recording.queue.name} cannot run on {self.queue.name}")
@@ -170,12 +174,37 @@ def resolve(links: list[Link], base: int) -> None:
         _ADDRESS.pack_into(place, position, base + target)
 
 
+def timestamp_address(buffer: Buffer | BufferSlice, offset: int) -> int:
+    """Return where in a buffer a time stamp of 64 bits goes, if it fits there."""
+    check_place(buffer, "what a time stamp goes to")
+    offset = whole_number(offset, "the offset of a time stamp in bytes")
+    if not 0 <= offset <= buffer.size - _ADDRESS.size:
+        raise BufferBoundsError(f"a time stamp at byte {offset} is not inside {buffer.describe()}")
+    return buffer.address + offset
+
+
+def check_place(place: object, what: str) -> None:
+    """Raise `ArgumentTypeError` unless a command was given a buffer, or what else has address and size."""
+    if not isinstance(place, _PLACES) and not (hasattr(place, "address") and hasattr(place, "size")):
+        raise ArgumentTypeError(f"{what} is a buffer or a slice of one, not {shown(place)}")
+
+
+def check_semaphore(semaphore: object) -> None:
+    """Raise `ArgumentTypeError` unless a command was given a semaphore."""
+    check_type(semaphore, TimelineSemaphore, "what a queue waits for and signals is a timeline semaphore")
+
+
 def transfer_size(
     destination: Buffer | BufferSlice, source: Buffer | BufferSlice | None, size: int | None
 ) -> int:
     """Check a transfer's size (default: all of the source, else of the destination) and return it."""
+    check_place(destination, "the destination")
+    if source is not None:
+        check_place(source, "the source")
     if size is None:
         size = destination.size if source is None else source.size
+    elif type(size) is not int:
+        size = whole_number(size, "the size of a transfer in bytes")
     for place in (destination, source):
         if place is not None and not 0 < size <= place.size:
             raise BufferBoundsError(f"cannot transfer {size} bytes: {place.describe()}")

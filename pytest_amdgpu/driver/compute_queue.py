@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pytest_amdgpu.abi.kfd import ContextSaveWaveState
 from pytest_amdgpu.driver import launch
 from pytest_amdgpu.driver.backend import NORMAL_PRIORITY
-from pytest_amdgpu.driver.commands import Commands, encode, transfer_size
+from pytest_amdgpu.driver.commands import Commands, check_semaphore, encode, timestamp_address
 from pytest_amdgpu.driver.dispatch_template import DispatchTemplate
 from pytest_amdgpu.driver.errors import CommandError
 from pytest_amdgpu.driver.queue import Queue
@@ -81,7 +81,8 @@ class ComputeCommands(Commands):
 
     def wait(self, semaphore: TimelineSemaphore, value: int) -> Self:
         """Do nothing of what follows before the semaphore is at least `value`, then see what it guards."""
-        semaphore.check_value(value)
+        check_semaphore(semaphore)
+        value = semaphore.check_value(value)
         semaphore.check_reach(self.queue.device)
         self._command(self.queue.wait_code(semaphore, value))
         self._acquired = True
@@ -89,7 +90,8 @@ class ComputeCommands(Commands):
 
     def signal(self, semaphore: TimelineSemaphore, value: int) -> Self:
         """When all that precedes is done and visible, set the semaphore and wake the host's waiters."""
-        semaphore.check_signal(value)
+        check_semaphore(semaphore)
+        value = semaphore.check_signal(value)
         semaphore.check_reach(self.queue.device)
         packets = self.queue.packets
         self._command_once(
@@ -101,8 +103,7 @@ class ComputeCommands(Commands):
 
     def timestamp(self, buffer: Buffer | BufferSlice, offset: int = 0) -> Self:
         """When all that precedes is done, store the GPU's constant counter (64 bits) in a buffer."""
-        transfer_size(buffer, None, offset + 8)
-        address = buffer.address + offset
+        address = timestamp_address(buffer, offset)
         self._command_once(encode(self.queue.packets.release_mem(address, 0, data_sel=DATA_GPU_CLOCK)))
         return self
 
@@ -245,9 +246,11 @@ def compute_queue(
         kind = QueueKind.AQL if device.node.num_xcc > 1 else QueueKind.PM4
     makers = {QueueKind.AQL.value: AqlQueue, QueueKind.PM4.value: Pm4Queue}
     name = kind.value if isinstance(kind, QueueKind) else kind
-    if name not in makers:
+    if not isinstance(name, str) or name not in makers:
         raise CommandError(f"unknown kind of compute queue {name!r}; there are {', '.join(makers)}")
-    queue: ComputeQueue = makers[name](device, ring_size or DEFAULT_RING_SIZE, priority=priority)
+    queue: ComputeQueue = makers[name](
+        device, DEFAULT_RING_SIZE if ring_size is None else ring_size, priority=priority
+    )
     if cu_mask is not None:
         try:
             queue.set_cu_mask(cu_mask)

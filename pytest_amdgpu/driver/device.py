@@ -12,6 +12,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from pytest_amdgpu.driver.arguments import (
+    check_device,
+    check_peers,
+    check_timeout,
+    check_type,
+    whole_number,
+)
 from pytest_amdgpu.driver.backend import NORMAL_PRIORITY, PAGE, Backend, Fault, Location, MemoryRequest
 from pytest_amdgpu.driver.buffer import Buffer
 from pytest_amdgpu.driver.errors import (
@@ -27,6 +34,7 @@ from pytest_amdgpu.driver.links import Link, find_link, read_links, why_unreacha
 from pytest_amdgpu.driver.queue import Queue
 from pytest_amdgpu.driver.resources import Leak, Resource, Tracker, attempt
 from pytest_amdgpu.driver.semaphore import SemaphorePool, TimelineSemaphore
+from pytest_amdgpu.driver.shared_memory import descriptor_number
 from pytest_amdgpu.driver.topology import GpuNode
 from pytest_amdgpu.kernel.protocol import KernelError
 
@@ -46,6 +54,9 @@ if TYPE_CHECKING:
     from pytest_amdgpu.kernel.protocol import Kernel
 
 _ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+_ADDRESS_SPACE = 1 << 47
+"""Bytes of a process's part of the address space of x86-64 with four levels of page tables
+(Documentation/arch/x86/x86_64/mm.rst); with five levels, too, the kernel gives no more unless asked."""
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 
 
@@ -132,12 +143,13 @@ class Device:
         The GPU gets whole pages, so it reaches what lies beside an array that does not fill its pages.
         """
         self.check_open()
+        peers = check_peers(peers)
         if isinstance(memory, np.ndarray):
             return self._register(memory, peers)
         size = self._checked_size(memory, Location.USERPTR)
         rounded = _pages(size)
         with ExitStack() as undo:
-            address = self.kernel.mmap(0, rounded, _READ_WRITE, _ANONYMOUS, -1, 0)
+            address = self._reserve_anonymous(rounded)
             undo.callback(self.kernel.munmap, address, rounded)
             request = MemoryRequest(Location.USERPTR, rounded, host_address=address)
             allocation = self.backend.allocate(request)
@@ -154,7 +166,7 @@ class Device:
         of GPU memory, and `PeerAccessError` if it is memory of a GPU that this one cannot reach.
         """
         self.check_open()
-        allocation = self.backend.adopt(descriptor if isinstance(descriptor, int) else descriptor.fd)
+        allocation = self.backend.adopt(descriptor_number(descriptor))
         self.host_writes_vram = self.host_writes_vram or allocation.request.location is Location.VRAM
         return Buffer(self.backend, allocation, allocation.size, self.tracker)
 
@@ -168,11 +180,12 @@ class Device:
         from pytest_amdgpu.driver.svm import pages_of, share
 
         self.check_open()
+        peers = check_peers(peers)
         if isinstance(memory, np.ndarray):
             return share(self, *pages_of(memory), memory, peers)
         size = _pages(self._checked_size(memory, Location.SVM))
         with ExitStack() as undo:
-            address = self.kernel.mmap(0, size, _READ_WRITE, _ANONYMOUS, -1, 0)
+            address = self._reserve_anonymous(size)
             undo.callback(self.kernel.munmap, address, size)
             shared = share(self, address, size, None, peers)
             undo.pop_all()
@@ -184,10 +197,12 @@ class Device:
 
     def link_to(self, peer: Device) -> Link | None:
         """Return the link from this GPU to another one, None if there is none."""
+        check_device(peer, "peer")
         return find_link(self.kernel, self.node, peer.node)
 
     def can_reach(self, peer: Device) -> bool:
         """Whether this GPU can be given access to another one's memory (`peer.vram(..., peers=[self])`)."""
+        check_device(peer, "peer")
         return peer.node.gpu_id == self.node.gpu_id or self.link_to(peer) is not None
 
     def sdma_queue(
@@ -221,7 +236,9 @@ class Device:
                 why = why_unreachable(self.kernel, peer.node, self.node)
                 raise PeerAccessError(f"{self.name} cannot reach {peer.name}: {why}")
             engine, xgmi = engine_for(link, self.node)
-        return SdmaQueue(self, ring_size or DEFAULT_RING_SIZE, engine=engine, xgmi=xgmi, priority=priority)
+        if ring_size is None:
+            ring_size = DEFAULT_RING_SIZE
+        return SdmaQueue(self, ring_size, engine=engine, xgmi=xgmi, priority=priority)
 
     def compute_queue(
         self,
@@ -250,6 +267,7 @@ class Device:
         self.check_open()
         if isinstance(code_object, bytes):
             return Program(self, parse(code_object))
+        check_type(code_object, (str, Path), "a code object is given as its bytes or its file")
         path = Path(code_object)
         return Program(self, parse(path.read_bytes(), path.name))
 
@@ -333,6 +351,7 @@ class Device:
         Everything is tried; what failed is raised as an `ExceptionGroup`. With a timeout of 0, and after a
         fault, nothing is waited for: a queue that faulted never becomes idle. What is in `keep` stays.
         """
+        idle_timeout = check_timeout(idle_timeout)
         errors: list[Exception] = []
         kept = {id(resource) for resource in keep}
         queues = [queue for queue in self.queues() if id(queue) not in kept]
@@ -410,8 +429,9 @@ class Device:
         peers: Sequence[Device],
     ) -> Buffer:
         self.check_open()
-        rounded = _pages(self._checked_size(size, location))
-        request = MemoryRequest(location, rounded, cpu_visible, executable, uncached)
+        peers = check_peers(peers)
+        size = self._checked_size(size, location)
+        request = MemoryRequest(location, _pages(size), cpu_visible, executable, uncached)
         buffer = Buffer(self.backend, self.backend.allocate(request), size, self.tracker)
         try:
             for peer in peers:
@@ -422,6 +442,8 @@ class Device:
         return buffer
 
     def _register(self, array: npt.NDArray[Any], peers: Sequence[Device]) -> Buffer:
+        if array.dtype.hasobject:
+            raise AllocationError(f"an array of {array.dtype} holds Python's objects, which no GPU can use")
         if not array.flags.c_contiguous:
             raise AllocationError("only a contiguous array can be registered with a GPU")
         size = self._checked_size(array.nbytes, Location.USERPTR)
@@ -447,9 +469,22 @@ class Device:
         return buffer
 
     def _checked_size(self, size: int, location: Location) -> int:
+        size = whole_number(size, "a size in bytes")
         if size <= 0:
             raise AllocationError(f"cannot allocate {size} bytes of {location.value}")
+        if size > _ADDRESS_SPACE:
+            raise AllocationError(
+                f"cannot allocate {size} bytes of {location.value}: a process has addresses for less than"
+                f" {_ADDRESS_SPACE} bytes"
+            )
         return size
+
+    def _reserve_anonymous(self, size: int) -> int:
+        """Return the address of new memory of the process."""
+        try:
+            return self.kernel.mmap(0, size, _READ_WRITE, _ANONYMOUS, -1, 0)
+        except KernelError as error:
+            raise AllocationError(f"cannot allocate {size} bytes of the process's memory: {error}") from error
 
     @property
     def closed(self) -> bool:

@@ -11,6 +11,14 @@ class DriverError(Exception):
     """Base of all errors that the driver raises about a device."""
 
 
+class ArgumentTypeError(DriverError, TypeError):
+    """An argument is of a type that it cannot have; the message names it, and shows what was given."""
+
+
+class TimeoutValueError(DriverError, ValueError):
+    """A timeout is no number of seconds that bounds a wait."""
+
+
 class DeviceOpenError(DriverError):
     """A GPU cannot be used: no driver, too old an interface, no permission, or no such render node."""
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pytest_amdgpu.driver.arguments import shown
 from pytest_amdgpu.driver.kernel_metadata import KernelArgument, KernelInfo
 
 Grid = tuple[int, int, int]
@@ -92,6 +93,8 @@ class KernargLayout:
         `grid` is in work-items, `block` in work-items of a work-group; `queue_address` is that of the
         queue's amd_queue_t, for kernels that ask for it. Raises `KernelArgumentError`.
         """
+        if type(args) is not list and type(args) is not tuple:
+            self._check_container(args)
         key = tuple(map(type, args))
         plan = self._plans.get(key)
         if plan is None:
@@ -110,6 +113,12 @@ class KernargLayout:
             struct.pack_into(f"{len(launch)}s", view, self._hidden_start, launch)
             if self._queue_pointer is not None:
                 struct.pack_into("<Q", view, self._queue_pointer, queue_address)
+
+    def _check_container(self, args: object) -> None:
+        if not isinstance(args, Sequence) or isinstance(args, str | bytes | bytearray):
+            raise KernelArgumentError(
+                f"{self._info.signature}: the arguments are given as a list or tuple, not as {shown(args)}"
+            )
 
     def _plan(self, args: Sequence[Argument]) -> tuple[struct.Struct, tuple[Converter, ...]]:
         """Make the struct and the converters for arguments of these types."""

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_amdgpu.driver.errors import LaunchError
+from pytest_amdgpu.driver.arguments import shown, whole_number
+from pytest_amdgpu.driver.errors import ArgumentTypeError, LaunchError
+from pytest_amdgpu.driver.kernel_metadata import KernelInfo
 
 if TYPE_CHECKING:
     from pytest_amdgpu.driver.program import ProgramKernel
@@ -58,7 +60,10 @@ def plan(kernel: ProgramKernel, family: Family, grid: Shape, block: Shape | None
     Without `block` the workgroup is the one that the kernel requires, or 64 work-items in a row. Raises
     `LaunchError` that names the kernel and the offending value.
     """
-    info = kernel.info
+    info = getattr(kernel, "info", None)
+    if not isinstance(info, KernelInfo):
+        raise ArgumentTypeError(f'what is dispatched is a kernel, program["name"], not {shown(kernel)}')
+    dynamic_lds = whole_number(dynamic_lds, "dynamic_lds, in bytes,")
     if block is None:
         block = info.required_block or DEFAULT_BLOCK
     launch = Launch(
@@ -86,7 +91,11 @@ def plan(kernel: ProgramKernel, family: Family, grid: Shape, block: Shape | None
 
 
 def _triple(kernel: ProgramKernel, what: str, shape: Shape, limit: int) -> Triple:
-    axes = (shape,) if isinstance(shape, int) else tuple(shape)
+    """Complete a shape given as a number or as one to three of them."""
+    if isinstance(shape, Sequence) and not isinstance(shape, str | bytes | bytearray):
+        axes = tuple(whole_number(size, f"{kernel.name}: an axis of a {what}") for size in shape)
+    else:
+        axes = (whole_number(shape, f"{kernel.name}: a {what}, where it is no tuple of up to three,"),)
     if not 1 <= len(axes) <= 3:
         raise LaunchError(f"{kernel.name}: a {what} of {axes} has {len(axes)} axes, not 1 to 3")
     for size in axes:

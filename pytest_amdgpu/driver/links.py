@@ -81,6 +81,8 @@ def find_link(kernel: Kernel, source: GpuNode, target: GpuNode) -> Link | None:
 
 def why_unreachable(kernel: Kernel, owner: GpuNode, peer: GpuNode) -> str:
     """Say why a GPU cannot reach memory of another one, and what could be done about it."""
+    if owner.gpu_id == peer.gpu_id:
+        return "they are one device, and no link leads from it to itself"
     if not owner.large_bar and find_link(kernel, peer, owner) is None:
         return (
             f"they are in no common hive, and the PCI BAR of {owner.identity} shows only a part of its"

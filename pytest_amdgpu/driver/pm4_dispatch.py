@@ -157,10 +157,10 @@ class _UserSgprs:
 def _rsrc1(family: Family, rsrc1: int) -> int:
     """COMPUTE_PGM_RSRC1 for a PM4 dispatch.
 
-    On gfx11.0 waves must run with the PRIV bit, or saving their context goes wrong (a work-around that
-    kfdtest's Dispatch.cpp and the firmware's AQL path apply, too).
+    Where saving a context goes wrong without it, waves run with the bit PRIV, as kfdtest's Dispatch.cpp and
+    the firmware for AQL have it.
     """
-    if family.gfx_version[:2] == (11, 0):
+    if family.kernel.cwsr_workaround:
         return rsrc1 | compute_registers(family.registers).encode("COMPUTE_PGM_RSRC1", priv=1)
     return rsrc1
 

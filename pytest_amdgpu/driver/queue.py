@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from pytest_amdgpu.driver import queue_memory
 from pytest_amdgpu.driver.arena import Arena
+from pytest_amdgpu.driver.arguments import check_timeout
 from pytest_amdgpu.driver.backend import NORMAL_PRIORITY, PAGE, Location, MemoryRequest, QueueKind
 from pytest_amdgpu.driver.buffer import Buffer
 from pytest_amdgpu.driver.commands import Commands, resolve
@@ -183,6 +184,7 @@ class Queue(Generic[C], Schedulable):
 
         Raises `CommandError` if there are commands that were not submitted: they would never be done.
         """
+        timeout = check_timeout(timeout)
         self.check_open()
         self._refuse_forgotten_commands()
         self.device.raise_fault([self.name])

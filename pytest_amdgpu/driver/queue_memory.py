@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pytest_amdgpu.abi.kfd import ContextSaveAreaHeader
+from pytest_amdgpu.driver.arguments import whole_number
 from pytest_amdgpu.driver.backend import (
     NORMAL_PRIORITY,
     PAGE,
@@ -80,6 +81,7 @@ def create(
 
     Raises `CommandError` for a ring size that the hardware cannot have.
     """
+    ring_size = whole_number(ring_size, "the size of a ring in bytes")
     if ring_size & (ring_size - 1) or not SMALLEST_RING <= ring_size <= LARGEST_RING:
         raise CommandError(
             f"a ring of {ring_size} bytes: the size must be a power of two,"
@@ -97,7 +99,7 @@ def create(
         end_of_pipe = context_save = None
         sizes = None
         if kind is not QueueKind.SDMA:
-            sizes = queue_sizes(backend.node.properties, backend.node.family.gfx_target_version)
+            sizes = queue_sizes(backend.node.properties, backend.node.family)
             end_of_pipe = take(
                 MemoryRequest(Location.VRAM, sizes.eop_size, cpu_visible=False, executable=True)
             )

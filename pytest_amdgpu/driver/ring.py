@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pytest_amdgpu.driver.arguments import check_timeout
 from pytest_amdgpu.driver.errors import CommandError, WaitTimeoutError
 
 if TYPE_CHECKING:
@@ -133,17 +134,20 @@ class SpaceWait:
     """Waits with growing naps for a full ring to drain, until a deadline."""
 
     def __init__(self, timeout: float, check: Callable[[], None], describe: Callable[[], str]) -> None:
-        """`check` raises if the device faulted; `describe` says what the queue is doing."""
-        self._timeout = timeout
+        """`timeout` is in seconds; `check` raises if the device faulted; `describe` tells of the queue.
+
+        Raises `TimeoutValueError`.
+        """
+        self._timeout = check_timeout(timeout)
         self._check = check
         self._describe = describe
-        self._deadline = time.monotonic() + timeout
+        self._deadline = time.monotonic() + self._timeout
         self._nap = _SHORTEST_NAP
 
     def __call__(self) -> None:
         """Nap once; raises `WaitTimeoutError` when the time is over."""
         self._check()
         if time.monotonic() > self._deadline:
-            raise WaitTimeoutError(f"the ring stayed full for {self._timeout} s\n{self._describe()}")
+            raise WaitTimeoutError(f"the ring stayed full for {self._timeout:g} s\n{self._describe()}")
         time.sleep(self._nap)
         self._nap = min(self._nap * 2, _LONGEST_NAP)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from pytest_amdgpu.driver.arguments import whole_number
 from pytest_amdgpu.driver.errors import CommandError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def priority_number(priority: int | str) -> int:
                 f"unknown priority {priority!r}; there are {', '.join(PRIORITIES)}, or 0 to 15"
             )
         return number
+    priority = whole_number(priority, f"a priority ({', '.join(PRIORITIES)}, or 0 to {HIGHEST_PRIORITY})")
     if not 0 <= priority <= HIGHEST_PRIORITY:
         raise CommandError(f"priority {priority} is not in the range 0 to {HIGHEST_PRIORITY}")
     return priority
@@ -48,7 +50,7 @@ def mask_words(node: GpuNode, mask: CuMask | None, xccs: Iterable[int]) -> list[
     because what is dealt to it would never run.
     """
     count = node.compute_units
-    bits = (1 << count) - 1 if mask is None else mask if isinstance(mask, int) else _bits(mask)
+    bits = (1 << count) - 1 if mask is None else _bits(mask, count)
     if bits <= 0:
         raise CommandError(f"the mask {bits:#x} names no compute unit; work would never run")
     if bits >> count:
@@ -73,11 +75,14 @@ def mask_words(node: GpuNode, mask: CuMask | None, xccs: Iterable[int]) -> list[
     return [bits >> low & 0xFFFFFFFF for low in range(0, count, _WORD)]
 
 
-def _bits(units: Iterable[int]) -> int:
+def _bits(mask: CuMask, count: int) -> int:
+    if isinstance(mask, str) or not isinstance(mask, Iterable):
+        return whole_number(mask, "a mask of compute units, where it is no list of their numbers,")
     bits = 0
-    for unit in units:
-        if unit < 0:
-            raise CommandError(f"compute unit {unit} does not exist; they are numbered from 0")
+    for given in mask:
+        unit = whole_number(given, "the number of a compute unit")
+        if not 0 <= unit < count:
+            raise CommandError(f"compute unit {unit} does not exist; the GPU has {count}, numbered from 0")
         bits |= 1 << unit
     return bits
 

@@ -26,10 +26,6 @@ _LANES = 64
 _VRAM_SHARE = 8
 """Scratch takes at most this fraction of the VRAM; fewer waves run at once where that is not enough."""
 
-_RESOURCE_WORD3 = {9: 0x00EA4FAC, 10: 0x21814FAC}
-"""Last dword of scratch's buffer resource by generation: elements of 4 bytes, swizzled over the lanes by
-thread id, raw 32-bit format (ISA documents of Vega and RDNA2, "buffer resource descriptor"). That of gfx9
-names 64 lanes; on gfx10 the lanes are those of the kernel's waves."""
 _INDEX_STRIDE = {32: 2 << 21, 64: 3 << 21}
 _SWIZZLE = 1 << 31
 
@@ -48,10 +44,12 @@ class ScratchSetup:
         """The buffer resource through which kernels without architected flat scratch reach it.
 
         Without `wave_size` it is that of a queue's descriptor, in which the command processor fills in the
-        lanes of each dispatch (ROCr, AqlQueue's FillBufRsrcWord3_Gfx10).
+        lanes of each dispatch. Raises `LaunchError` for a GPU that has no such resource.
         """
-        word3 = _RESOURCE_WORD3[family.gfx_version[0]]
-        if wave_size is not None:
+        word3 = family.scratch.resource_word3
+        if word3 is None:
+            raise LaunchError(f"{family} sets up private memory by itself, there is no buffer resource of it")
+        if wave_size is not None and family.scratch.lanes_by_dispatch:
             word3 |= _INDEX_STRIDE[wave_size]
         return self.address & 0xFFFFFFFF, self.address >> 32 | _SWIZZLE, self.size & 0xFFFFFFFF, word3
 
@@ -87,7 +85,7 @@ def _plan(family: Family, node: GpuNode, lane_size: int, kernel: str) -> Scratch
     """Choose how many waves get scratch at the same time, and the register value that says it."""
     registers = compute_registers(family.registers)
     fields = registers.fields("COMPUTE_TMPRING_SIZE")
-    granule = family.scratch_wave_granule
+    granule = family.scratch.wave_granule
     wave_size = -(-lane_size * _LANES // granule) * granule
     if wave_size // granule >> fields["wavesize"].width:
         raise LaunchError(
@@ -98,8 +96,7 @@ def _plan(family: Family, node: GpuNode, lane_size: int, kernel: str) -> Scratch
     compute_units = properties["simd_count"] // properties.positive("simd_per_cu") // node.num_xcc
     waves = compute_units * properties["max_slots_scratch_cu"]
     engines = 1
-    if family.gfx_version[0] >= 11:
-        # The register counts waves per shader engine, before gfx11 those of the whole XCC.
+    if family.scratch.waves_per_engine:
         engines = properties["array_count"] // properties.positive("simd_arrays_per_engine") // node.num_xcc
     affordable = node.vram_bytes // _VRAM_SHARE // node.num_xcc // wave_size
     largest = (1 << fields["waves"].width) - 1

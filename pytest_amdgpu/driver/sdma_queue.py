@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self, cast
 
+from pytest_amdgpu.driver.arguments import whole_number
 from pytest_amdgpu.driver.backend import NORMAL_PRIORITY, QueueKind
-from pytest_amdgpu.driver.commands import Commands, encode, nops, transfer_size
+from pytest_amdgpu.driver.commands import (
+    Commands,
+    check_place,
+    check_semaphore,
+    encode,
+    nops,
+    timestamp_address,
+    transfer_size,
+)
 from pytest_amdgpu.driver.errors import CommandError
 from pytest_amdgpu.driver.queue import Queue
 from pytest_amdgpu.driver.recording import Recording
@@ -51,7 +60,8 @@ class SdmaCommands(Commands):
 
         The engine compares 32 bits: the upper half first, where it matters, then the lower.
         """
-        semaphore.check_value(value)
+        check_semaphore(semaphore)
+        value = semaphore.check_value(value)
         semaphore.check_reach(self.queue.device)
         if semaphore.value < value:
             semaphore.note_narrow_wait(value)
@@ -71,7 +81,8 @@ class SdmaCommands(Commands):
         FENCE writes 32 bits. The lower half goes first: the value in between is below the final one,
         so nobody wakes too early. Below 2**32 the upper half is 0 and stays so, because values only grow.
         """
-        semaphore.check_signal(value)
+        check_semaphore(semaphore)
+        value = semaphore.check_signal(value)
         semaphore.check_reach(self.queue.device)
         sdma, address = self._sdma, semaphore.address
         code = self.code
@@ -87,8 +98,7 @@ class SdmaCommands(Commands):
 
     def timestamp(self, buffer: Buffer | BufferSlice, offset: int = 0) -> Self:
         """When all that precedes is done, store the GPU's constant counter (64 bits) in a buffer."""
-        transfer_size(buffer, None, offset + 8)
-        self.code += encode(self._sdma.timestamp_get_global(buffer.address + offset))
+        self.code += encode(self._sdma.timestamp_get_global(timestamp_address(buffer, offset)))
         self._note_split()
         return self
 
@@ -96,6 +106,7 @@ class SdmaCommands(Commands):
         self, destination: Buffer | BufferSlice, source: Buffer | BufferSlice, size: int | None = None
     ) -> Self:
         """Copy `size` bytes (default: all of `source`) to the beginning of `destination`."""
+        check_place(source, "the source")
         left = transfer_size(destination, source, size)
         to, source_address = destination.address, source.address
         copy_linear, limit = self._sdma.copy_linear, self._copy_limit
@@ -116,8 +127,9 @@ class SdmaCommands(Commands):
         """Store `value` of `width` bytes (1, 2 or 4) over `size` bytes (default: all) of `destination`."""
         left = transfer_size(destination, None, size)
         to = destination.address
-        if width not in _FILL_SIZES:
+        if whole_number(width, "the width of a fill in bytes") not in _FILL_SIZES:
             raise CommandError(f"SDMA fills with values of 1, 2 or 4 bytes, not of {width}")
+        value = whole_number(value, "the value of a fill")
         if left % width or to % width:
             raise CommandError(f"{left} bytes at {to:#x} cannot be filled with values of {width} bytes")
         if not 0 <= value <= _FILL_MASKS[width]:
@@ -167,6 +179,8 @@ class SdmaQueue(Queue[SdmaCommands]):
         By default the kernel chooses among the others. Raises `CommandError` for an engine that is not there.
         """
         node = device.node
+        if engine is not None:
+            engine = whole_number(engine, "the number of an SDMA engine")
         if engine is not None and engine not in (*node.sdma_engines, *node.xgmi_engines):
             last = len(node.sdma_engines) + len(node.xgmi_engines) - 1
             raise CommandError(f"{device.name} has the SDMA engines 0 to {last}, not {engine}")

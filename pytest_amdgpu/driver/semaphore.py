@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pytest_amdgpu.driver.arguments import check_timeout, whole_number
 from pytest_amdgpu.driver.backend import PAGE, Event, Location, MemoryRequest, QueueKind
 from pytest_amdgpu.driver.buffer import Buffer
 from pytest_amdgpu.driver.errors import (
@@ -68,7 +69,7 @@ class TimelineSemaphore:
 
         Raises `SemaphoreValueError` for a value that is not beyond the present one.
         """
-        self.check_signal(value)
+        value = self.check_signal(value)
         if value <= self.value:
             raise SemaphoreValueError(f"{self.describe()} cannot go to {value}: it only grows")
         self._word[0] = value
@@ -77,10 +78,11 @@ class TimelineSemaphore:
     def wait(self, value: int, timeout: float) -> None:
         """Sleep until the value is at least `value`.
 
-        Raises `WaitTimeoutError` after `timeout` seconds, with all that is known about why, and
-        `GpuFaultError` as soon as the GPU faulted.
+        Raises `WaitTimeoutError` after `timeout` seconds, with all that is known about why, `GpuFaultError`
+        as soon as the GPU faulted, and `TimeoutValueError` for a timeout that would not end the wait.
         """
-        self.check_value(value)
+        value = self.check_value(value)
+        timeout = check_timeout(timeout)
         word = self._word
         age = self._age
         if word[0] >= value:
@@ -101,27 +103,27 @@ class TimelineSemaphore:
             if word[0] >= value:
                 return
 
-    def check_value(self, value: int) -> None:
-        """Raise `SemaphoreValueError` unless `value` is one that a 64-bit counter can have."""
+    def check_value(self, value: int) -> int:
+        """Return `value` as an int; raises `SemaphoreValueError` unless a 64-bit counter can have it."""
         if self._freed:
             self._refuse_freed()
-        if not 0 <= value <= MAX_VALUE:
-            raise SemaphoreValueError(f"{value} is not a value of a timeline semaphore (0 to 2**64 - 1)")
+        return _counter_value(value)
 
-    def check_signal(self, value: int) -> None:
-        """Raise `SemaphoreValueError` for a signal that an engine's pending wait could miss.
+    def check_signal(self, value: int) -> int:
+        """Return `value` as an int, if no engine's pending wait could miss a signal of it.
 
         SDMA and the command processor of gfx9 compare 32 bits. They wait for the upper half of the value
         and then for the lower, so a step into the next 2**32 past a value that they wait for must stop at
-        that value first.
+        that value first: else `SemaphoreValueError` is raised.
         """
-        self.check_value(value)
+        value = self.check_value(value)
         waited = self._narrow_wait
         if value >> 32 > waited >> 32 and int(self._word[0]) < waited:
             raise SemaphoreValueError(
                 f"{self.describe()} cannot step to {value} while an engine that compares 32 bits waits for"
                 f" {waited}: signal {waited} first"
             )
+        return value
 
     def check_reach(self, device: Device) -> None:
         """Raise `PeerAccessError` if a device's engines would fault on it."""
@@ -174,7 +176,7 @@ class TimelineSemaphore:
         raise UseAfterFreeError(f"timeline semaphore at {self.address:#x}, made at {self.site}, was freed")
 
     def _diagnosis(self, value: int, timeout: float) -> str:
-        lines = [f"waited {timeout} s for {value} of {self.describe()}, made at {self.site}"]
+        lines = [f"waited {timeout:g} s for {value} of {self.describe()}, made at {self.site}"]
         expected = [
             f"submission {submission} of {queue} signals {signalled}"
             for signalled, queue, submission in self._signals
@@ -200,6 +202,14 @@ class TimelineSemaphore:
         )
 
 
+def _counter_value(value: int) -> int:
+    if type(value) is not int:
+        value = whole_number(value, "the value of a timeline semaphore")
+    if not 0 <= value <= MAX_VALUE:
+        raise SemaphoreValueError(f"{value} is not a value of a timeline semaphore (0 to 2**64 - 1)")
+    return value
+
+
 class SemaphorePool:
     """Hands out semaphores of one device from pages of uncached system memory."""
 
@@ -210,8 +220,7 @@ class SemaphorePool:
 
     def create(self, initial: int, track: Callable[[TimelineSemaphore], None] | None) -> TimelineSemaphore:
         """Make a semaphore; `track` records it as handed out to a test."""
-        if not 0 <= initial <= MAX_VALUE:
-            raise SemaphoreValueError(f"{initial} is not a value of a timeline semaphore (0 to 2**64 - 1)")
+        initial = _counter_value(initial)
         if not self._free:
             self._add_page()
         event = self._device.backend.create_event()

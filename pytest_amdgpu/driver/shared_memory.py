@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from pytest_amdgpu.driver.errors import UseAfterFreeError
+from pytest_amdgpu.driver.arguments import whole_number
+from pytest_amdgpu.driver.errors import SharingError, UseAfterFreeError
 from pytest_amdgpu.driver.resources import creation_site
 
 if TYPE_CHECKING:
@@ -63,3 +64,16 @@ class SharedMemory:
 
     def __exit__(self, *_exception: object) -> None:
         self.release()
+
+
+_LAST_DESCRIPTOR = (1 << 31) - 1
+
+
+def descriptor_number(descriptor: int | SharedMemory) -> int:
+    """Return the number of a descriptor given either way; raises `SharingError`."""
+    if isinstance(descriptor, SharedMemory):
+        return descriptor.fd
+    number = whole_number(descriptor, "a descriptor, where it is no SharedMemory,")
+    if not 0 <= number <= _LAST_DESCRIPTOR:
+        raise SharingError(f"{number} is not the number of a descriptor (0 to {_LAST_DESCRIPTOR})")
+    return number

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.abi.kfd import SvmAttributeType, SvmFlag, SvmLocation
+from pytest_amdgpu.driver.arguments import check_device, whole_number
 from pytest_amdgpu.driver.backend import PAGE, Allocation, Location, MemoryRequest
 from pytest_amdgpu.driver.buffer import Buffer
 from pytest_amdgpu.driver.errors import AllocationError, SvmError
@@ -62,6 +63,7 @@ class SvmRange(Buffer):
 
     def allow(self, device: Device, *, in_place: bool = False) -> None:
         """Give a GPU access; `in_place` wherever it is, without moving it there."""
+        check_device(device, "what a range is shared with")
         kind = SvmAttributeType.ACCESS_IN_PLACE if in_place else SvmAttributeType.ACCESS
         self._set((kind, device.node.gpu_id))
         mapped = self.allocation.mapped_gpus
@@ -74,20 +76,23 @@ class SvmRange(Buffer):
 
     def set_granularity(self, granularity: int) -> None:
         """Let `2 ** granularity` pages migrate at once (the kernel's default is 9: 2 MiB)."""
+        granularity = whole_number(granularity, "a granularity")
         if not 0 <= granularity <= _MAX_GRANULARITY:
             raise SvmError(f"granularity {granularity} is not one from 0 to {_MAX_GRANULARITY}")
         self._set((SvmAttributeType.GRANULARITY, granularity))
 
     def set_flags(self, flags: SvmFlag) -> None:
         """Set flags, and leave the others as they are."""
-        self._set((SvmAttributeType.SET_FLAGS, flags))
+        self._set((SvmAttributeType.SET_FLAGS, whole_number(flags, "SvmFlag")))
 
     def clear_flags(self, flags: SvmFlag) -> None:
         """Clear flags, and leave the others as they are."""
-        self._set((SvmAttributeType.CLR_FLAGS, flags))
+        self._set((SvmAttributeType.CLR_FLAGS, whole_number(flags, "SvmFlag")))
 
     def attributes(self, *devices: Device) -> SvmAttributes:
         """Ask the kernel, also for the access of the given GPUs (by default the one that made the range)."""
+        for device in devices:
+            check_device(device, "each of devices")
         gpu_ids = [device.node.gpu_id for device in devices or (self._device,)]
         wanted = [
             (SvmAttributeType.PREFERRED_LOC, 0),
@@ -153,7 +158,10 @@ def pages_of(array: npt.NDArray[Any]) -> tuple[int, int]:
 
 
 def _location(device: Device | None) -> int:
-    return SvmLocation.SYSMEM if device is None else device.node.gpu_id
+    if device is None:
+        return SvmLocation.SYSMEM
+    check_device(device, "where a range is to live, where it is not None (system memory),")
+    return device.node.gpu_id
 
 
 def _known(location: int) -> int | None:

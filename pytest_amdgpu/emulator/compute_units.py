@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pytest_amdgpu.families.queue_sizes import vgpr_bytes_per_unit
-
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.placement import Placement
     from pytest_amdgpu.families.models import Model
@@ -96,7 +94,7 @@ class ComputeUnits:
             simds=properties["simd_per_cu"],
             waves_per_simd=properties["max_waves_per_simd"],
             lds_bytes=family.lds_bytes,
-            vgpr_bytes=vgpr_bytes_per_unit(family.gfx_target_version),
+            vgpr_bytes=family.context_save.vgpr_bytes,
             in_pairs=family.units_in_pairs,
         )
 

@@ -21,13 +21,8 @@ if TYPE_CHECKING:
 SLOTS = DOORBELL_SLICE // 8
 _MIRROR = 512
 _FIRST_RESERVED = 0x100
+"""The first slot of SDMA on all generations (*_DOORBELL_sDMA_ENGINE0 and _START of amdgpu_doorbell.h)."""
 _SDMA_SLOTS_PER_ENGINE = 10
-
-
-def _last_reserved(gfx_version: tuple[int, int, int]) -> int:
-    if gfx_version >= (10, 0, 0):
-        return 0x190
-    return 0x1E8 if gfx_version >= (9, 4, 0) else 0x18F
 
 
 class Doorbells:
@@ -38,7 +33,7 @@ class Doorbells:
         self.memory = memory
         self._values = memory.view().data.cast("Q")
         self._queues: dict[int, Queue] = {}
-        reserved = range(_FIRST_RESERVED, _last_reserved(gpu.family.gfx_version) + 1)
+        reserved = range(_FIRST_RESERVED, gpu.family.kernel.last_reserved_doorbell + 1)
         self._reserved = {slot + mirror for slot in reserved for mirror in (0, _MIRROR)}
 
     def take_cp_slot(self, queue: Queue) -> int:

@@ -60,6 +60,8 @@ class RenderFile(File):
             raise ValueError(
                 f"{spec.name}: the request says {size} bytes, the argument has {ctypes.sizeof(argument)}"
             )
+        if self.gpu.injected is not None:
+            self.gpu.injected.at_call(self.machine, spec.name)
         direction = ioctl.decode(request).direction & ioctl.decode(spec.request).direction
         args = spec.struct()
         common = min(size, ctypes.sizeof(args))

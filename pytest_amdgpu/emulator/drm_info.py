@@ -72,8 +72,7 @@ def _hw_ip_info(file: RenderFile, args: AmdgpuInfo) -> bytes:
     info.hw_ip_version_major, info.hw_ip_version_minor = major, minor
     info.ip_discovery_version = major << 16 | minor << 8 | revision
     info.ib_start_alignment, info.ib_size_alignment = _IB_ALIGNMENT[kind]
-    # CDNA parts since gfx90a have no graphics pipeline.
-    if not (kind is HwIp.GFX and file.gpu.family.gfx_version[0] == 9):
+    if kind is not HwIp.GFX or file.gpu.family.kernel.graphics:
         info.available_rings = _RINGS[kind]
     return bytes(info)
 
@@ -111,8 +110,8 @@ def _memory(file: RenderFile, args: AmdgpuInfo) -> bytes:
 
     return bytes(
         AmdgpuMemoryInfo(
-            heap(gpu.vram_size, gpu.vram_used),
-            heap(file.gpu.visible_vram_size, min(gpu.vram_used, file.gpu.visible_vram_size)),
+            heap(gpu.vram_size, gpu.vram_resident),
+            heap(file.gpu.visible_vram_size, min(gpu.vram_resident, file.gpu.visible_vram_size)),
             heap(machine.system_memory, machine.system_memory_used),
         )
     )
@@ -124,8 +123,10 @@ _QUERIES: dict[InfoQuery, Callable[[RenderFile, AmdgpuInfo], bytes]] = {
     InfoQuery.HW_IP_COUNT: _hw_ip_count,
     InfoQuery.TIMESTAMP: lambda file, args: _u64(file.gpu.clock()),
     InfoQuery.FW_VERSION: _firmware,
-    InfoQuery.VRAM_USAGE: lambda file, args: _u64(file.gpu.vram_used),
-    InfoQuery.VIS_VRAM_USAGE: lambda file, args: _u64(min(file.gpu.vram_used, file.gpu.visible_vram_size)),
+    InfoQuery.VRAM_USAGE: lambda file, args: _u64(file.gpu.vram_resident),
+    InfoQuery.VIS_VRAM_USAGE: lambda file, args: _u64(
+        min(file.gpu.vram_resident, file.gpu.visible_vram_size)
+    ),
     InfoQuery.GTT_USAGE: lambda file, args: _u64(file.machine.system_memory_used),
     InfoQuery.VRAM_GTT: _vram_gtt,
     InfoQuery.DEV_INFO: _device,

@@ -9,6 +9,7 @@ from pytest_amdgpu.emulator.reset import reset
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.gpu import SoftwareGpu
+    from pytest_amdgpu.emulator.injection.injections import Injections
     from pytest_amdgpu.emulator.process import Machine
 
 
@@ -25,6 +26,15 @@ class FaultInjection:
         "user trigger".
         """
         reset(self.gpus[index], self._machine.processes, cause, memory_lost=memory_lost)
+
+    @property
+    def injections(self) -> Injections:
+        """The defects that GPUs are told to have; costs something from the first look on."""
+        if self._machine.injections is None:
+            from pytest_amdgpu.emulator.injection.injections import Injections
+
+            self._machine.injections = Injections(self._machine)
+        return self._machine.injections
 
     def hang_scheduler(self, index: int) -> None:
         """Let the scheduler of a GPU (HWS, from gfx11 on MES) answer no more, as debugfs' hang_hws does.

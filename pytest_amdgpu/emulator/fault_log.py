@@ -1,7 +1,7 @@
 """What the kernel's log says of a fault: the facts that amdgpu prints, in its order.
 
-Sources: gmc_v9_0_process_interrupt and its successors up to gmc_v12_0.c, the client ids of
-soc15_ih_clientid.h and of gfxhub_client_ids in gmc_v9_0.c and gfxhub_v2_1.c. Public logs of real faults show
+Sources: gmc_v9_0_process_interrupt and its successors up to gmc_v12_1.c (what differs is a row of the
+family), the client ids of gfxhub_client_ids in gmc_v9_0.c and gfxhub_v2_1.c. Public logs of real faults show
 the bits. A read of an absent page has ring 24 and permission faults 0x3 (ROCm/amdgpu issue 172), a write to
 one ring 40 and 0x5, with status 0x00841051 for VMID 8 and client TCP. An instruction fetch from a page
 without that right has ring 64 and 0x8 (patch "Enable noretry for GFX 10.1.x").
@@ -18,6 +18,7 @@ from pytest_amdgpu.emulator.memory import PAGE_SIZE, Access, Reason, VmFault
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.gpu import SoftwareGpu
     from pytest_amdgpu.emulator.process import Process
+    from pytest_amdgpu.families.kernel_rules import FaultLog
 
 _NOT_PRESENT, _READ, _WRITE, _EXECUTE = 1, 2, 4, 8
 _NEEDED = {Access.READ: _READ, Access.WRITE: _WRITE, Access.ATOMIC: _WRITE, Access.EXECUTE: _EXECUTE}
@@ -26,11 +27,7 @@ _RING_SHIFT = 3
 _PERMISSION_SHIFT, _CLIENT_SHIFT, _VMID_SHIFT = 4, 9, 20
 _STATUS_WRITE, _STATUS_ATOMIC = 1 << 18, 1 << 19
 
-_TCP, _SQC_INST, _SDMA0 = (8, "TCP"), (9, "SQC (inst)"), (0xD, "SDMA0")
-_UNNAMED = (0, "")
-_FROM_UTCL2, _FROM_VMC, _FROM_GFX = "IH client 0x1b (UTCL2)", "IH client 0x12 (VMC)", "client 10"
-_COMPUTE_ONLY = ((9, 0, 8), (9, 0, 10), (9, 4, 2), (9, 5, 0))
-"""GPUs without graphics (gfx908, gfx90a, gfx942, gfx950), whose first VMID for amdkfd is 3, not 8."""
+_TCP, _SQC_INST = (8, "TCP"), (9, "SQC (inst)")
 
 
 def task() -> str:
@@ -41,8 +38,9 @@ def task() -> str:
 
 @dataclass(frozen=True, slots=True)
 class FaultFacts:
-    """What an interrupt of a page fault says."""
+    """What an interrupt of a page fault says, and how the kernel of that GPU words it."""
 
+    log: FaultLog
     hub: str
     sender: str
     client: tuple[int, str]
@@ -77,16 +75,13 @@ class FaultFacts:
 def facts(gpu: SoftwareGpu, fault: VmFault, *, sdma: bool) -> FaultFacts:
     """Return what the interrupt of a fault would say, raised by a wave or by an SDMA engine.
 
-    The engines of gfx9 reach memory through the MMHUB, later ones through the GFXHUB (vm_hub in
-    sdma_v4_0.c to sdma_v7_0.c). What the command processor reads is told as a shader's.
+    What the command processor reads is told as a shader's.
     """
-    major = gpu.family.gfx_version[0]
-    sender = _FROM_GFX if major >= 11 else _FROM_UTCL2 if major == 9 else _FROM_UTCL2.removeprefix("IH ")
-    hub, client = "gfxhub0" if major == 9 else "gfxhub", _TCP
-    if sdma and major == 9:
-        hub, sender, client = "mmhub0", _FROM_VMC, _UNNAMED
-    elif sdma:
-        client = _SDMA0
+    rules = gpu.family.kernel
+    log = rules.fault_log
+    hub, sender, client = log.gfx_hub, log.gfx_sender, _TCP
+    if sdma:
+        hub, sender, client = log.sdma_hub, log.sdma_sender, log.sdma_client
     elif fault.access is Access.EXECUTE:
         client = _SQC_INST
     needed = _NEEDED[fault.access]
@@ -94,26 +89,26 @@ def facts(gpu: SoftwareGpu, fault: VmFault, *, sdma: bool) -> FaultFacts:
         # Of a fetch from an absent page there is no public log; a read is what it is.
         needed = _NOT_PRESENT | (_READ if needed == _EXECUTE else needed)
     return FaultFacts(
+        log,
         hub,
         sender,
         client,
-        3 if gpu.family.gfx_version in _COMPUTE_ONLY else 8,
+        rules.first_vmid,
         needed,
         fault.access in (Access.WRITE, Access.ATOMIC),
         fault.access is Access.ATOMIC,
     )
 
 
-def page_fault(process: Process, fault: VmFault, known: FaultFacts, gfx9: bool) -> Iterator[str]:
+def page_fault(process: Process, fault: VmFault, known: FaultFacts) -> Iterator[str]:
     """Yield the lines about a page fault."""
-    kind = "no-retry page fault" if gfx9 else "page fault"
-    register = "VM_L2_PROTECTION_FAULT_STATUS" if gfx9 else "GCVM_L2_PROTECTION_FAULT_STATUS"
     name = task()
     page = fault.address & ~(PAGE_SIZE - 1)
-    yield f"[{known.hub}] {kind} (src_id:0 ring:{known.ring} vmid:{known.vmid} pasid:{process.pasid})"
+    where = f"src_id:0 ring:{known.ring} vmid:{known.vmid} pasid:{process.pasid}"
+    yield f"[{known.hub}] {known.log.kind} ({where})"
     yield f" in process {name} pid {process.pid} thread {name} pid {process.pid}"
     yield f"  in page starting at address {page:#018x} from {known.sender}"
-    yield f"{register}:{known.status:#010x}"
+    yield f"{known.log.status_register}:{known.status:#010x}"
     number, client = known.client
     yield f"\t Faulty UTCL2 client ID: {client or 'unknown'} ({number:#x})"
     yield f"\t PERMISSION_FAULTS: {known.permissions:#x}"

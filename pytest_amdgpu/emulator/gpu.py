@@ -13,6 +13,7 @@ from pytest_amdgpu.abi.kfd import QueueType
 from pytest_amdgpu.emulator.compute_units import ComputeUnits
 from pytest_amdgpu.emulator.engine.hardware_queues import HardwareQueues
 from pytest_amdgpu.emulator.links import NodeLinks, has_large_bar, hive_ids, machine_links
+from pytest_amdgpu.emulator.memory import PAGE_SIZE
 from pytest_amdgpu.emulator.refusal import Refusal
 from pytest_amdgpu.emulator.smi import SmiEvents
 from pytest_amdgpu.families.queue_sizes import QueueSizes, queue_sizes
@@ -20,6 +21,7 @@ from pytest_amdgpu.families.registry import Family
 
 if TYPE_CHECKING:
     from pytest_amdgpu.abi.drm_info import AmdgpuInfoGpuvmFault
+    from pytest_amdgpu.emulator.injection.defect import Injected
     from pytest_amdgpu.emulator.memory import BufferObject
     from pytest_amdgpu.families.models import Model
 
@@ -28,6 +30,8 @@ MAX_QUEUES_PER_DEVICE = 4096
 """amdkfd's module parameter max_num_of_queues_per_device, default."""
 _PAGE_TABLE_SHARE = 14
 _MIN_PAGE_TABLE_RESERVE = 8 << 20
+_VRAM_GRANULE = 2 << 20
+"""VRAM_AVAILABILITY_ALIGN of amdgpu_amdkfd_gpuvm.c."""
 _FIRST_DRM_OFFSET = 1 << 32
 _FIRST_BUS = 3
 _SMALL_BAR = 256 << 20
@@ -82,12 +86,14 @@ class SoftwareGpu:
             "unique_id": self.unique_id,
         }
         self.num_xcc = self.properties["num_xcc"]
-        self.queue_sizes: QueueSizes = queue_sizes(self.properties, self.family.gfx_target_version)
+        self.queue_sizes: QueueSizes = queue_sizes(self.properties, self.family)
         self.vram_size = sum(bank["size_in_bytes"] for bank in model.mem_banks)
         self.large_bar = has_large_bar(model)
         self.units = ComputeUnits.of(model)
         self.hardware_queues = HardwareQueues(self.properties["num_cp_queues"])
         self.vram_used: int = 0
+        """Bytes that amdkfd counts as allocated of the GPU's own memory."""
+        self._vram_rounded: int = 0
         self.queue_count = 0
         self.vram_losses: int = 0
         """Resets that cleared VRAM."""
@@ -95,6 +101,10 @@ class SoftwareGpu:
         """Whether HWS or MES answers no more, until a reset."""
         self.smi = SmiEvents(self)
         self.last_fault: AmdgpuInfoGpuvmFault | None = None
+        self.injected: Injected | None = None
+        """The defects that it was told to have, if it ever was."""
+        self.gone = False
+        """Whether it has left the machine."""
         self.mmap_objects: dict[int, BufferObject] = {}
         """Buffer objects by the offset at which the render node maps them."""
         self._next_drm_offset = _FIRST_DRM_OFFSET
@@ -124,6 +134,43 @@ class SoftwareGpu:
         return self.vram_size - self.vram_reserve - self.vram_used
 
     @property
+    def vram_granule(self) -> int:
+        """What AVAILABLE_MEMORY counts whole ones of: 2 MiB, but pages where VRAM is system memory."""
+        return PAGE_SIZE if self.prefers_gtt else _VRAM_GRANULE
+
+    @property
+    def vram_available(self) -> int:
+        """Bytes that are left if each buffer takes whole granules (amdgpu_amdkfd_get_available_memory)."""
+        return self.vram_size - self.vram_reserve - self._vram_rounded
+
+    def charge(self, size: int) -> None:
+        """Count a buffer of `size` bytes as memory of the GPU (amdgpu_amdkfd_reserve_mem_limit)."""
+        self.vram_used += size
+        self._vram_rounded += self._rounded(size)
+
+    def discharge(self, size: int) -> None:
+        """Count a buffer no more."""
+        self.vram_used -= size
+        self._vram_rounded -= self._rounded(size)
+
+    def _rounded(self, size: int) -> int:
+        return -(-size // self.vram_granule) * self.vram_granule
+
+    @property
+    def prefers_gtt(self) -> bool:
+        """Whether what is allocated as VRAM is system memory (`apu_prefer_gtt` of amdgpu_ttm_init).
+
+        So it is on an APU whose part set aside for the GPU is smaller than what TTM lets it have of the rest;
+        a model of an APU says as its memory what TTM lets it have.
+        """
+        return self.is_apu
+
+    @property
+    def vram_resident(self) -> int:
+        """Bytes of buffers that lie in VRAM, as amdgpu and not amdkfd counts."""
+        return 0 if self.prefers_gtt else self.vram_used
+
+    @property
     def visible_vram_size(self) -> int:
         """Bytes of VRAM that lie in the PCI BAR."""
         return self.vram_size if self.large_bar else min(self.vram_size, _SMALL_BAR)
@@ -135,8 +182,8 @@ class SoftwareGpu:
 
     @property
     def uses_mes(self) -> bool:
-        """Whether the scheduler is MES (from gfx11) rather than HWS."""
-        return self.family.gfx_version[0] >= 11
+        """Whether the scheduler is MES rather than HWS."""
+        return self.family.kernel.mes
 
     @property
     def is_apu(self) -> bool:
@@ -145,8 +192,8 @@ class SoftwareGpu:
 
     @property
     def debugger_needs_all_units(self) -> bool:
-        """Whether a debugger masks compute units itself (kfd_dbg_has_cwsr_workaround): gfx1100 to gfx1103."""
-        return self.family.gfx_version[:2] == (11, 0)
+        """Whether a debugger masks compute units itself."""
+        return self.family.kernel.cwsr_workaround
 
     @property
     def gws_is_a_buffer(self) -> bool:
@@ -155,8 +202,8 @@ class SoftwareGpu:
 
     @property
     def max_queues_per_process(self) -> int:
-        """255 on GC 9.4.3, 9.4.4 and 9.5.0 (gfx942, gfx950), else 127."""
-        return 255 if self.family.gfx_version in ((9, 4, 2), (9, 5, 0)) else 127
+        """How many queues a process may have at a time."""
+        return self.family.kernel.max_queues
 
     def next_drm_offset(self, size: int) -> int:
         """Return a fake offset for mmap on the render node that no other buffer object has."""

@@ -89,19 +89,32 @@ class EmulatedKernel(FaultInjection):
         )
         self._sysfs = Sysfs(self._machine)
         self._process: Process | None = None
+        self._owner: int | None = None
+        """Pid of the process that has opened `/dev/kfd`."""
         self._files = self._machine.files
         self._doorbell_pages: dict[int, tuple[Doorbells, int]] = {}
 
     def open(self, path: str, flags: int) -> int:
-        """Open `/dev/kfd` or a render node."""
+        """Open `/dev/kfd` or a render node.
+
+        ENODEV for a forked child that opens `/dev/kfd` after its parent did: amdkfd would make a process of
+        it, but the threads and locks of software GPUs stay in the parent.
+        """
         file: File
         if path == "/dev/kfd":
+            if self._owner not in (None, os.getpid()):
+                why = (
+                    f"these software GPUs live in process {self._owner}; a forked child such as {os.getpid()}"
+                    " needs an EmulatedKernel of its own"
+                )
+                self._fail(errno.ENODEV, "open", f"{path!r}, flags={flags:#x}", why)
+            self._owner = os.getpid()
             if self._process is None:
                 self._process = Process(self._machine)
             file = KfdFile(self._process)
         else:
             gpu = next((gpu for gpu in self.gpus if path == f"/dev/dri/renderD{gpu.render_minor}"), None)
-            if gpu is None:
+            if gpu is None or gpu.gone:
                 self._fail(errno.ENOENT, "open", f"{path!r}, flags={flags:#x}", "no such device node")
             file = RenderFile(self._machine, gpu)
         try:
@@ -235,8 +248,12 @@ class EmulatedKernel(FaultInjection):
     def store_doorbell(self, address: int, value: int) -> None:
         """Store 64 bits to a mapped doorbell and ring the queue that it belongs to.
 
-        EFAULT stands for the SIGSEGV of a store to where no doorbells are mapped.
+        EFAULT stands for the SIGSEGV of a store to where no doorbells are mapped. A forked child has none:
+        their mappings are not copied (VM_DONTCOPY, kfd_doorbell_mmap).
         """
+        if self._owner not in (None, os.getpid()):
+            why = f"doorbells of process {self._owner} are not mapped in its forked child {os.getpid()}"
+            self._fail(errno.EFAULT, "store_doorbell", f"{address:#x}, {value:#x}", why)
         if self._misuses or self._machine.due:
             self._catch_up()
         page = self._doorbell_pages.get(address // PAGE_SIZE)
@@ -258,7 +275,11 @@ class EmulatedKernel(FaultInjection):
         queue = doorbells.store(base + address % PAGE_SIZE, value)
         if queue is None:
             self._misuse(f"store of {value:#x} to doorbell {address:#x}, which no queue has")
-        elif self._hostility is None or not self._hostility.evicts(queue):
+            return
+        injected = queue.device.gpu.injected
+        if injected is not None and not injected.at_doorbell(queue):
+            return
+        if self._hostility is None or not self._hostility.evicts(queue):
             queue.engine.ring_doorbell(value)
 
     def shutdown(self) -> None:

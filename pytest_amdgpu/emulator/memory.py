@@ -99,6 +99,8 @@ class BufferObject:
     """The GPU whose memory it is, where that is not `gpu_id`; 0 where it is."""
     imported: bool = False
     """Whether the memory was allocated by another buffer object, which is charged for it."""
+    vram_charge: int = 0
+    """Bytes of it that amdkfd counts as memory of its GPU (`SoftwareGpu.charge`)."""
     poison: list[tuple[int, int]] = field(default_factory=list)
     """Bytes [start, end) of it whose contents an uncorrectable error has destroyed."""
 

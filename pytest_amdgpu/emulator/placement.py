@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_amdgpu.emulator.compute_units import ComputeUnits, EngineMasks, Rows, pairs
+from pytest_amdgpu.families.shader_rules import Accumulation
 
 if TYPE_CHECKING:
     from pytest_amdgpu.families.hardware_ids import IdField
@@ -26,12 +27,9 @@ _COMPUTE_ENGINE = 1
 
 
 def vector_registers(family: Family, rsrc1: int, wave_size: int) -> int:
-    """Return how many vector registers a wave has, by COMPUTE_PGM_RSRC1, with accumulation registers.
-
-    gfx908 has as many of those again, in a file of their own (LLVM, "gfx908 AGPRs").
-    """
-    granule = family.vgpr_granule[wave_size]
-    return ((rsrc1 & 63) + 1) * granule * (2 if family.gfx_version == (9, 0, 8) else 1)
+    """Return how many vector registers a wave has, by COMPUTE_PGM_RSRC1, with accumulation registers."""
+    files = 2 if family.shader.accumulation is Accumulation.OWN_FILE else 1
+    return ((rsrc1 & 63) + 1) * family.vgpr_granule[wave_size] * files
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pytest_amdgpu.emulator.drm import RenderFile
     from pytest_amdgpu.emulator.gpu import SoftwareGpu
     from pytest_amdgpu.emulator.hostile import Hostility
+    from pytest_amdgpu.emulator.injection.injections import Injections
     from pytest_amdgpu.emulator.kfd.queue import Queue
 
 Handler: TypeAlias = Callable[["Process", Any], int | None]
@@ -71,7 +72,7 @@ class Machine:
         self.misuse_later = misuse_later
         """Have the client's next call warn about a bug of the driver; for the threads of engines."""
         self.host_memory = host_memory
-        """Bytes of the host's memory that buffers may occupy."""
+        """Bytes of the host's memory that buffers may occupy; TTM's limit, too, half of it by default."""
         self.behaviour = behaviour
         self.hostility = hostility
         """Whose timing the machine has, if it is not a friendly one."""
@@ -84,6 +85,10 @@ class Machine:
         self.system_memory = system_memory
         """Bytes that the kernel lets GTT and user pointers have."""
         self.system_memory_used: int = 0
+        self.gtt_used: int = 0
+        """Bytes of `system_memory_used` that are no memory of the client's own (`ttm_mem_used` of amdkfd)."""
+        self.injections: Injections | None = None
+        """The defects that the GPUs were told to have, if there were ever any."""
         self.user_pointers: set[BufferObject] = set()
         """Buffer objects that are the client's own memory."""
 
@@ -152,11 +157,14 @@ class ProcessDevice:
         self.gpu.mmap_objects.pop(bo.mmap_offset, None)
         if bo.imported:
             return
-        if bo.location is Location.VRAM:
-            self.gpu.vram_used -= bo.size
-        elif bo.location in (Location.GTT, Location.USERPTR):
-            self.process.machine.system_memory_used -= bo.size
-            self.process.machine.user_pointers.discard(bo)
+        machine = self.process.machine
+        if bo.vram_charge:
+            self.gpu.discharge(bo.vram_charge)
+        if bo.location in (Location.GTT, Location.USERPTR):
+            machine.system_memory_used -= bo.size
+            machine.user_pointers.discard(bo)
+        if bo.location is Location.GTT:
+            machine.gtt_used -= bo.size
 
     def evict(self) -> None:
         """Stop all queues here, for good."""

@@ -2,8 +2,7 @@
 
 Sources: event_interrupt_poison_consumption_v9 in kfd_int_process_v9.c, kfd_signal_poison_consumed_event in
 kfd_events.c, amdgpu_umc_pasid_poison_handler in amdgpu_umc.c, amdgpu_ras_poison_consumption_handler in
-amdgpu_ras.c. Only gfx90a, gfx942 and gfx950 have it here: before them an uncorrectable error is fatal, gfx10
-has no such interrupt (kfd_int_process_v10.c), and the flow of kfd_int_process_v11.c is not emulated.
+amdgpu_ras.c.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from pytest_amdgpu.abi.kfd import (
 from pytest_amdgpu.emulator import fault_log
 from pytest_amdgpu.emulator.memory import BufferObject, Location
 from pytest_amdgpu.emulator.reset import reset
+from pytest_amdgpu.families.registry import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pytest_amdgpu.emulator.gpu import SoftwareGpu
     from pytest_amdgpu.emulator.process import Process, ProcessDevice
 
-_POISON_VERSIONS = ((9, 0, 10), (9, 4, 2), (9, 5, 0))
 _CLIENT_SDMA0, _CLIENT_SE0SH = 8, 10
 """Who raises the interrupt, by soc15_ih_clientid.h: an SDMA engine, or the waves of a shader engine."""
 RESET_CAUSE = "RAS error"
@@ -41,8 +40,9 @@ def poison(gpu: SoftwareGpu, processes: Iterable[Process], address: int, size: i
 
     ValueError for a GPU that does not know poison, and for an address that is not VRAM of it.
     """
-    if gpu.family.gfx_version not in _POISON_VERSIONS:
-        raise ValueError(f"{gpu!r} knows no poison: only gfx90a, gfx942 and gfx950 do")
+    if not gpu.family.kernel.poison:
+        able = ", ".join(row.name for row in FAMILIES if row.kernel.poison)
+        raise ValueError(f"{gpu!r} knows no poison; {able} do")
     if size <= 0:
         raise ValueError(f"cannot poison {size} bytes")
     processes = list(processes)

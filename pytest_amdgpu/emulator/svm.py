@@ -140,9 +140,14 @@ class SvmRanges:
         process.preempt(move, None if process.xnack_enabled else QueueEvictionTrigger.TRIGGER_SVM)
 
     def _best_location(self, item: SvmRange) -> int:
-        """Return the prefetch location if all who have access reach it (svm_range_best_prefetch_location)."""
+        """Return the prefetch location if all who have access reach it (svm_range_best_prefetch_location).
+
+        A GPU whose own memory is system memory has nothing to move to.
+        """
         if item.prefetch in (SvmLocation.SYSMEM, SvmLocation.UNDEFINED):
             return item.prefetch
+        if self._process.devices[item.prefetch].gpu.prefers_gtt:
+            return SvmLocation.SYSMEM
         hive = self._process.devices[item.prefetch].gpu.properties["hive_id"]
         users = item.in_place if self._process.xnack_enabled else item.access | item.in_place
         for gpu_id in users - {item.prefetch}:

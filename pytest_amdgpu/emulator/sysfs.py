@@ -72,6 +72,8 @@ class Sysfs:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._root: Directory | None = None
+        self._gone = 0
+        """GPUs that had left when the root was made."""
         gpus, hostility = machine.gpus, machine.hostility
         self._cpu_numbers, gpu_numbers = [0], [gpu.node for gpu in gpus]
         if hostility is not None:
@@ -99,8 +101,9 @@ class Sysfs:
         return node()
 
     def _find(self, path: str) -> File | Directory:
-        if self._root is None:
-            self._root = self._make_root()
+        gone = sum(gpu.gone for gpu in self._machine.gpus)
+        if self._root is None or gone != self._gone:
+            self._root, self._gone = self._make_root(), gone
         node: Node = self._root
         for name in path.split("/"):
             if name in ("", "."):
@@ -120,6 +123,8 @@ class Sysfs:
         topology = self._topology()
         drm: dict[str, Node] = {}
         for gpu in gpus:
+            if gpu.gone:
+                continue
             device = LazyDirectory(partial(self._drm_device, gpu))
             drm[f"renderD{gpu.render_minor}"] = drm[f"card{gpu.index}"] = {"device": device}
         root: dict[str, Node] = {}
@@ -143,7 +148,8 @@ class Sysfs:
             for number in self._cpu_numbers
         }
         for gpu, number in zip(gpus, self._numbers[1:], strict=True):
-            nodes[str(number)] = LazyDirectory(partial(self._gpu_node, gpu, links[gpu.node]))
+            if not gpu.gone:
+                nodes[str(number)] = LazyDirectory(partial(self._gpu_node, gpu, links[gpu.node]))
         platform = {"platform_oem": 0, "platform_id": 0, "platform_rev": 0}
         return {
             "generation_id": self._generation,
@@ -153,7 +159,9 @@ class Sysfs:
 
     def _generation(self) -> str:
         hostility = self._machine.hostility
-        return f"{hostility.look_at_generation() if hostility else 1 + len(self._machine.gpus)}\n"
+        return (
+            f"{hostility.look_at_generation() if hostility else 1 + len(self._machine.gpus) + self._gone}\n"
+        )
 
     def _links(self, links: Sequence[Link]) -> Directory:
         directory: dict[str, Node] = {}
@@ -197,7 +205,7 @@ class Sysfs:
             "mem_banks": {
                 str(index): {
                     "properties": _constant(_text(bank)),
-                    "used_memory": lambda: f"{gpu.vram_used}\n",
+                    "used_memory": lambda: f"{gpu.vram_resident}\n",
                 }
                 for index, bank in enumerate(gpu.model.mem_banks)
             },
@@ -236,7 +244,7 @@ class Sysfs:
                 for name, key in (("mec", "fw_version"), ("sdma", "sdma_fw_version"))
             },
             "mem_info_vram_total": _constant(f"{gpu.vram_size}\n"),
-            "mem_info_vram_used": lambda: f"{gpu.vram_used}\n",
+            "mem_info_vram_used": lambda: f"{gpu.vram_resident}\n",
             "mem_info_vis_vram_total": _constant(f"{gpu.visible_vram_size}\n"),
         }
 

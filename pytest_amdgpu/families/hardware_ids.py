@@ -2,8 +2,7 @@
 
 Sources: numbers of the registers from LLVM's SIDefines.h (Hwreg); fields from the comment above `__smid` in
 HIP's amd_device_functions.h, for HW_ID2 from the RDNA2 and RDNA3 instruction set manuals. HIP takes bit 0 of
-SIMD_ID for the unit within a pair (HW_ID_CU_ID in CU mode). That gfx12 kept the fields of gfx11 is not
-verified.
+SIMD_ID for the unit within a pair (HW_ID_CU_ID in CU mode).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_amdgpu.families.registry import Family
+    from pytest_amdgpu.families.family import Family
 
 HW_ID, XCC_ID, HW_ID1, HW_ID2 = 4, 20, 23, 24
 
@@ -42,18 +41,18 @@ def _fields(register: int, text: str) -> dict[str, IdField]:
     return result
 
 
-_GFX9 = MappingProxyType(
+GFX9 = MappingProxyType(
     _fields(
         HW_ID,
         "wave 3:0, simd 5:4, pipe 7:6, unit 11:8, array 12, engine 15:13, workgroup 19:16, vm 23:20,"
         " queue 26:24, state 29:27, me 31:30",
     )
 )
-_GFX942 = MappingProxyType(
+GFX942 = MappingProxyType(
     # Four engines per XCC: HIP reads two bits of SE_ID.
-    {**_GFX9, **_fields(HW_ID, "engine 14:13"), **_fields(XCC_ID, "xcc 3:0")}
+    {**GFX9, **_fields(HW_ID, "engine 14:13"), **_fields(XCC_ID, "xcc 3:0")}
 )
-_GFX10 = MappingProxyType(
+GFX10 = MappingProxyType(
     {
         **_fields(HW_ID1, "wave 4:0, simd 9:8, pair 13:10, array 16, engine 20:18"),
         **_fields(HW_ID2, "queue 3:0, pipe 5:4, me 9:8, state 14:12, workgroup 20:16, vm 27:24"),
@@ -68,9 +67,7 @@ def hardware_ids(family: Family) -> Mapping[str, IdField]:
     `pair` a pair of compute units (WGP) of it where the generation has pairs; `xcc` is there on parts with
     several XCCs. Units and pairs are counted with those that are switched off.
     """
-    if family.gfx_version[0] >= 10:
-        return _GFX10
-    return _GFX942 if family.gfx_version[:2] in ((9, 4), (9, 5)) else _GFX9
+    return family.hardware_ids
 
 
 def place_registers(family: Family) -> frozenset[int]:

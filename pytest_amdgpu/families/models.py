@@ -175,7 +175,7 @@ class Model:
     @property
     def bitmap_step(self) -> int:
         """Columns of `cu_bitmap` for each engine."""
-        return 1 if self.family.gfx_version[0] == 9 else 2
+        return self.family.kernel.cu_bitmap_step
 
     @property
     def cu_bitmap(self) -> list[list[int]]:

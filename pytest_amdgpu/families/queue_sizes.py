@@ -1,8 +1,9 @@
 """Sizes that a compute queue must bring along: context save area, control stack, debug area, EOP buffer.
 
-amdkfd computes the same numbers (kfd_queue_ctx_save_restore_size in kfd_queue.c of Linux 6.12 and up)
-and refuses a queue whose sizes differ. Newer kernels print them in sysfs (commit 71776e0965f9); those
-win over the formula, because the formula for gfx1151 changed in December 2025 (commit b42f3bf9536c).
+amdkfd computes the same numbers (kfd_queue_ctx_save_restore_size in kfd_queue.c of Linux 6.12 and up; what
+differs by generation is in context_save.py) and refuses a queue whose sizes differ. Newer kernels print them
+in sysfs (commit 71776e0965f9); those win over the formula, because the formula for gfx1151 changed in
+December 2025 (commit b42f3bf9536c).
 """
 
 from __future__ import annotations
@@ -10,28 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pytest_amdgpu.families.registry import Family, nearest_family
+
 PAGE = 4096
 _SAVE_AREA_HEADER_BYTES = 40
 """sizeof(struct kfd_context_save_area_header), at the start of the area of each XCC."""
 _CONTROL_STACK_END_BYTES = 8
-_SGPR_BYTES_PER_CU = 0x4000
-_HARDWARE_REGISTER_BYTES_PER_CU = 0x1000
-_LDS_BYTES_PER_CU = 0x10000
 _DEBUG_BYTES_PER_WAVE = 32
 _EOP_BYTES = 4096
-
-_VGPR_BYTES_PER_CU = {
-    90008: 0x80000,
-    90010: 0x80000,
-    90500: 0x80000,
-    **dict.fromkeys(range(90400, 90500), 0x80000),
-    110000: 0x60000,
-    110001: 0x60000,
-    110501: 0x60000,
-    120000: 0x60000,
-    120001: 0x60000,
-}
-_VGPR_BYTES_PER_CU_OTHERS = 0x40000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +36,12 @@ class QueueSizes:
     cwsr_mapping_size: int
 
 
-def vgpr_bytes_per_unit(gfx_target_version: int) -> int:
-    """Bytes of vector registers that a compute unit has (kfd_queue.c, VGPR_SIZE_PER_CU)."""
-    return _VGPR_BYTES_PER_CU.get(gfx_target_version, _VGPR_BYTES_PER_CU_OTHERS)
-
-
 def _align(value: int, alignment: int) -> int:
     return -(-value // alignment) * alignment
 
 
-def queue_sizes(properties: Mapping[str, int], target_version: int | None = None) -> QueueSizes:
-    """Compute the sizes from a node's sysfs properties, as for another target if a version is given.
+def queue_sizes(properties: Mapping[str, int], family: Family | None = None) -> QueueSizes:
+    """Compute the sizes from a node's sysfs properties, as for another target if a family is given.
 
     `cwsr_size` and `ctl_stack_size` are taken from the properties where the kernel prints them.
     Raises `ValueError` where a property that the formula needs is missing or zero.
@@ -77,28 +59,24 @@ def queue_sizes(properties: Mapping[str, int], target_version: int | None = None
             raise ValueError(
                 f"queue sizes need the node property {key}, which is {properties.get(key, 'missing')}"
             )
-    version = properties["gfx_target_version"] if target_version is None else target_version
+    rules = (family or nearest_family(properties["gfx_target_version"])).context_save
     xcc_count = properties.get("num_xcc", 0) or 1
     cu_count = properties["simd_count"] // properties["simd_per_cu"] // xcc_count
-    rdna = version >= 100100
-    if rdna:
-        wave_count = cu_count * 32
-    else:
+    wave_count = cu_count * rules.waves_per_unit
+    if rules.waves_per_engine is not None:
         engines = properties["array_count"] // xcc_count // properties["simd_arrays_per_engine"]
-        wave_count = min(cu_count * 40, engines * 512)
+        wave_count = min(wave_count, engines * rules.waves_per_engine)
 
     ctl_stack_size = properties.get("ctl_stack_size", 0)
     if not ctl_stack_size:
-        per_wave = 12 if rdna else 8
-        payload = _SAVE_AREA_HEADER_BYTES + wave_count * per_wave + _CONTROL_STACK_END_BYTES
-        ctl_stack_size = _align(payload, PAGE)
-        if version // 10000 == 10:
-            # The SPI of gfx10 cannot address a larger control stack.
-            ctl_stack_size = min(ctl_stack_size, 0x7000)
+        control = wave_count * rules.control_bytes_per_wave + _CONTROL_STACK_END_BYTES
+        ctl_stack_size = _align(_SAVE_AREA_HEADER_BYTES + control, PAGE)
+        if rules.control_stack_limit is not None:
+            ctl_stack_size = min(ctl_stack_size, rules.control_stack_limit)
     cwsr_size = properties.get("cwsr_size", 0)
     if not cwsr_size:
-        lds = properties["lds_size_in_kb"] * 1024 if version == 90500 else _LDS_BYTES_PER_CU
-        per_cu = vgpr_bytes_per_unit(version) + _SGPR_BYTES_PER_CU + lds + _HARDWARE_REGISTER_BYTES_PER_CU
+        lds = rules.lds_bytes or properties["lds_size_in_kb"] * 1024
+        per_cu = rules.vgpr_bytes + rules.sgpr_bytes + lds + rules.hardware_register_bytes
         cwsr_size = ctl_stack_size + _align(cu_count * per_cu, PAGE)
     debug_size = _align(wave_count * _DEBUG_BYTES_PER_WAVE, 64)
     return QueueSizes(

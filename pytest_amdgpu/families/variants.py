@@ -65,7 +65,7 @@ def _small_bar(original: Model) -> Model:
 def _refuse_apu(original: Model) -> str:
     if _is_apu(original):
         return "it is an APU already"
-    if original.family.gfx_version[0] < 10:
+    if not original.family.kernel.graphics:
         return "an APU of this generation has another shape and other links (the MI300A)"
     return ""
 

@@ -6,12 +6,13 @@ from collections.abc import Generator
 
 import pytest
 
-from pytest_amdgpu.plugin import blame, leasing, options, parametrize, progress, report
+from pytest_amdgpu.plugin import blame, injection, leasing, options, parametrize, progress, report
 from pytest_amdgpu.plugin.fixtures import (
     _amdgpu_take_back,
     amdgpu_attach,
     amdgpu_device,
     amdgpu_devices,
+    amdgpu_inject,
     compile_kernel,
     compute_queue,
     gtt_buffer,
@@ -29,6 +30,7 @@ __all__ = [
     "amdgpu_attach",
     "amdgpu_device",
     "amdgpu_devices",
+    "amdgpu_inject",
     "compile_kernel",
     "compute_queue",
     "gtt_buffer",
@@ -57,6 +59,16 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
     return (yield)
 
 
+# First, because pytest itself runs tests in it.
+@pytest.hookimpl(tryfirst=True, specname="pytest_cmdline_main")
+def pytest_amdgpu_print_defects(config: pytest.Config) -> int | None:
+    """Only print the list of defects, if it is asked for."""
+    if injection.HELP not in config.getoption("--amdgpu-inject"):
+        return None
+    print(injection.describe())
+    return 0
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register markers, and what gathers results and talks to pytest-xdist where it is in use."""
     gathering = None
@@ -82,9 +94,17 @@ def pytest_configure(config: pytest.Config) -> None:
         # It is what was asked for, and the header says so.
         config.addinivalue_line("filterwarnings", f"ignore::{options.NEAREST_TARGET_WARNING}")
     if config.pluginmanager.hasplugin("xdist"):
-        from pytest_amdgpu.plugin.xdist_hooks import XdistHooks
+        from pytest_amdgpu.plugin import xdist_hooks
 
-        config.pluginmanager.register(XdistHooks(), "amdgpu_xdist")
+        xdist_hooks.register(config)
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Choose the number of workers for `-n auto`."""
+    from pytest_amdgpu.plugin import xdist_hooks
+
+    return xdist_hooks.number_of_workers(config)
 
 
 # First, because the header and pytest-xdist's start of workers need what is found here.
@@ -102,6 +122,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         expected.register(session.config)
     # Here, because the terminal's reporter is there now.
     progress.register(session.config)
+    if session.config.getoption("--amdgpu-confirm") != 0:
+        from pytest_amdgpu.plugin import confirm
+
+        # After the files, whose judgment it needs.
+        confirm.register(session.config)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -16,8 +16,14 @@ EVIDENCE_SECTION = "amdgpu evidence"
 """Title of the section of a report with what was seen of a process whose test was late."""
 ATTACHMENT_PROPERTY = "amdgpu_attachment"
 """Name of the property of a report that names a file which a failing test has left."""
+BLAME_PROPERTY = "amdgpu_blame"
+"""Name of the property of a report for what a failure is to be blamed on, after it was run again."""
+CONFIRMATION_PROPERTY = "amdgpu_confirmation"
+"""Name of the property of a report for how often it failed: `device failed/runs, ...`, its own first."""
 NOT_APPLICABLE = "not applicable: "
 """Begins the reason for which a test is skipped whose needs the machine cannot meet."""
+IMPROVEMENT_TEXT = "unexpected improvement: "
+"""Begins what is said of a test that a file expects to fail, and did not."""
 TIMEOUT_TEXT = "from pytest-timeout"
 """In what pytest-timeout says of a test that took too long."""
 
@@ -38,7 +44,16 @@ def _parts(error: BaseException) -> list[BaseException]:
 
 
 def _is_infrastructure(error: BaseException) -> bool:
+    from pytest_amdgpu.devices.leases import LeaseError, LeaseTimeoutError
     from pytest_amdgpu.driver.errors import DeviceOpenError
     from pytest_amdgpu.plugin.session import DeviceGoneError, DeviceLostError, QuarantinedError
 
-    return isinstance(error, DeviceGoneError | DeviceLostError | DeviceOpenError | QuarantinedError)
+    return isinstance(
+        error,
+        DeviceGoneError
+        | DeviceLostError
+        | DeviceOpenError
+        | LeaseError
+        | LeaseTimeoutError
+        | QuarantinedError,
+    )

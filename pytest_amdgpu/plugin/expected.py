@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 
 import pytest
 
 from pytest_amdgpu.devices.identity import DeviceInfo
-from pytest_amdgpu.plugin.blame import FLAKE_PROPERTY, TIMEOUT_TEXT
+from pytest_amdgpu.plugin.blame import FLAKE_PROPERTY, IMPROVEMENT_TEXT, TIMEOUT_TEXT
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.results.expectation_file import ExpectationError
@@ -47,6 +47,10 @@ class KnownResults:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Skip what a skips file names."""
+        self.skip_known(items)
+
+    def skip_known(self, items: Iterable[pytest.Item]) -> None:
+        """Mark tests that a skips file names."""
         for item in items:
             device = getattr(getattr(item, "callspec", None), "params", {}).get(DEVICE_FIXTURE)
             if device is not None:
@@ -92,7 +96,7 @@ class KnownResults:
             assert entry.expected is not None
             report.outcome = "failed"
             report.longrepr = (
-                f"unexpected improvement: the result is {status.value}, but {entry.place} expects"
+                f"{IMPROVEMENT_TEXT}the result is {status.value}, but {entry.place} expects"
                 f" {entry.expected.value}; if it is mended, remove the line"
             )
 

@@ -41,6 +41,7 @@ def of_machine(plan: Plan) -> dict[str, Any]:
         "seed": plan.seed,
         "backend": plan.machine.backend,
         "backend_reason": plan.machine.reason,
+        **({"injected": list(plan.injected)} if plan.injected else {}),
         "devices": [
             {**device.to_json(), "selected": device.id in selected} for device in plan.machine.devices
         ],

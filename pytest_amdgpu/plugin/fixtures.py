@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
 import pytest
 
+from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
+from pytest_amdgpu.plugin.injection import inject_by_hand
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.report import LEAK_PROPERTY, failed_key
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.plugin.take_back import Ledger, ledger_key
+from pytest_amdgpu.plugin.twins import twin_of_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.resources import Resource
     from pytest_amdgpu.driver.sdma_queue import SdmaQueue
     from pytest_amdgpu.driver.semaphore import TimelineSemaphore
+    from pytest_amdgpu.emulator.injection.defect import Defect
+    from pytest_amdgpu.plugin.injection import Injecting
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -196,6 +201,29 @@ def amdgpu_attach(request: pytest.FixtureRequest) -> Callable[[str, str | bytes 
 
 
 @pytest.fixture
+def amdgpu_inject(request: pytest.FixtureRequest) -> Iterator[Callable[..., list[Defect]]]:
+    """Return a function that lets a software GPU fail: `amdgpu_inject("drop-fence", after=3)`.
+
+    Defects and options are those of --amdgpu-inject (`--amdgpu-inject=help` lists them). `device` is an id, a
+    target or all; without it: the test's own. They end with the test. On hardware the test is skipped.
+    """
+    session = request.config.stash[session_key]
+    if not session.plan.machine.software:
+        pytest.skip(f"{NOT_APPLICABLE}only software GPUs fail on request")
+    own = getattr(getattr(request.node, "callspec", None), "params", {}).get(DEVICE_FIXTURE)
+    injected: list[tuple[Injecting, list[Defect]]] = []
+
+    def inject(name: str, *, device: str | None = None, **options: object) -> list[Defect]:
+        injecting, defects = inject_by_hand(session, request.node, own, name, device, options)
+        injected.append((injecting, defects))
+        return defects
+
+    yield inject
+    for injecting, defects in injected:
+        injecting.remove(defects)
+
+
+@pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """A numpy random generator, seeded by the run's seed and the test's name.
 
@@ -205,7 +233,8 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     import numpy as np
 
     seed = request.config.stash[session_key].plan.seed
-    return np.random.default_rng([seed, zlib.crc32(request.node.nodeid.encode())])
+    name = request.node.stash.get(twin_of_key, request.node.nodeid)
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
 def _hand_out(request: pytest.FixtureRequest, make: Callable[[], _R]) -> _R:

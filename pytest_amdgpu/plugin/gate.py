@@ -172,6 +172,10 @@ class Gate:
         if len(reasons) > _SHOWN:
             terminalreporter.line(f"... and {len(reasons) - _SHOWN} more")
 
+    def blame_machine(self, text: str) -> None:
+        """Know of something that went wrong and is no test's fault."""
+        self._trouble(text)
+
     def write(self) -> None:
         """Write the file of the verdict as far as it goes, if there is to be one; raises OSError."""
         if self._path is not None:

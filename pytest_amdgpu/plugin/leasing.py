@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
 from pytest_amdgpu.plugin.session import Plan, session_key
 
@@ -64,6 +66,39 @@ def release_leases(config: pytest.Config) -> None:
     """Let others have the devices."""
     if lease := config.stash.get(_lease_key, None):
         lease.release()
+
+
+class BusyError(RuntimeError):
+    """Devices that no test of the run was made for are in use by others; the message says by whom."""
+
+
+@contextlib.contextmanager
+def borrowed(
+    config: pytest.Config, tests: Iterable[pytest.Item], devices: Iterable[DeviceInfo]
+) -> Iterator[None]:
+    """Lease devices besides those of the run's tests for a while; raises `BusyError` rather than wait."""
+    kind: str = config.getoption("--amdgpu-lease")
+    wanted: str | None = config.getoption("--amdgpu-lease-directory")
+    plan = config.stash[session_key].plan
+    if kind == "none" or (wanted is None and plan.machine.software):
+        yield
+        return
+    from pytest_amdgpu.devices.leases import (
+        LeaseDirectory,
+        LeaseError,
+        LeaseTimeoutError,
+        default_directory,
+    )
+
+    more = _names(plan, (device.id for device in devices)) - _names(plan, (test.nodeid for test in tests))
+    purpose = f"pytest in {config.invocation_params.dir}, to run failing tests again"
+    try:
+        directory = LeaseDirectory(Path(wanted) if wanted else default_directory())
+        lease = directory.take(more, purpose, shared=kind == "shared")
+    except (LeaseError, LeaseTimeoutError) as error:
+        raise BusyError(str(error)) from error
+    with lease:
+        yield
 
 
 def _names(plan: Plan, node_ids: Iterable[str]) -> set[str]:

@@ -14,6 +14,7 @@ from pytest_amdgpu.emulator.behaviour import BEHAVIOUR_NAMES, DEFAULT_BEHAVIOUR
 from pytest_amdgpu.results.verdict import EXIT_STATUS, Verdict
 
 MAX_SEED = (1 << 32) - 1
+MAX_CONFIRMATIONS = 1000
 LEASE_KINDS = ("exclusive", "shared", "none")
 INFRASTRUCTURE = EXIT_STATUS[Verdict.INFRASTRUCTURE]
 """Exit status of a run that the machine kept from testing anything."""
@@ -76,6 +77,13 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="SEED",
         help="Let software GPUs have hostile timing: evictions, lost doorbells, late interrupts, signals, "
         "a topology that changes. Hardware keeps its own.",
+    )
+    group.addoption(
+        "--amdgpu-inject",
+        action="append",
+        default=[],
+        metavar="DEFECT[:OPTION=VALUE,...]@DEVICE",
+        help="Let software GPUs fail. Can be repeated; --amdgpu-inject=help lists the defects.",
     )
     group.addoption(
         "--amdgpu-model",
@@ -147,6 +155,14 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="See results against the files of this directory: what is known to fail or to be flaky, and not "
         "to be run at all, for all GPUs, a generation, a target or a product.",
+    )
+    group.addoption(
+        "--amdgpu-confirm",
+        type=_times,
+        metavar="N",
+        help="Run a failing test again, N times on its device and N times on another one of its target, "
+        "to see whether it is a regression, a flake or the device. 0: never. "
+        "Default: as often as it needs, if there is another device.",
     )
     group.addoption(
         "--amdgpu-lease",
@@ -230,6 +246,16 @@ def _deadlines(text: str) -> dict[str, float]:
         if not deadlines[name]:
             raise argparse.ArgumentTypeError(f"{part!r}: no test ends in 0 seconds; 'none' lifts the limit")
     return deadlines
+
+
+def _times(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= MAX_CONFIRMATIONS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {MAX_CONFIRMATIONS}")
+    return value
 
 
 def _seconds(text: str) -> float:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
+from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
@@ -34,6 +35,7 @@ def header(plan: Plan) -> list[str]:
         lines.append(f"amdgpu: they behave as with kernel {machine.software_kernel}")
     if machine.hostile is not None:
         lines.append(f"amdgpu: their timing is hostile, seed {machine.hostile}")
+    lines += [f"amdgpu: injected: {text}" for text in plan.injected]
     if machine.backend == "hardware":
         lines += [f"amdgpu: cannot be used, {note}" for note in machine.notes]
     rows = [("", "device", "target", "name", "XCCs", "VRAM")]
@@ -65,7 +67,10 @@ def explain_failure(item: pytest.Item, report: pytest.TestReport, session: GpuSe
         item.stash[failed_key] = True
     if not report.failed or not {DEVICE_FIXTURE, "rng"} & set(getattr(item, "fixturenames", ())):
         return
-    report.sections.append(("amdgpu", "\n".join(_reproduction(item, session.plan))))
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    devices = [one for one in params.get(GROUP_FIXTURE) or (params.get(DEVICE_FIXTURE),) if one is not None]
+    lines = reproduction(item.config, session.plan, devices, item.nodeid)
+    report.sections.append(("amdgpu", "\n".join(lines)))
     # Without a mark set-up failed before it came to this plugin, and the log is not about the test.
     start = item.stash.get(_log_start_key, len(session.kernel_log))
     log = session.kernel_log[start:]
@@ -92,17 +97,18 @@ def skipped_where_impossible(item: pytest.Item) -> Iterator[None]:
         raise pytest.skip.Exception(f"{NOT_APPLICABLE}{device.id}: {error}") from error
 
 
-def _reproduction(item: pytest.Item, plan: Plan) -> Iterator[str]:
-    params = getattr(getattr(item, "callspec", None), "params", {})
-    seed, *others = repeat_options(item.config, plan)
+def reproduction(
+    config: pytest.Config, plan: Plan, devices: Iterable[DeviceInfo], node_id: str
+) -> Iterator[str]:
+    """Yield what is needed to repeat a test: its devices, the seed, and the command."""
+    seed, *others = repeat_options(config, plan)
     options = [seed]
-    for device in params.get(GROUP_FIXTURE) or (params.get(DEVICE_FIXTURE),):
-        if device is not None:
-            relative = f", runs as {device.stand_in}" if device.stand_in else ""
-            yield f"device: {device.id} ({device.name}, {plan.machine.backend} GPU{relative})"
-            options.append(f"--amdgpu-device={device.id}")
+    for device in devices:
+        relative = f", runs as {device.stand_in}" if device.stand_in else ""
+        yield f"device: {device.id} ({device.name}, {plan.machine.backend} GPU{relative})"
+        options.append(f"--amdgpu-device={device.id}")
     yield f"seed: {plan.seed}"
-    yield f"to repeat: pytest {shlex.join([*options, *others, item.nodeid])}"
+    yield f"to repeat: pytest {shlex.join([*options, *others, node_id])}"
 
 
 def repeat_options(config: pytest.Config, plan: Plan) -> list[str]:
@@ -119,6 +125,7 @@ def repeat_options(config: pytest.Config, plan: Plan) -> list[str]:
             options.append(f"{name}={value}")
     if plan.machine.nearest_target:
         options.append("--amdgpu-nearest-target")
+    options += [f"--amdgpu-inject={text}" for text in plan.injected]
     return [*options, *(f"--amdgpu-model={file}" for file in config.getoption("--amdgpu-model"))]
 
 

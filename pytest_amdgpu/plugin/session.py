@@ -19,15 +19,20 @@ from pytest_amdgpu.devices.software import SoftwareSpecError
 from pytest_amdgpu.families.model_file import ModelFileError
 from pytest_amdgpu.kernel.protocol import Kernel
 from pytest_amdgpu.kernel.trace import TracingKernel
+from pytest_amdgpu.plugin import injection
 from pytest_amdgpu.plugin.options import choose_seed
 
 if TYPE_CHECKING:
     from pytest_amdgpu.driver.device import Device
     from pytest_amdgpu.driver.queue import QueueWatcher
+    from pytest_amdgpu.emulator.kernel import EmulatedKernel
 
 session_key = pytest.StashKey["GpuSession"]()
+_plan_key = pytest.StashKey["Plan"]()
 WORKER_INPUT = "amdgpu"
 """Under this name a pytest-xdist worker is told what the controller found."""
+QUARANTINE_INPUT = "amdgpu_quarantine"
+"""Under this name it is told which devices are in quarantine: pairs of id and reason."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,6 +45,8 @@ class Plan:
     pool: tuple[DeviceInfo, ...]
     """Devices that a test which needs several may have besides: all, unless the run is bound to some."""
     seed: int
+    injected: tuple[str, ...] = ()
+    """What software GPUs were told to do wrong, as the options say it."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for a worker."""
@@ -48,6 +55,7 @@ class Plan:
             "selected": [device.id for device in self.selected],
             "pool": [device.id for device in self.pool],
             "seed": self.seed,
+            "injected": list(self.injected),
         }
 
     @classmethod
@@ -58,7 +66,7 @@ class Plan:
             tuple(device for device in machine.devices if device.id in values[key])
             for key in ("selected", "pool")
         )
-        return cls(machine, selected, pool, values["seed"])
+        return cls(machine, selected, pool, values["seed"], tuple(values["injected"]))
 
 
 class DeviceLostError(RuntimeError):
@@ -90,6 +98,16 @@ class GpuSession:
         self.quarantine = Quarantine()
         self.queue_watcher: QueueWatcher | None = None
         """Whom each device tells of its queues."""
+
+    @property
+    def software_kernel(self) -> EmulatedKernel:
+        """The kernel of software GPUs; TypeError where the GPUs are not such."""
+        from pytest_amdgpu.emulator.kernel import EmulatedKernel
+
+        kernel = self._connection.source.kernel()
+        if not isinstance(kernel, EmulatedKernel):
+            raise TypeError(f"the {self.plan.machine.backend} GPUs of this run are no software GPUs")
+        return kernel
 
     def open(self, info: DeviceInfo) -> Device:
         """Open a device that the plan selected; `close` is the caller's to call."""
@@ -183,8 +201,22 @@ def start_session(config: pytest.Config) -> GpuSession:
     Raises `pytest.UsageError` for options that nothing meets.
     """
     worker_input = _worker_input(config)
-    plan = _make_plan(config) if worker_input is None else Plan.from_json(worker_input[WORKER_INPUT])
-    return GpuSession(plan, config)
+    plan = find_plan(config) if worker_input is None else Plan.from_json(worker_input[WORKER_INPUT])
+    session = GpuSession(plan, config)
+    if worker_input is not None:
+        for device_id, reason in worker_input[QUARANTINE_INPUT]:
+            session.quarantine.add(device_id, reason)
+    if plan.injected:
+        injecting = injection.Injecting(session, plan.injected)
+        config.pluginmanager.register(injecting, injection.PLUGIN)
+    return session
+
+
+def find_plan(config: pytest.Config) -> Plan:
+    """Find the GPUs and choose those that tests use, once in a run; raises `pytest.UsageError`."""
+    if _plan_key not in config.stash:
+        config.stash[_plan_key] = _make_plan(config)
+    return config.stash[_plan_key]
 
 
 def _make_plan(config: pytest.Config) -> Plan:
@@ -214,8 +246,11 @@ def _make_plan(config: pytest.Config) -> Plan:
         )
     except DeviceSelectionError as error:
         raise pytest.UsageError(f"--amdgpu-device: {error}") from error
+    injected: list[str] = config.getoption("--amdgpu-inject")
+    if injected:
+        injection.check(injected, machine)
     pool = selected if config.getoption("--amdgpu-device") else machine.devices
-    return Plan(machine, tuple(selected), tuple(pool), choose_seed(config))
+    return Plan(machine, tuple(selected), tuple(pool), choose_seed(config), tuple(injected))
 
 
 def _start_trace(kernel: Kernel, config: pytest.Config) -> TracingKernel | None:

@@ -9,14 +9,20 @@ import pytest
 
 from pytest_amdgpu.plugin.blame import (
     ATTACHMENT_PROPERTY,
+    BLAME_PROPERTY,
+    CONFIRMATION_PROPERTY,
     FLAKE_PROPERTY,
     INFRA_PROPERTY,
     NOT_APPLICABLE,
     TIMEOUT_PROPERTY,
     TIMEOUT_TEXT,
 )
+from pytest_amdgpu.results.confirmation import Blame, Count, parse_counts
 from pytest_amdgpu.results.expectations import bare_name
 from pytest_amdgpu.results.record import Outcome, Record, Trust
+
+_TRUST = {Blame.FLAKY: Trust.FLAKY, Blame.DEVICE_SUSPECT: Trust.INFRA, Blame.MACHINE: Trust.INFRA}
+"""What is left of the trust in a failure that was run again; the others are as trusted as before."""
 
 
 @dataclass(slots=True)
@@ -26,6 +32,8 @@ class _State:
     seconds: float = 0.0
     expected: str = ""
     text: str = ""
+    blame: str = ""
+    confirmation: tuple[Count, ...] = ()
     seen: bool = False
     attachments: list[str] = field(default_factory=list)
 
@@ -56,6 +64,11 @@ class States:
             state.trust = Trust.FLAKY
         if INFRA_PROPERTY in properties:
             state.trust = Trust.INFRA
+        if BLAME_PROPERTY in properties:
+            blame = Blame(properties[BLAME_PROPERTY])
+            state.trust = _TRUST.get(blame, state.trust)
+            state.blame = blame.value
+            state.confirmation = parse_counts(str(properties[CONFIRMATION_PROPERTY]))
         if state.outcome.bad and state.outcome is not Outcome.MISSING:
             # What came first explains what came after it.
             return
@@ -96,6 +109,8 @@ class States:
             expected=state.expected,
             text=state.text,
             attachments=tuple(state.attachments),
+            blame=state.blame,
+            confirmation=state.confirmation,
         )
 
 

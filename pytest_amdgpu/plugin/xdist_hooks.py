@@ -1,21 +1,243 @@
-"""Hooks of pytest-xdist; registered only where that plugin is."""
+"""Hooks of pytest-xdist; registered only where that plugin is in use."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pytest
+
+from pytest_amdgpu.plugin.blame import INFRA_PROPERTY, QUARANTINE_PROPERTY
+from pytest_amdgpu.plugin.device_locks import LOCKS_INPUT, DeviceLocks
 from pytest_amdgpu.plugin.leasing import take_leases
-from pytest_amdgpu.plugin.session import WORKER_INPUT, session_key
+from pytest_amdgpu.plugin.node_ids import DeviceIds
+from pytest_amdgpu.plugin.report import reproduction
+from pytest_amdgpu.plugin.scheduling import Task
+from pytest_amdgpu.plugin.session import (
+    QUARANTINE_INPUT,
+    WORKER_INPUT,
+    GpuSession,
+    QuarantinedError,
+    find_plan,
+    session_key,
+)
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.workermanage import WorkerController
+
+    from pytest_amdgpu.plugin.device_scheduling import DeviceScheduling
+
+_OWN_MODE = "load"
+"""The mode of `--dist` whose scheduler is replaced: the default of `-n`."""
+_BREAKING_MODES = {
+    "loadgroup": "ends with an internal error, or never, if a worker dies",
+    "loadscope": "runs a test that kills its worker again and again",
+    "loadfile": "runs a test that kills its worker again and again",
+}
+"""What was seen of other modes of pytest-xdist 3.8.0."""
+_RESTARTS_PER_WORKER = 4
+"""As pytest-xdist has it for -n; with --tx it restarts workers without end unless told otherwise."""
+_SHOWN = 20
+"""Tests that a list in the summary names."""
+
+
+def register(config: pytest.Config) -> None:
+    """Take part in a run of several processes, as the controller or as a worker."""
+    worker_input = getattr(config, "workerinput", None)
+    if worker_input is not None:
+        if directory := worker_input[LOCKS_INPUT]:
+            timeout: float = config.getoption("--amdgpu-lease-timeout")
+            config.pluginmanager.register(DeviceLocks(Path(directory), timeout), "amdgpu_locks")
+    elif config.getoption("dist") != "no" and config.getoption("tx") and not config.option.collectonly:
+        config.pluginmanager.register(XdistHooks(config), "amdgpu_xdist")
+
+
+def number_of_workers(config: pytest.Config) -> int | None:
+    """Return how many workers `-n auto` means, or None if somebody else has an opinion.
+
+    On hardware it is one for each selected GPU; software GPUs need no more than there are cores for.
+    """
+    others = config.hook.pytest_xdist_auto_num_workers.get_hookimpls()
+    own = ("xdist.plugin", "pytest_amdgpu.plugin")
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ or any(
+        getattr(one.plugin, "__name__", "") not in own for one in others
+    ):
+        return None
+    plan = find_plan(config)
+    return len(os.sched_getaffinity(0)) if plan.machine.is_private else len(plan.selected)
 
 
 class XdistHooks:
     """Runs in the controller."""
 
-    def pytest_configure_node(self, node: Any) -> None:
-        """Send a worker what was found here: workers that looked for themselves could find different GPUs."""
-        node.workerinput[WORKER_INPUT] = node.config.stash[session_key].plan.to_json()
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._locks: str | None = None
+        self._scheduling: DeviceScheduling | None = None
+        self._deaths: list[str] = []
+        """What to say of each worker that died and of no test."""
+        if config.option.maxworkerrestart is None and not config.option.numprocesses:
+            from xdist.workermanage import parse_tx_spec_config
 
-    def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
+            config.option.maxworkerrestart = str(_RESTARTS_PER_WORKER * len(parse_tx_spec_config(config)))
+
+    @property
+    def _session(self) -> GpuSession:
+        return self._config.stash[session_key]
+
+    def pytest_report_header(self) -> list[str]:
+        """Warn of modes that do not survive the death of a worker."""
+        mode = self._config.getoption("dist")
+        if mode not in _BREAKING_MODES:
+            return []
+        return [f"amdgpu: warning: --dist={mode} {_BREAKING_MODES[mode]}; --dist={_OWN_MODE} does not"]
+
+    def pytest_configure_node(self, node: WorkerController) -> None:
+        """Send a worker what was found here: workers that looked for themselves could find different GPUs."""
+        plan = self._session.plan
+        if self._locks is None and not plan.machine.is_private:
+            self._locks = tempfile.mkdtemp(prefix="pytest-amdgpu-locks-")
+        node.workerinput |= {
+            WORKER_INPUT: plan.to_json(),
+            QUARANTINE_INPUT: [list(entry) for entry in self._session.quarantine],
+            LOCKS_INPUT: self._locks,
+        }
+
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Producer) -> DeviceScheduling | None:
+        """Give tests to workers by their devices, unless another mode was asked for."""
+        if config.getoption("dist") != _OWN_MODE:
+            return None
+        from pytest_amdgpu.plugin.device_scheduling import DeviceScheduling
+
+        plan = self._session.plan
+        ids = DeviceIds(device.id for device in plan.pool)
+        exclusive = set() if plan.machine.is_private else {device.id for device in plan.pool}
+        self._scheduling = DeviceScheduling(
+            config,
+            log,
+            need=lambda node_id: Task(ids.found_in(node_id)),
+            host=lambda node: "",
+            exclusive=exclusive,
+            before=self._withdraw_quarantined,
+        )
+        return self._scheduling
+
+    def pytest_xdist_node_collection_finished(self, node: WorkerController, ids: Sequence[str]) -> None:
         """Lease the GPUs of the tests, which only workers collect."""
         take_leases(node.config, ids)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Know what a worker runs."""
+        if self._scheduling is not None:
+            self._scheduling.mark_test_begun(nodeid)
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        """Know that a worker will report no more of a test."""
+        if self._scheduling is not None:
+            self._scheduling.mark_test_reported(nodeid)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Put a device in quarantine, if a worker says so."""
+        for name, value in report.user_properties:
+            if name == QUARANTINE_PROPERTY and isinstance(value, list | tuple):
+                device_id, reason = value
+                self._session.quarantine.add(str(device_id), str(reason))
+
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
+        """Tell how to repeat a test that its worker died of."""
+        report.sections.append(("amdgpu", "\n".join(self._reproduction(crashitem))))
+
+    def pytest_testnodedown(self, node: WorkerController, error: object) -> None:
+        """Note the death of a worker that no test's report will tell."""
+        if error and self._scheduling is not None and self._scheduling.running(node) is None:
+            known = node in self._scheduling.nodes
+            when = (
+                "while it ran no test" if known and self._scheduling.ids else "before it had collected tests"
+            )
+            self._deaths.append(f"{node.gateway.id} died {when}: {error}")
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Let a run fail that lost tests, or workers for which no test is to blame."""
+        deaths = self._unexplained()
+        if session.exitstatus == pytest.ExitCode.OK and (self._not_run() or deaths):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        gate = self._config.pluginmanager.getplugin("amdgpu_gate")
+        if gate is not None:
+            for death in deaths:
+                gate.blame_machine(death)
+
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, exitstatus: pytest.ExitCode
+    ) -> None:
+        """Name tests that were not run, and workers that died between tests."""
+        if exitstatus == pytest.ExitCode.INTERRUPTED:
+            # Whoever stopped the run knows that it is not whole.
+            return
+        for title, lines in (
+            ("workers that died and of no test", self._unexplained()),
+            ("tests that were not run", self._not_run()),
+        ):
+            if lines:
+                terminalreporter.section(f"amdgpu: {title}", red=True)
+            for line in lines[:_SHOWN]:
+                terminalreporter.line(line)
+            if len(lines) > _SHOWN:
+                terminalreporter.line(f"... and {len(lines) - _SHOWN} more")
+
+    def pytest_unconfigure(self) -> None:
+        """Remove the locks; all workers have ended."""
+        if self._locks is not None:
+            shutil.rmtree(self._locks, ignore_errors=True)
+
+    def _not_run(self) -> list[str]:
+        return [] if self._scheduling is None else self._scheduling.left()
+
+    def _unexplained(self) -> list[str]:
+        """The deaths of workers, in a run that has to do with devices at all."""
+        ids = [] if self._scheduling is None else self._scheduling.ids
+        devices = DeviceIds(device.id for device in self._session.plan.pool)
+        return self._deaths if any(map(devices.found_in, ids)) else []
+
+    def _withdraw_quarantined(self, scheduling: DeviceScheduling) -> None:
+        """Report the tests of devices in quarantine that no worker has been sent yet."""
+        for device_id, reason in self._session.quarantine:
+            for node_id in scheduling.withdraw(device_id):
+                error = QuarantinedError(f"{device_id} is in quarantine: {reason}")
+                self._report_not_run(node_id, error)
+
+    def _report_not_run(self, node_id: str, error: QuarantinedError) -> None:
+        """Report a test as failed at set-up, with the tear-down that ends each test."""
+        file = node_id.partition("::")[0]
+        text = f"{type(error).__name__}: {error}"
+        failed = pytest.TestReport(
+            nodeid=node_id,
+            location=(file, None, node_id),
+            keywords={},
+            outcome="failed",
+            longrepr=text,
+            when="setup",
+            sections=[("amdgpu", "\n".join(self._reproduction(node_id)))],
+            user_properties=[(INFRA_PROPERTY, type(error).__name__)],
+        )
+        ended = pytest.TestReport(
+            nodeid=node_id,
+            location=(file, None, node_id),
+            keywords={},
+            outcome="passed",
+            longrepr=None,
+            when="teardown",
+            user_properties=failed.user_properties,
+        )
+        for report in (failed, ended):
+            self._config.hook.pytest_runtest_logreport(report=report)
+
+    def _reproduction(self, node_id: str) -> list[str]:
+        plan = self._session.plan
+        by_id = {device.id: device for device in plan.pool}
+        devices = [by_id[one] for one in DeviceIds(by_id).found_in(node_id)]
+        return list(reproduction(self._config, plan, devices, node_id))

@@ -167,6 +167,8 @@ def _state(records: Sequence[Record]) -> tuple[State, str]:
         words.append(record.trust.value)
     if record.expected:
         words.append(f"expected: {record.expected}")
+    if record.blame:
+        words.append(record.blame_text)
     if record.outcome.bad and record.text:
         words.append(record.text)
     return state, ", ".join(words)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import comb
 from pathlib import Path
 
-from pytest_amdgpu.families.registry import generations
+from pytest_amdgpu.families.family import generations
 from pytest_amdgpu.results.expectation_file import Entry, ExpectationError, Kind, read_entries
 
 EVERY_GPU = "all"

@@ -59,9 +59,10 @@ def _failures(file: VerdictFile, attachments: str) -> Iterator[str]:
     if tests:
         yield f"<h2>Failing tests ({len(tests)})</h2>"
     for record in tests:
+        blamed = f"<p>{escape(record.blame_text)}</p>" if record.blame else ""
         yield (
             f"<details><summary>{_badge(record)} {escape(record.id)}</summary>"
-            f"<pre>{escape(record.text or 'no text')}</pre>"
+            f"{blamed}<pre>{escape(record.text or 'no text')}</pre>"
             f"<p>To repeat:</p><pre>{escape(repeat_command(file, record))}</pre>"
             f"{''.join(_links(record, attachments))}</details>"
         )

@@ -45,6 +45,8 @@ def _lines(file: VerdictFile) -> Iterator[str]:
         yield f"- {code(record.id)}: {words(record)}"
         if record.text:
             yield f"  - {code(record.text)}"
+        if record.blame:
+            yield f"  - {code(record.blame_text)}"
         yield f"  - to repeat: {code(repeat_command(file, record), None)}"
         if record.attachments:
             yield f"  - {len(record.attachments)} attachments: {code(dirname(record.attachments[0]), None)}"

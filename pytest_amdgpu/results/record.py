@@ -6,6 +6,8 @@ import dataclasses
 import enum
 from typing import Any
 
+from pytest_amdgpu.results.confirmation import Count, counts_text
+
 
 class Outcome(enum.Enum):
     """What became of a test."""
@@ -40,7 +42,7 @@ class Trust(enum.Enum):
 
     CLEAN = "clean"
     FLAKY = "flaky"
-    """It is known to come out differently from run to run."""
+    """It comes out differently from run to run."""
     INFRA = "infra"
     """The machine or the device is to blame."""
 
@@ -50,6 +52,8 @@ class Record:
     """One test of a run. `name` is its id without devices, `seconds` what its phases took together.
 
     `expected` names the line of an expectation file that made a failure no news; `text` says what went wrong.
+    Of a failure that was run again, `blame` is a word of `Blame`, and `confirmation` says how often it
+    failed, on its own device first.
     """
 
     id: str
@@ -60,14 +64,27 @@ class Record:
     seconds: float = 0.0
     expected: str = ""
     text: str = ""
+    blame: str = ""
+    confirmation: tuple[Count, ...] = ()
     attachments: tuple[str, ...] = ()
     """Files that it left, from the directory of the verdict on."""
 
     @property
     def is_regression(self) -> bool:
-        """Whether it speaks against what was tested: bad, trusted, and not known."""
-        return self.outcome.bad and self.trust is Trust.CLEAN and not self.expected
+        """Whether it speaks against what was tested: bad, not known, and not the machine's failure.
+
+        A flake that no file knows is one: who runs a test until it passes hides what broke it.
+        """
+        return self.outcome.bad and self.trust is not Trust.INFRA and not self.expected
+
+    @property
+    def blame_text(self) -> str:
+        """What a failure that was run again is blamed on, with counts; empty for others."""
+        return f"{self.blame}: {counts_text(self.confirmation)}" if self.blame else ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {**dataclasses.asdict(self), "outcome": self.outcome.value, "trust": self.trust.value}
+        values = {**dataclasses.asdict(self), "outcome": self.outcome.value, "trust": self.trust.value}
+        if not self.blame:
+            del values["blame"], values["confirmation"]
+        return values

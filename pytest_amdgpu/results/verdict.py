@@ -52,14 +52,14 @@ def judge_run(records: Sequence[Record], must_run: Sequence[str], troubles: Sequ
     regression that can be trusted is one whatever else happened. A run in which something went wrong is not
     good.
     """
-    bad = [f"{record.id}: {record.outcome.value}" for record in records if record.is_regression]
+    bad = [record for record in records if record.is_regression]
     infra = [
-        f"{record.id}: {record.outcome.value}: {record.text}".removesuffix(": ")
+        f"{_line(record)}: {record.text}".removesuffix(": ")
         for record in records
         if record.outcome.bad and record.trust is Trust.INFRA
     ]
-    missing = [line for line in bad if line.endswith(f": {Outcome.MISSING.value}")]
-    regressions = [line for line in bad if line not in missing]
+    missing = [_line(record) for record in bad if record.outcome is Outcome.MISSING]
+    regressions = [_line(record) for record in bad if record.outcome is not Outcome.MISSING]
     reasons = (*regressions, *troubles, *infra, *missing, *must_run)
     if regressions:
         return Judgment(Verdict.REGRESSION, reasons)
@@ -68,3 +68,7 @@ def judge_run(records: Sequence[Record], must_run: Sequence[str], troubles: Sequ
     if must_run:
         return Judgment(Verdict.MUST_RUN, reasons)
     return Judgment(Verdict.GOOD)
+
+
+def _line(record: Record) -> str:
+    return f"{record.id}: {record.outcome.value}, {record.blame_text}".removesuffix(", ")

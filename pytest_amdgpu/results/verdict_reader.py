@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_amdgpu.results.confirmation import Blame, Count
 from pytest_amdgpu.results.record import Outcome, Record, Trust
 from pytest_amdgpu.results.verdict import Verdict
 from pytest_amdgpu.results.verdict_file import SCHEMA
@@ -132,7 +133,32 @@ def _record(test: Any, place: str) -> Record:
         expected=test["expected"],
         text=test["text"],
         attachments=tuple(attachments),
+        **_confirmed(test, place),
     )
+
+
+def _confirmed(test: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Return what a record says of a failure that was run again; others say nothing."""
+    words = [blame.value for blame in Blame]
+    if "blame" not in test:
+        return {}
+    if test["blame"] not in words:
+        raise VerdictFileError(f"{place}.blame: {test['blame']!r} is not one of {', '.join(words)}")
+    counts = test.get("confirmation")
+    if not isinstance(counts, list) or not counts:
+        raise VerdictFileError(f"{place}.confirmation: {counts!r} is not a list of counts")
+    for index, count in enumerate(counts):
+        if not isinstance(count, dict) or not _is_count(count):
+            raise VerdictFileError(
+                f"{place}.confirmation[{index}]: {count!r} has no 'device' and numbers 'failed' <= 'runs'"
+            )
+    confirmation = tuple(Count(count["device"], count["failed"], count["runs"]) for count in counts)
+    return {"blame": test["blame"], "confirmation": confirmation}
+
+
+def _is_count(count: Mapping[str, Any]) -> bool:
+    failed, runs = count.get("failed"), count.get("runs")
+    return isinstance(count.get("device"), str) and type(failed) is type(runs) is int and 0 <= failed <= runs
 
 
 def _parse(data: bytes, path: str) -> tuple[dict[str, Any], bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import mmap
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -99,7 +100,8 @@ def test_a_refusal_of_the_kernel_names_what_was_asked(devices: list[Device]) -> 
     shared = devices[0].svm(PAGE)
     with pytest.raises(SvmError, match="granularity 64 is not one from 0 to 63"):
         shared.set_granularity(64)
-    stranger = SimpleNamespace(node=SimpleNamespace(gpu_id=0))
+    stranger = copy.copy(devices[0])
+    stranger.node = SimpleNamespace(gpu_id=0)
     with pytest.raises(SvmError, match="the kernel refuses ACCESS 0x0 for a svm buffer of 4096 bytes"):
         shared.allow(stranger)
 

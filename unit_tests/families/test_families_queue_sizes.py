@@ -24,6 +24,9 @@ ROWS = [
     ("Strix Halo", 110501, 40, 2, 1, 4, 2, 64, 16384, 19185664, 40960, 19226624),
     ("RX 9060 XT", 120000, 32, 2, 1, 4, 2, 64, 16384, 15351808, 32768, 15384576),
     ("RX 9070", 120001, 56, 2, 1, 8, 2, 64, 24576, 26861568, 57344, 26918912),
+    # "drm/amdkfd: Update CWSR area calculations for GFX 12.1": a unit has 64 waves and takes
+    # 0x80000 + 0x8000 + 320 KiB + 0x8000 bytes. That there are 64 units in one XCC is made up.
+    ("gfx1250", 120500, 64, 4, 1, 4, 2, 320, 53248, 58773504, 131072, 58904576),
     # Measured: sysfs of a Radeon AI PRO R9700 prints cwsr_size 30699520 and ctl_stack_size 28672.
     ("R9700", 120001, 64, 2, 1, 8, 2, 64, 28672, 30699520, 65536, 30765056),
 ]

@@ -117,7 +117,7 @@ def test_the_two_generations_of_first_light():
     assert (cdna.wave_size, rdna.wave_size) == (64, 32)
     # ROCr, GpuAgent::CreateBlitSdma: counts of 0x3fffff and 0x3fffffff mean one byte more.
     assert (cdna.sdma_copy_limit, rdna.sdma_copy_limit) == (4 << 20, 1 << 30)
-    assert (cdna.scratch_wave_granule, rdna.scratch_wave_granule) == (1024, 256)
+    assert (cdna.scratch.wave_granule, rdna.scratch.wave_granule) == (1024, 256)
 
 
 def test_lds_of_gfx950_is_larger():

@@ -45,7 +45,7 @@ class Books:
             objects = [bo for device in devices for bo in device.objects.values() if not bo.imported]
             found += _compare(
                 repr(gpu),
-                vram=(gpu.vram_used, sum(bo.size for bo in objects if bo.location is Location.VRAM)),
+                vram=(gpu.vram_used, sum(bo.vram_charge for bo in objects)),
                 queues=(gpu.queue_count, sum(len(device.queues) for device in devices)),
                 sdma=(
                     gpu._sdma_queues,

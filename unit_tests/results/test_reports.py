@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pytest_amdgpu.results.confirmation import Count
 from pytest_amdgpu.results.html_report import html
 from pytest_amdgpu.results.markdown_report import code, markdown
 from pytest_amdgpu.results.record import Outcome, Record, Trust
@@ -58,6 +59,14 @@ def test_the_markdown_has_all_that_is_needed_to_act() -> None:
         "  - `first second`",
         "  - to repeat: `pytest --amdgpu-seed=7 --amdgpu-device=gpu-0 't.py::b[gpu-0]'`",
     ]
+
+
+def test_both_reports_say_what_a_failure_is_blamed_on() -> None:
+    counts = (Count("gpu-0", 1, 2), Count("gpu-1", 0, 1))
+    flaky = Record("t", "t", ("gpu-0",), Outcome.FAIL, Trust.FLAKY, blame="flaky", confirmation=counts)
+    text = "flaky: failed 1+0 of 2 on gpu-0, 0 of 1 on gpu-1"
+    assert f"  - `{text}`\n" in markdown(file((flaky,)))
+    assert f"<p>{text}</p>" in html(file((flaky,)))
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,9 @@ PASSED = record(Outcome.PASS)
         ([record(Outcome.TIMEOUT)], [], [], Verdict.REGRESSION),
         ([PASSED, record(Outcome.FAIL, expected="known")], [], [], Verdict.GOOD),
         ([PASSED, record(Outcome.FAIL, Trust.FLAKY, expected="known")], [], [], Verdict.GOOD),
+        # A flake that no file knows is a finding.
+        ([PASSED, record(Outcome.FAIL, Trust.FLAKY)], [], [], Verdict.REGRESSION),
+        ([PASSED, record(Outcome.PASS, Trust.FLAKY)], [], [], Verdict.GOOD),
         ([PASSED, record(Outcome.FAIL, Trust.INFRA)], [], [], Verdict.INFRASTRUCTURE),
         ([PASSED, record(Outcome.MISSING)], [], [], Verdict.INFRASTRUCTURE),
         ([PASSED], [], ["interrupted"], Verdict.INFRASTRUCTURE),

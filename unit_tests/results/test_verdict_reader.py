@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_amdgpu.results.confirmation import Count
 from pytest_amdgpu.results.record import Outcome, Record, Trust
 from pytest_amdgpu.results.verdict import Judgment, Verdict
 from pytest_amdgpu.results.verdict_file import verdict_json, write_verdict
@@ -74,6 +75,40 @@ def test_of_a_file_cut_off_at_any_byte_the_whole_records_are_used(path: Path, in
         counts.append(len(file.records))
     assert counts == sorted(counts)
     assert set(counts) == {0, 1, 2, 3}
+
+
+BLAMED = Record(
+    "b[gpu-0]", "b", ("gpu-0",), Outcome.FAIL, Trust.INFRA, 1.0, "", "text", "device suspect",
+    (Count("gpu-0", 2, 2), Count("gpu-1", 0, 1)),
+)  # fmt: skip
+
+
+def test_what_a_failure_was_blamed_on_is_read(path: Path) -> None:
+    content = verdict_json(
+        Judgment(Verdict.INFRASTRUCTURE, ("bad",)), [BLAMED, RECORDS[0]], FACTS, complete=True
+    )
+    assert "blame" not in content["tests"][1]
+    write_verdict(path, content)
+    assert read_verdict(path).records == (BLAMED, RECORDS[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"blame": "the moon"}, "blame: 'the moon' is not one of regression, flaky, device suspect, machine"),
+        ({"confirmation": []}, "confirmation: [] is not a list of counts"),
+        ({"confirmation": None}, "confirmation: None is not a list of counts"),
+        ({"confirmation": [{"device": "x", "failed": 2, "runs": 1}]}, "confirmation[0]: {'device': 'x', "),
+        ({"confirmation": [{"device": "x", "failed": True, "runs": 1}]}, "confirmation[0]: {'device': 'x', "),
+    ],
+)
+def test_a_wrong_blame_is_refused_by_place(changes: dict[str, Any], message: str, path: Path) -> None:
+    content = verdict_json(Judgment(Verdict.GOOD), [BLAMED], FACTS, complete=True)
+    content["tests"][0] |= changes
+    write_verdict(path, content)
+    with pytest.raises(VerdictFileError) as error:
+        read_verdict(path)
+    assert str(error.value).startswith(f"{path}: tests[0].{message}")
 
 
 def test_a_run_that_goes_on_is_no_whole_one(path: Path) -> None:

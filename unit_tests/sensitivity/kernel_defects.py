@@ -85,7 +85,7 @@ def freed_vram_stays_taken(patch: pytest.MonkeyPatch) -> None:
     def keep(self: ProcessDevice, bo: BufferObject) -> None:
         remove(self, bo)
         if bo.location is Location.VRAM:
-            self.gpu.vram_used += bo.size
+            self.gpu.charge(bo.size)
 
     patch.setattr(ProcessDevice, "remove_object", keep)
 

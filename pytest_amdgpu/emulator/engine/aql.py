@@ -141,7 +141,11 @@ class AqlQueue(QueueThread):
         check_signal(packet["completion_signal"])
         if packet["barrier"]:
             self._shaders.drain()
-        handler(index, packet)
+        injected = self.context.injected
+        if injected is None or injected.before_packet(self, packet):
+            handler(index, packet)
+        else:
+            self._complete(index, packet, self.context.gpu.clock())
 
     def _acquire(self, packet: Packet) -> None:
         self._shaders.memory.maintain(acquire_scope(packet["acquire"]))

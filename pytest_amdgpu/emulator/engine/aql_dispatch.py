@@ -48,8 +48,7 @@ _PRIVATE_SEGMENT_SIZE = 1 << 6
 _WAVE32 = 1 << 10
 
 _INDEX_STRIDE_MASK = 3 << 21
-"""Lanes over which scratch is swizzled, 3 for 64: from gfx10 on the command processor fills them in (ROCr,
-AqlQueue's FillBufRsrcWord3_Gfx10)."""
+"""Lanes over which scratch is swizzled, 3 for 64."""
 _INDEX_STRIDE_32 = 2 << 21
 
 _FORCE_START_AT_000 = 1 << 2
@@ -266,7 +265,7 @@ def _user_data(
 
     if wanted & _PRIVATE_SEGMENT_BUFFER:
         *words, word3 = queue.scratch_descriptor
-        if context.gpu.family.gfx_version[0] >= 10:
+        if context.gpu.family.scratch.lanes_by_dispatch:
             word3 = word3 & ~_INDEX_STRIDE_MASK | (
                 _INDEX_STRIDE_32 if wanted & _WAVE32 else _INDEX_STRIDE_MASK
             )

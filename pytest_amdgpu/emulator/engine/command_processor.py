@@ -35,6 +35,8 @@ _HDP_FLUSH = (0xE26, 0xE27)
 """Request and done register of the host data path's flush, as drivers poll them (BIF_BX_PF_GPU_HDP_FLUSH)."""
 _MEMORY_TARGETS = (2, 5)
 """`dst_sel` L2 and memory; the same to us."""
+_CLOCKS = (9, 10)
+"""`src_sel` of the GPU's and of the system's clock (PAL, MEC_COPY_DATA_src_sel_enum); the same to us."""
 _RANGE = 1 << 64
 _REFUSED = {
     "EVENT_WRITE_ADDR": "its events count what only graphics does",
@@ -190,7 +192,7 @@ class CommandProcessor(Interpreter):
             value = packet["src"]
         elif source == 6:
             value = self._atomic_return
-        elif source == 9 or (source == 10 and self.context.gpu.family.gfx_version[0] >= 10):
+        elif source in _CLOCKS:
             value = self.context.gpu.clock()
         else:
             raise BadPacketError(f"{packet}: src_sel {source} is not emulated")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_amdgpu.abi.kfd_debug import ExceptionCode
     from pytest_amdgpu.emulator.compute_units import ComputeUnits, EngineMasks
     from pytest_amdgpu.emulator.engine.hardware_queues import HardwareQueues
+    from pytest_amdgpu.emulator.injection.defect import Injected
     from pytest_amdgpu.emulator.memory import AddressSpace, VmFault
     from pytest_amdgpu.families.registry import Family
 
@@ -115,5 +116,9 @@ class QueueContext:
     """Which SDMA engine the queue sits on (for diagnosis)."""
     xcc: int = 0
     """The XCC that reads a PM4 queue (CREATE_QUEUE `queue_percentage` bits 15:8)."""
+    injected: Injected | None = None
+    """The defects that its GPU was told to have."""
+    wedged: bool = False
+    """Whether such a defect keeps it from reading packets."""
     engine_masks: EngineMasks | None = None
     """Which compute units waves may use, as SET_CU_MASK put it into the queue's descriptor; None for all."""

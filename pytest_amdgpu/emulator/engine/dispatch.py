@@ -46,7 +46,7 @@ def scratch(
     FillComputeTmpRingSize); there it is taken as the whole, which uses less of it than hardware would.
     """
     fields = registers.decode("COMPUTE_TMPRING_SIZE", tmpring_size)
-    wave_bytes = fields["wavesize"] * context.gpu.family.scratch_wave_granule
+    wave_bytes = fields["wavesize"] * context.gpu.family.scratch.wave_granule
     return Scratch(base, wave_bytes, fields["waves"] * num_xcc)
 
 

@@ -142,7 +142,12 @@ class Interpreter(ABC):
             raise BadPacketError(
                 f"the emulated engine does not execute {packet.name}: {self.refused[packet.name]}"
             )
-        handler(packet)
+        injected = self.context.injected
+        if injected is None:
+            handler(packet)
+        elif injected.before_packet(self.queue, packet):
+            handler(packet)
+            injected.after_packet(self.queue, packet)
 
     def _decode(self, words: list[int], index: int) -> Packet:
         self.current = None

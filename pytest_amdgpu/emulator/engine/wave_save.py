@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 HEADER_BYTES = 40
 _STACK_END_BYTES = 8
-_STACK_BYTES_PER_WAVE = 8
-_STACK_BYTES_PER_WAVE_GFX10 = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +48,11 @@ def _write(context: QueueContext, xcc: int, waves: list[bytes]) -> SavedWaves:
         return SavedWaves()
     start = context.ctx_save_address + xcc * context.ctx_save_size
     top = start + context.ctl_stack_size
-    gfx10 = context.gpu.family.gfx_version[0] >= 10
-    per_wave = _STACK_BYTES_PER_WAVE_GFX10 if gfx10 else _STACK_BYTES_PER_WAVE
-    stack = min(len(waves) * per_wave + _STACK_END_BYTES, context.ctl_stack_size - HEADER_BYTES)
+    rules = context.gpu.family.context_save
+    control = len(waves) * rules.control_bytes_per_wave + _STACK_END_BYTES
+    stack = min(control, context.ctl_stack_size - HEADER_BYTES)
     state = b"".join(waves)[: context.ctx_save_size - context.ctl_stack_size]
-    if gfx10:
-        # On gfx9 the control stack lies behind the queue's descriptor, in memory of the kernel.
+    if rules.control_stack_in_area:
         context.memory.write(top - stack, bytes(stack))
     context.memory.write(top, state)
     return SavedWaves(stack, len(state))

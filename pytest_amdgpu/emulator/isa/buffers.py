@@ -61,22 +61,21 @@ class _Descriptor:
     """The fields of a descriptor."""
 
     def __init__(self, g: Group, place: BufferPlace) -> None:
-        generation = g.chunk.state.family.gfx_version[0]
+        rules = g.chunk.state.family.shader.buffers
         high = np.asarray(place.high, np.uint64)
         self.base = (high & np.uint64(0xFFFF)) << np.uint64(32) | np.asarray(place.low, np.uint64)
         word1 = _same(g, place.high & 0xFFFF0000, "strides")
         word3 = _same(g, place.format, "formats")
         self.stride = word1 >> 16 & 0x3FFF
-        self.element = (0, 4, 8, 16)[word1 >> 30] if generation >= 11 else _ELEMENT_BYTES * (word1 >> 31)
+        self.element = (0, 4, 8, 16)[word1 >> 30] if rules.element_by_size else _ELEMENT_BYTES * (word1 >> 31)
         """Bytes that stay together if the buffer is swizzled, else 0."""
         self.index_stride = 8 << (word3 >> 21 & 3)
         self.adds_lane = bool(word3 >> 23 & 1)
-        if generation >= 10:
+        if rules.bounds_by_field:
             self.check = word3 >> 28 & 3
         else:
             self.check = _BY_INDEX if self.stride and self.element else _RAW_GFX9
-        if self.adds_lane and generation == 9:
-            # The data format is the upper part of the stride there.
+        if self.adds_lane and rules.stride_with_format:
             self.stride |= (word3 >> 15 & 15) << 14
 
 

@@ -103,7 +103,7 @@ class Builder(SourceOperands):
             old = self._old_vgpr(register)
             if self.mod("op_sel") >> 3 & 1:
                 word = self.or_(self.shl(word, 16), self.and_(old, 0xFFFF))
-            elif self.generation >= 10 if keep_high is None else keep_high:
+            elif self.family.shader.half_results_keep_high if keep_high is None else keep_high:
                 word = self.or_(word, self.and_(old, 0xFFFF0000))
             value = word
         self._set_vgpr(register, value)

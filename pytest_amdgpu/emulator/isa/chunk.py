@@ -25,7 +25,7 @@ from pytest_amdgpu.emulator.isa.program import Program
 from pytest_amdgpu.emulator.isa.translate import Block
 from pytest_amdgpu.emulator.isa.waves import QUANTUM, Group
 from pytest_amdgpu.emulator.memory import PoisonConsumed, VmFault
-from pytest_amdgpu.families.hardware_ids import hardware_ids
+from pytest_amdgpu.families.shader_rules import FlatScratch
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.isa.dispatch import DispatchState
@@ -86,8 +86,8 @@ class Chunk:
         """Whether `run` ended early because the only group that can run asked for patience."""
         if launch.count:
             mode = state.rsrc1 >> 12 & 0xFF
-            if state.family.gfx_version[0] < 12:
-                # DX10_CLAMP and IEEE, in whose places gfx12 has other things.
+            if state.family.shader.clamp_and_ieee_in_mode:
+                # Elsewhere other things are in their places.
                 mode |= (state.rsrc1 >> 21 & 1) << 8 | (state.rsrc1 >> 23 & 1) << 9
             self._ready.append(
                 Group(
@@ -117,7 +117,7 @@ class Chunk:
 
     def message(self, g: Group, simm16: int, m0: Any) -> None:
         """s_sendmsg."""
-        number = simm16 & 0xFF if self.state.family.gfx_version[0] >= 11 else simm16 & 15
+        number = simm16 & self.state.family.shader.message_mask
         if number == MSG_INTERRUPT:
             values = [m0] * len(g.living) if type(m0) is int else m0[g.living, 0].tolist()
             for value in values:
@@ -130,14 +130,11 @@ class Chunk:
         return self._scratch_offsets[g.waves] + np.uint64(self.state.scratch_base)
 
     def flat_scratch(self, g: Group) -> Any:
-        """FLAT_SCRATCH of each wave [waves, 1]; None where hardware sets it up.
-
-        gfx9 has it in scalar registers, gfx10 in hardware registers (LLVM AMDGPU usage, "Flat Scratch").
-        """
-        family = self.state.family
-        if family.architected_flat_scratch:
+        """FLAT_SCRATCH of each wave [waves, 1]; None where hardware sets it up."""
+        kind = self.state.family.shader.flat_scratch
+        if kind is FlatScratch.ARCHITECTED:
             return None
-        if family.gfx_version[0] >= 10:
+        if kind is FlatScratch.HARDWARE_REGISTERS:
             return self._flat_scratch[g.waves]
         low, high = (np.asarray(g.s[FLAT_SCRATCH + half], np.uint64) for half in range(2))
         return high << np.uint64(32) | low
@@ -152,7 +149,7 @@ class Chunk:
         """A hardware register that names the places of a group's waves [waves, 1]; see `hardware_ids`."""
         if self.claim is None:
             return np.zeros((1, 1), np.uint32)
-        fields = hardware_ids(self.state.family)
+        fields = self.state.family.hardware_ids
         values = self.claim.register({name: f for name, f in fields.items() if f.register == number})
         return values[self._workgroup[g.waves], self._index[g.waves] % values.shape[1]][:, None]
 

@@ -58,7 +58,7 @@ class Launch:
         user = enabled >> 1 & 31
         s[:user] = (list(state.user_data) + [UNDEFINED] * user)[:user]
         position = user
-        in_trap_registers = state.family.gfx_version[0] >= 12
+        in_trap_registers = state.family.shader.workgroup_ids_in_trap_registers
         for axis in range(3):
             if enabled >> (7 + axis) & 1 and not in_trap_registers:
                 s[position] = self._column(self.ids[axis])
@@ -89,7 +89,7 @@ class Launch:
         ids = [item % columns[0], item // columns[0] % columns[1], item // (columns[0] * columns[1])]
         wanted = 1 + (state.rsrc2 >> 11 & 3)
         parts = [axis.astype(np.uint32) for axis in ids[:wanted]]
-        if state.family.packed_work_item_ids:
+        if state.family.shader.packed_work_item_ids:
             packed = parts[0]
             for axis, part in enumerate(parts[1:], 1):
                 packed = packed | part << np.uint32(10 * axis)

@@ -60,11 +60,6 @@ class SourceOperands(Effects):
         """Number of destination operands."""
         return len(self.inst.destinations)
 
-    @property
-    def generation(self) -> int:
-        """Major version of the instruction set: 9, 10, 11 or 12."""
-        return int(self.family.gfx_version[0])
-
     def mod(self, name: str, default: int = 0) -> int:
         """A modifier of the instruction, `default` where it is absent."""
         return self.inst.modifiers.get(name, default)

@@ -17,6 +17,7 @@ from pytest_amdgpu.emulator.isa.ir import Graph, Value
 from pytest_amdgpu.emulator.isa.python_source import Compiled
 from pytest_amdgpu.emulator.isa.registers import Register
 from pytest_amdgpu.emulator.isa.waves import slot
+from pytest_amdgpu.families.shader_rules import FlatScratch
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.isa.decode.instruction import Instruction
@@ -140,7 +141,7 @@ def translate(target: Target, code: memoryview) -> Block:
 
 def _sets_flat_scratch(family: Family, inst: Instruction) -> bool:
     """Whether memory instructions that follow need the scalar registers as this one leaves them."""
-    if family.architected_flat_scratch or family.gfx_version[0] != 9:
+    if family.shader.flat_scratch is not FlatScratch.SCALAR_REGISTERS:
         return False
     return any(
         operand.kind is OperandKind.SGPR

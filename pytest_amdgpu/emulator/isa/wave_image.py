@@ -17,6 +17,7 @@ import numpy as np
 from pytest_amdgpu.emulator.isa.launch import UNDEFINED
 from pytest_amdgpu.emulator.isa.waves import EXEC_SLOT, M0_SLOT
 from pytest_amdgpu.emulator.placement import vector_registers
+from pytest_amdgpu.families.shader_rules import Accumulation
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.isa.chunk import Chunk
@@ -67,8 +68,9 @@ def _column(group: Group, value: Any) -> Any:
 def _registers(family: Family, rsrc1: int, rsrc3: int, wave_size: int) -> list[int]:
     """Indices into `Group.v` of the registers that a wave has."""
     total = vector_registers(family, rsrc1, wave_size)
-    if family.gfx_version[0] == 9:
-        # gfx90a and later: PGM_RSRC3.ACCUM_OFFSET says where accumulation registers begin, in units of 4.
-        plain = total // 2 if family.gfx_version == (9, 0, 8) else min(total, 4 * ((rsrc3 & 63) + 1))
-        return [*range(plain), *range(_ACCUMULATION, _ACCUMULATION + total - plain)]
-    return list(range(min(total, _ACCUMULATION)))
+    accumulation = family.shader.accumulation
+    if accumulation is Accumulation.NONE:
+        return list(range(min(total, _ACCUMULATION)))
+    # PGM_RSRC3.ACCUM_OFFSET has units of 4.
+    plain = total // 2 if accumulation is Accumulation.OWN_FILE else min(total, 4 * ((rsrc3 & 63) + 1))
+    return [*range(plain), *range(_ACCUMULATION, _ACCUMULATION + total - plain)]

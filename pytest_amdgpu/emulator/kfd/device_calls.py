@@ -173,7 +173,9 @@ def set_xnack_mode(process: Process, args: SetXnackModeArgs) -> None:
         raise Refusal(errno.EBUSY, f"the process has {len(process.queues)} queues")
     if args.xnack_enabled == process.xnack_enabled:
         return
-    refusing = [device.gpu for device in process.devices.values() if not device.gpu.family.xnack_by_process]
+    refusing = [
+        device.gpu for device in process.devices.values() if not device.gpu.family.kernel.xnack_per_process
+    ]
     if args.xnack_enabled and refusing:
         raise Refusal(errno.EPERM, f"{refusing[0]!r} cannot retry page faults")
     process.xnack_enabled = bool(args.xnack_enabled)

@@ -123,6 +123,8 @@ def kfd_ioctl(process: Process, request: int, argument: Argument) -> int | None:
             if getattr(args, pad) and call.name not in process.machine.behaviour.used_pads:
                 process.machine.misuse(f"{call.name} with {pad} {getattr(args, pad):#x}, which must be 0")
     try:
+        if process.machine.injections is not None:
+            process.machine.injections.at_call(process, call.name, args)
         if call.locked:
             with process.lock:
                 return call.handler(process, args)

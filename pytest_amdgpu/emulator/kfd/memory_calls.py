@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 KERNEL_RESERVE = (2 << 20) + (2 << 20) + (8 << 10)
 """What the kernel itself maps at the top of each address space: CSA, SEQ64, trap handler."""
-_AVAILABLE_GRANULE = 2 << 20
 _MAX_LISTED_DEVICES = 1 << 16
 _KINDS = AllocFlag.VRAM | AllocFlag.GTT | AllocFlag.USERPTR | AllocFlag.DOORBELL | AllocFlag.MMIO_REMAP
 _COHERENT = AllocFlag.UNCACHED | AllocFlag.COHERENT | AllocFlag.EXT_COHERENT
@@ -72,7 +71,10 @@ def alloc_memory(process: Process, args: AllocMemoryOfGpuArgs) -> None:
     if location is None or (location is Location.USERPTR and not user_address):
         raise Refusal(errno.EINVAL, f"flags {flags:#x} with user address {user_address:#x} name no memory")
     pages_size = -(-size // PAGE_SIZE) * PAGE_SIZE
-    _require_room(device, location, pages_size)
+    charge = pages_size if location is Location.VRAM else 0
+    if charge and device.gpu.prefers_gtt:
+        location = Location.GTT
+    _require_room(device, location, pages_size, charge)
     if (flags & _KINDS).bit_count() > 1:
         process.machine.misuse(
             f"ALLOC_MEMORY_OF_GPU with several kinds of memory: {AllocFlag(flags & _KINDS)!r}"
@@ -94,12 +96,15 @@ def alloc_memory(process: Process, args: AllocMemoryOfGpuArgs) -> None:
         uncached=bool(flags & _COHERENT),
         memory=memory,
         cpu_visible=location is not Location.VRAM or bool(flags & AllocFlag.PUBLIC),
+        vram_charge=charge,
     )
     device.add_object(bo)
-    if location is Location.VRAM:
-        device.gpu.vram_used += pages_size
-    elif location in (Location.GTT, Location.USERPTR):
+    if charge:
+        device.gpu.charge(charge)
+    if location in (Location.GTT, Location.USERPTR):
         process.machine.system_memory_used += pages_size
+    if location is Location.GTT:
+        process.machine.gtt_used += pages_size
     if location is Location.USERPTR:
         process.machine.user_pointers.add(bo)
     if location is Location.MMIO:
@@ -138,14 +143,18 @@ def _location(flags: int) -> Location | None:
     return next((location for flag, location in kinds if flags & flag), None)
 
 
-def _require_room(device: ProcessDevice, location: Location, size: int) -> None:
+def _require_room(device: ProcessDevice, location: Location, size: int, charge: int) -> None:
+    """Refuse what is beyond one of the limits of amdgpu_amdkfd_reserve_mem_limit, or of the host."""
     machine = device.process.machine
-    if location is Location.VRAM and size > device.gpu.vram_free:
+    if charge > device.gpu.vram_free:
         raise Refusal(errno.ENOMEM, f"{size} bytes of VRAM, {device.gpu.vram_free} are free")
     if location in (Location.GTT, Location.USERPTR):
         room = machine.system_memory - machine.system_memory_used
         if size > room:
             raise Refusal(errno.ENOMEM, f"{size} bytes of system memory, the kernel's limit leaves {room}")
+    if location is Location.GTT and size > machine.host_memory - machine.gtt_used:
+        room = machine.host_memory - machine.gtt_used
+        raise Refusal(errno.ENOMEM, f"{size} bytes of GTT, the limit of TTM leaves {room}")
     if location in (Location.VRAM, Location.GTT):
         room = machine.host_memory_free()
         if size > room:
@@ -253,14 +262,17 @@ def unmap_memory(process: Process, args: UnmapMemoryFromGpuArgs) -> None:
 
 
 def available_memory(process: Process, args: GetAvailableMemoryArgs) -> None:
-    """Tell how much VRAM could be allocated, in whole 2 MiB; never more than the host could ever back.
+    """Tell how much VRAM could be allocated; never more than the host could ever back.
 
-    What is allocated counts whether or not its pages were touched, and which pages are does not: so a client
+    Where VRAM is system memory, the limits of that count, too (amdgpu_amdkfd_get_available_memory). What is
+    allocated counts whether or not its pages were touched, and which pages are does not: so a client
     sees its own allocations here, and nothing else, as on hardware.
     """
-    gpu = process.device(args.gpu_id).gpu
-    free = min(gpu.vram_free, process.machine.host_memory - gpu.vram_used)
-    args.available = max(free, 0) // _AVAILABLE_GRANULE * _AVAILABLE_GRANULE
+    gpu, machine = process.device(args.gpu_id).gpu, process.machine
+    free = [gpu.vram_available, machine.host_memory - gpu.vram_used]
+    if gpu.prefers_gtt:
+        free += [machine.system_memory - machine.system_memory_used, machine.host_memory - machine.gtt_used]
+    args.available = max(min(free), 0) // gpu.vram_granule * gpu.vram_granule
 
 
 HANDLERS: dict[KfdIoctl, Handler] = {

@@ -98,6 +98,7 @@ def create_queue(process: Process, args: CreateQueueArgs) -> None:
         priority=args.queue_priority,
         active=args.queue_percentage & 0xFF > 0,
         xcc=args.queue_percentage >> 8 & 0xFF,
+        injected=device.gpu.injected,
     )
     if queue_type in COMPUTE_TYPES:
         context.eop_address, context.eop_size = args.eop_buffer_address, args.eop_buffer_size

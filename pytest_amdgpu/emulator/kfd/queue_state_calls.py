@@ -40,7 +40,7 @@ def set_cu_mask(process: Process, args: SetCuMaskArgs) -> None:
     queue = find_queue(process, args.queue_id, errno.EFAULT)
     if process.debug.activated and queue.device.gpu.debugger_needs_all_units:
         raise Refusal(errno.EBUSY, "the debugger has taken the choice of compute units over")
-    if queue.device.gpu.family.gfx_version[0] >= 10:
+    if queue.device.gpu.family.units_in_pairs:
         for word in mask:
             if (word ^ word >> 1) & 0x55555555:
                 raise Refusal(errno.EINVAL, f"mask {word:#010x} splits a pair of compute units (WGP)")
@@ -68,8 +68,8 @@ def _warn_of_idle_xccs(queue: Queue, masks: EngineMasks) -> None:
 def get_queue_wave_state(process: Process, args: GetQueueWaveStateArgs) -> None:
     """Tell how much of a preempted queue's waves was saved, and write that to the start of each XCC's area.
 
-    The sizes that are returned are those of the first XCC (get_wave_state_v9_4_3). On gfx9 the kernel has the
-    control stack and copies it, from gfx10 on it is in the area already.
+    The sizes that are returned are those of the first XCC (get_wave_state_v9_4_3). Where the kernel has the
+    control stack, it copies it; elsewhere it is in the area already.
     """
     queue = find_queue(process, args.queue_id, errno.EFAULT)
     context = queue.context
@@ -88,7 +88,7 @@ def get_queue_wave_state(process: Process, args: GetQueueWaveStateArgs) -> None:
             wave_state_size=waves.wave_state,
         )
         client.write(area, bytes(header))
-        if queue.device.gpu.family.gfx_version[0] < 10:
+        if not queue.device.gpu.family.context_save.control_stack_in_area:
             client.write(area + top - waves.control_stack, bytes(waves.control_stack))
     args.ctl_stack_used_size = saved[0].control_stack
     args.save_area_used_size = saved[0].wave_state
@@ -109,11 +109,12 @@ def alloc_queue_gws(process: Process, args: AllocQueueGwsArgs) -> None:
         raise Refusal(errno.EBUSY, f"{device.gpu!r} cannot have both a debugger and global wave sync")
     args.first_gws = 0
     holder = device.gws_queue
-    if args.num_gws and holder is not None:
+    if holder is None:
+        if not args.num_gws:
+            raise Refusal(errno.EINVAL, f"no queue has the global wave sync of {device.gpu!r}")
+    elif args.num_gws:
         raise Refusal(errno.EBUSY, f"queue {holder.id} has the global wave sync of {device.gpu!r}")
-    if not args.num_gws and holder is None:
-        raise Refusal(errno.EINVAL, f"no queue has the global wave sync of {device.gpu!r}")
-    if not args.num_gws and holder is not queue:
+    elif holder is not queue:
         text = (
             f"queue {queue.id} gives back the global wave sync of {device.gpu!r}, which queue {holder.id} has"
         )

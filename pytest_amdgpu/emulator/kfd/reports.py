@@ -61,6 +61,11 @@ class QueueReports:
         gpu = self._device.gpu
         self._device.process.machine.log(f"amdgpu {gpu.pci_address}: queue {self._queue_id}: {text}")
 
+    def is_event_slot(self, address: int) -> bool:
+        """Whether a GPU address is on the process's page of events."""
+        mapping, page = self._device.space.find(address), self._device.process.event_page
+        return mapping is not None and page is not None and mapping.bo.memory is page
+
     def misuse(self, text: str) -> None:
         """Warn about a bug of the driver, and log it."""
         self._device.process.machine.misuse_later(
@@ -73,6 +78,10 @@ class QueueReports:
         if event_id == 0 and source == "eop":
             # Dropped in the interrupt handler on GC 9.4.1 and later; also what a fence without event sends.
             self.log("end-of-pipe interrupt with context id 0 is not delivered")
+            return
+        injected = self._device.gpu.injected
+        if injected is not None and injected.loses_interrupt():
+            self.log(f"injected: the {source} interrupt with id {event_id:#x} is lost")
             return
         hostility, event = self._device.process.machine.hostility, events.event(event_id)
 
@@ -112,7 +121,7 @@ class QueueReports:
         page = fault.address & ~(PAGE_SIZE - 1)
         known = fault_log.facts(gpu, fault, sdma=self._sdma)
         gpu.last_fault = AmdgpuInfoGpuvmFault(page, known.status, int(known.hub.startswith("mmhub")))
-        for line in fault_log.page_fault(process, fault, known, gpu.family.gfx_version[0] == 9):
+        for line in fault_log.page_fault(process, fault, known):
             process.machine.log(f"amdgpu {gpu.pci_address}: {line}")
         gpu.smi.vm_fault(process.pid)
         data = HsaMemoryExceptionData(

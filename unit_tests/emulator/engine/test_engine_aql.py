@@ -207,7 +207,7 @@ def test_kernarg_preload(bench, aql, kernel, fake_shaders):
 
 def test_scratch_from_the_queue_descriptor(target, aql, kernel, descriptor, fake_shaders):
     data, _ = descriptor
-    granule = family(target).scratch_wave_granule
+    granule = family(target).scratch.wave_granule
     data[0x8C:0x90].view("u4")[0] = 32 | 8 << 12
     data[0xA0:0xA8].view("u8")[0] = 0x7_0000_0000
     aql.run(dispatch(kernel(rsrc2=2 << 1 | 1), private=8 * granule // 64))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -209,6 +210,46 @@ def test_private_memory_is_where_flat_scratch_says(
     assert scratch.array.view(U32)[2 * size : 3 * size].tolist() == list(range(size))
     with pytest.raises(IllegalInstruction, match=r"FLAT_SCRATCH is 0x\w+, the wave's private memory is at"):
         bench.run(setup.format(*pair(scratch.address + 4096)) + body, pair(result.address), **state)
+
+
+@pytest.mark.parametrize(
+    ("name", "register", "number"),
+    [
+        ("gfx908", "HW_REG_HW_ID1", 23),
+        ("gfx1010", "HW_REG_SHADER_CYCLES", 29),
+        ("gfx1100", "HW_REG_SHADER_CYCLES_HI", 30),
+        # What is SH_MEM_BASES and TRAPSTS on others.
+        ("gfx1200", "HW_REG_PERF_SNAPSHOT_DATA1", 15),
+        ("gfx1200", "HW_REG_TRAPSTS", 3),
+    ],
+)
+def test_a_hardware_register_that_a_family_has_not(
+    name: str, register: str, number: int, require_tool: Callable[[str], str]
+) -> None:
+    bench = Bench(require_tool("llvm-mc"), name)
+    with pytest.raises(IllegalInstruction, match=f"hardware register {number} is not emulated"):
+        bench.run(f"s_getreg_b32 s4, hwreg({number}, 0, 32)  // {register}\ns_endpgm", [])
+
+
+def test_cycles_of_gfx12_have_64_bits(require_tool: Callable[[str], str]) -> None:
+    """LLVM reads the cycle counter of gfx12 from two registers of 32 bits, that of gfx11 has 20."""
+    bench = Bench(require_tool("llvm-mc"), "gfx1200")
+    result = bench.runner.array(np.zeros(4, U32))
+    before = time.perf_counter_ns()
+    bench.run(
+        """
+        s_getreg_b32 s4, hwreg(HW_REG_SHADER_CYCLES_HI)
+        s_getreg_b32 s5, hwreg(HW_REG_SHADER_CYCLES_LO)
+        v_mov_b32 v2, s5
+        v_mov_b32 v3, s4
+        v_mov_b32 v1, 0
+        global_store_b64 v1, v[2:3], s[0:1]
+        s_endpgm
+        """,
+        pair(result.address),
+    )
+    # A second may pass between the two reads, the high half counts those of 4.3 s.
+    assert abs(int(result.array.view(np.uint64)[0]) - before) < 1 << 33
 
 
 def test_accumulators_of_gfx908_are_registers_of_their_own(require_tool: Callable[[str], str]) -> None:

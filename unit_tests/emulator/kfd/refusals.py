@@ -85,6 +85,11 @@ DISPATCH = _rows(
     ("open of another minor", "ENODEV", "! there is one device node; others are ENOENT"),
     ("open of a node that does not exist", "ENOENT", "test_kfd_lifecycle.py::test_open_unknown_node_enoent"),
     (
+        "open by a forked child of a process that has it open (amdkfd allows it)",
+        "ENODEV",
+        "test_kfd_lifecycle.py::test_open_again_in_a_forked_child_enodev",
+    ),
+    (
         "several opens share one process",
         "ok",
         "test_kfd_lifecycle.py::test_closing_kfd_keeps_the_process_and_a_second_open_shares_it",
@@ -141,6 +146,11 @@ MMAP = _rows(
     ("length 0", "EINVAL", "test_length_zero_einval"),
     ("private writable mapping", "EINVAL", "test_private_writable_mapping_of_a_device_einval"),
     ("a forked child", "EBADF", "test_forked_child_ebadf"),
+    (
+        "a forked child stores to its parent's doorbell (not mapped there: SIGSEGV)",
+        "EFAULT",
+        "test_store_to_a_doorbell_in_a_forked_child_efault",
+    ),
     ("render node: unknown offset", "EINVAL", "test_render_node_unknown_offset_einval"),
     ("render node: longer than the object", "EINVAL", "test_render_node_longer_than_the_object_einval"),
     ("render node: not the acquired descriptor", "EACCES", "test_render_node_not_the_acquired_one_eacces"),
@@ -418,6 +428,22 @@ MEMORY = _rows(
         "test_alloc_beyond_the_system_memory_limit_enomem, test_alloc_beyond_the_hosts_memory_enomem",
     ),
     (
+        "ALLOC 11: limit of TTM",
+        "ENOMEM",
+        "test_kfd_apu_memory.py::test_alloc_beyond_the_limit_of_ttm_enomem",
+    ),
+    (
+        "ALLOC 11: VRAM of an APU beyond any of the three",
+        "ENOMEM",
+        "test_kfd_apu_memory.py::test_alloc_of_vram_beyond_a_limit_of_an_apu_enomem",
+    ),
+    (
+        "ALLOC: VRAM of an APU that prefers GTT is GTT",
+        "ok",
+        "test_kfd_apu_memory.py::test_vram_of_an_apu_is_system_memory_and_counts_as_both, "
+        "test_kfd_apu_memory.py::test_vram_of_an_apu_is_exported_as_gtt",
+    ),
+    (
         "ALLOC 12: user pointer not mapped, or in part",
         "EFAULT",
         "test_alloc_userptr_not_mapped_efault, test_alloc_userptr_partly_mapped_efault",
@@ -510,7 +536,14 @@ MEMORY = _rows(
     (
         "AVAILABLE_MEMORY: whole 2 MiB",
         "ok",
-        "test_kfd_memory.py::test_available_memory_is_whole_2_mib_and_falls",
+        "test_kfd_memory.py::test_available_memory_is_whole_2_mib_and_falls, "
+        "test_kfd_apu_memory.py::test_available_memory_counts_each_buffer_in_whole_2_mib",
+    ),
+    (
+        "AVAILABLE_MEMORY: whole pages on an APU, and the least of three limits",
+        "ok",
+        "test_kfd_apu_memory.py::test_available_memory_of_an_apu_counts_pages, "
+        "test_kfd_apu_memory.py::test_available_memory_of_an_apu_is_the_least_of_three_limits",
     ),
 )
 MEMORY += _rows(

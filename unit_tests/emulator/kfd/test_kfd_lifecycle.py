@@ -214,6 +214,45 @@ def test_shutdown_in_a_forked_child_leaves_the_parent_alone(make_client: Callabl
     client.call(KfdIoctl.DESTROY_QUEUE, queue_id=queue.queue_id)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("shut_down", [False, True])
+def test_open_again_in_a_forked_child_enodev(make_client: Callable[..., Client], shut_down: bool) -> None:
+    client = make_client()
+    told, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            if shut_down:
+                client.kernel.shutdown()
+            client.kernel.open("/dev/kfd", os.O_RDWR)
+        except KernelError as error:
+            os.write(tell, f"{error.errno_name} {error.__notes__[0]}".encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    answer = os.read(told, 1000).decode()
+    os.close(told), os.close(tell)
+    assert answer == (
+        f"ENODEV software kernel: these software GPUs live in process {os.getpid()}; a forked child such as"
+        f" {pid} needs an EmulatedKernel of its own"
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_may_be_the_first_to_open() -> None:
+    kernel = EmulatedKernel([model("rx7900xtx")])
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            kernel.ioctl(kernel.open("/dev/kfd", os.O_RDWR), KfdIoctl.GET_VERSION, GetVersionArgs())
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    kernel.shutdown()
+
+
 def test_shutdown_twice_and_unused() -> None:
     kernel = EmulatedKernel([model("rx7900xtx")])
     kernel.shutdown()

@@ -196,6 +196,28 @@ def test_forked_child_ebadf(client: Client) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_store_to_a_doorbell_in_a_forked_child_efault(client: Client, engines: list[StubEngine]) -> None:
+    address = client.map_doorbells() + client.create_queue().doorbell_offset % (1 << 13)
+    told, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            client.kernel.store_doorbell(address, 64)
+        except KernelError as error:
+            os.write(tell, f"{error.errno_name} {error.__notes__[0]}".encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    answer = os.read(told, 1000).decode()
+    os.close(told), os.close(tell)
+    assert answer == (
+        f"EFAULT software kernel: doorbells of process {os.getpid()} are not mapped in its forked child {pid}"
+    )
+    client.kernel.store_doorbell(address, 64)
+    assert engines[0].calls == [("ring", 64)]
+
+
 def test_store_rings_the_queue_of_the_doorbell_and_writes_memory(
     client: Client, engines: list[StubEngine]
 ) -> None:

@@ -239,6 +239,16 @@ def test_prefetch_stays_in_system_memory_where_another_gpu_could_not_reach_it(tw
     assert two_gpus.kernel.poll([(fd, 1)], 0) == []
 
 
+def test_prefetch_stays_in_system_memory_where_that_is_the_gpus_own(
+    make_client: Callable[..., Client],
+) -> None:
+    apu = make_client("strixhalo")
+    start = memory(apu)
+    fd = smi(apu, SmiEvent.MIGRATE_START)
+    set_attributes(apu, start, PAGE, (ACCESS, apu.gpu_id), (PREFETCH, apu.gpu_id))
+    assert apu.kernel.poll([(fd, 1)], 0) == []
+
+
 @pytest.mark.parametrize(("start", "size"), [(0, PAGE), (PAGE, 0), (PAGE + 1, PAGE), (PAGE, 100)])
 def test_address_or_size_0_or_unaligned_einval(client: Client, start: int, size: int) -> None:
     refused(client, errno.EINVAL, argument(start, size, SvmOp.SET_ATTR, []))

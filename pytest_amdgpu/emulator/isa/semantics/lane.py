@@ -26,9 +26,9 @@ def write_lane(b: Builder) -> None:
 
 
 def _addressed_lane(b: Builder) -> Value:
-    """The lane that the byte address names; in wave64 of gfx10+ one of the same half of the wave."""
+    """The lane that the byte address names; in wave64 it may be one of the same half of the wave."""
     lane = b.lshr(b.add(b.src(0, I32), b.mod("offset")), 2)
-    if b.generation >= 10 and b.wave_size == 64:
+    if b.wave_size == 64 and b.family.shader.permute_within_halves:
         lane = b.or_(b.and_(lane, 31), b.and_(b.lane_id(), 32))
     return lane
 

@@ -1,0 +1,20 @@
+"""Which devices a test runs on, as far as its id tells: of other processes' tests nothing else is known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+
+class DeviceIds:
+    """Finds ids of devices among the parameters of tests."""
+
+    def __init__(self, device_ids: Iterable[str]) -> None:
+        # The longest first: one can begin as another one does.
+        one = "|".join(map(re.escape, sorted(device_ids, key=len, reverse=True))) or r"(?!)"
+        self._pattern = re.compile(rf"(?<=[\[+-])(?:{one})(?=[\]+-])")
+
+    def found_in(self, node_id: str) -> tuple[str, ...]:
+        """Return the devices of a test in the order in which its id has them, each once."""
+        start = node_id.find("[")
+        return tuple(dict.fromkeys(self._pattern.findall(node_id, start))) if start >= 0 else ()
