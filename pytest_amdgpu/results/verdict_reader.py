@@ -43,6 +43,10 @@ class VerdictFile:
     """The target of each device, by id."""
     repeat: tuple[str, ...] = ()
     """Options that find the same GPUs and use the same seed."""
+    directory: str = ""
+    """Where pytest was called."""
+    rootdir: str = ""
+    """Where ids of tests begin; empty if the file does not say it."""
     run: Mapping[str, Any] = field(default_factory=dict)
     """Seed, backend and arguments."""
 
@@ -96,6 +100,8 @@ def _checked(content: Mapping[str, Any], whole: bool, path: str) -> VerdictFile:
         environment=value("environment", dict),
         targets={device["id"]: device["target"] for device in devices},
         repeat=tuple(map(str, value("repeat", list))),
+        directory=value("directory", str),
+        rootdir=value("rootdir", str),
         run={key: content[key] for key in ("seed", "backend", "arguments") if key in content},
     )
 
