@@ -15,6 +15,8 @@ from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.plan import Plan
 from pytest_amdgpu.plugin.session import GpuSession
+from pytest_amdgpu.plugin.take_back import ledger_key
+from pytest_amdgpu.results.rows import from_directory
 
 LOG_LINES = 50
 """Lines of the kernel's log that a failure shows, from the end of the test backwards."""
@@ -74,11 +76,30 @@ def explain_failure(item: pytest.Item, report: pytest.TestReport, session: GpuSe
     devices = [one for one in params.get(GROUP_FIXTURE) or (params.get(DEVICE_FIXTURE),) if one is not None]
     lines = reproduction(item.config, session.plan, devices, item.nodeid)
     report.sections.append(("amdgpu", "\n".join(lines)))
+    if queues := list(_queues(item)):
+        report.sections.append(("amdgpu queues", "\n".join(queues)))
     # Without a mark set-up failed before it came to this plugin, and the log is not about the test.
     start = item.stash.get(_log_start_key, len(session.kernel_log))
     log = session.kernel_log[start:]
     if log:
         report.sections.append(("amdgpu kernel log", "\n".join(log[-LOG_LINES:])))
+
+
+def _queues(item: pytest.Item) -> Iterator[str]:
+    """Yield where the queues of a test are, and what they read last; there are none after its tear-down."""
+    ledger = item.stash.get(ledger_key, None)
+    for device in ledger.devices if ledger is not None else ():
+        for queue in reversed(device.queues()):
+            try:
+                history = queue.history()
+                yield f"{device.name}, {queue.state()}"
+            except Exception as error:
+                # What only explains a failure must not hide it.
+                yield f"{device.name}, {queue.name} cannot be looked at: {type(error).__name__}: {error}"
+                continue
+            if history:
+                yield "    before that it has read:"
+            yield from (f"    {packet}" for packet in history)
 
 
 @contextlib.contextmanager
@@ -115,7 +136,8 @@ def reproduction(
     for host in hosts:
         options += _gateway(plan, host)
     yield f"seed: {plan.seed}"
-    yield f"to repeat: pytest {shlex.join([*options, *others, node_id])}"
+    test = from_directory(node_id, str(config.rootpath), str(config.invocation_params.dir))
+    yield f"to repeat: pytest {shlex.join([*options, *others, test])}"
 
 
 def _gateway(plan: Plan, host: str) -> list[str]:
@@ -147,7 +169,23 @@ def repeat_options(config: pytest.Config, plan: Plan) -> list[str]:
     if plan.machine.nearest_target:
         options.append("--amdgpu-nearest-target")
     options += [f"--amdgpu-inject={text}" for text in plan.injected]
-    return [*options, *(f"--amdgpu-model={file}" for file in config.getoption("--amdgpu-model"))]
+    options += [f"--amdgpu-model={file}" for file in config.getoption("--amdgpu-model")]
+    return [*options, *_pytest_options(config)]
+
+
+def _pytest_options(config: pytest.Config) -> Iterator[str]:
+    """Yield those of pytest's own options without which a test is not found, or is another one."""
+    option = config.option
+    if option.rootdir:
+        yield f"--rootdir={config.rootpath}"
+    if option.inifilename:
+        yield f"--config-file={option.inifilename}"
+    # That of the command line may have undone one of a configuration file.
+    if option.markexpr:
+        yield f"-m{option.markexpr}"
+    yield from (f"-p{name}" for name in option.plugins or () if not name.startswith("no:"))
+    yield from (f"-o{setting}" for setting in option.override_ini or ())
+    yield from (f"-W{warning}" for warning in option.pythonwarnings or ())
 
 
 def write_leaks(terminal: pytest.TerminalReporter) -> None:

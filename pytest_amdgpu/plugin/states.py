@@ -107,9 +107,9 @@ class States:
             seconds=round(state.seconds, 6),
             expected=state.expected,
             text=state.text,
+            attachments=tuple(state.attachments),
             blame=state.blame,
             confirmation=state.confirmation,
-            attachments=tuple(state.attachments),
         )
 
 
