@@ -55,6 +55,7 @@ class ComputeCommands(Commands):
         Raises `LaunchError` for a shape that cannot be run, and what `kernel.pack` raises for arguments.
         """
         template = self.queue.template(kernel, grid, block, dynamic_lds)
+        self.queue.last_kernel = kernel.name
         payload, code = self.payload, self.code
         start = self._add_payload(template.payload) if template.payload else len(payload)
         if template.kernarg_size or args:
@@ -129,6 +130,8 @@ class ComputeQueue(Queue[ComputeCommands]):
         self._acquire = encode(self.packets.acquire_all())
         self._wide_wait = hasattr(self.packets, "wait_reg_mem64")
         self._dispatches = 0
+        self.last_kernel = ""
+        """Name of the kernel that was given to the queue last."""
         super().__init__(device, ring_size, priority=priority)
 
     @property

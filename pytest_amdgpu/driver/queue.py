@@ -273,6 +273,19 @@ class Queue(Generic[C], Schedulable):
             packet = f"{error} ({' '.join(f'{word:08x}' for word in words[:8])})"
         return f"{text}, at the read pointer: {packet}"
 
+    def history(self, packets: int = 8) -> list[str]:
+        """Return the last packets that the engine has read, oldest first."""
+        texts: list[str] = []
+        for words in self.ring.read_words():
+            try:
+                at = 0
+                for packet in self.decode_all(words):
+                    texts.append(self.decode(words[at:]))
+                    at += packet.words
+            except PacketError as error:
+                texts.append(str(error))
+        return texts[-packets:]
+
     def decode_all(self, words: memoryview) -> Iterable[Packet]:
         """Decode the commands of the queue in `words`, which ends where a command ends."""
         raise NotImplementedError
