@@ -18,7 +18,7 @@ from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, TIMEOUT_PROPERTY
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.session import GpuSession, session_key
 from pytest_amdgpu.supervisor.client import Client, SupervisorGoneError
-from pytest_amdgpu.supervisor.protocol import QueuePlace, Told
+from pytest_amdgpu.supervisor.protocol import Limit, QueuePlace, Told
 
 if TYPE_CHECKING:
     from pytest_amdgpu.driver.queue import Queue
@@ -158,7 +158,8 @@ class Deadlines:
         if self._timer is not None and (phase == "call" or now < self._timer[0] < end):
             end, seconds = self._timer
             self._text = f"Timeout (>{seconds}s) from pytest-timeout."
-        self._client.begin(item.nodeid, word, None if math.isinf(end) else end, _devices(item))
+        limit = None if math.isinf(end) else Limit(end, seconds)
+        self._client.begin(item.nodeid, word, limit, _devices(item))
 
     def _fail(self) -> None:
         __tracebackhide__ = True

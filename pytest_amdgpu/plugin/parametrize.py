@@ -10,7 +10,7 @@ from pytest_amdgpu.devices.groups import choose_groups
 from pytest_amdgpu.devices.needs import choose_devices
 from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
 from pytest_amdgpu.plugin.needs import DEFAULT_COUNT, Wish, wish_of
-from pytest_amdgpu.plugin.options import GROUP_MARKER
+from pytest_amdgpu.plugin.options import GROUP_MARKER, TARGETS_MARKER
 
 if TYPE_CHECKING:
     from pytest_amdgpu.devices.identity import DeviceInfo
@@ -42,6 +42,19 @@ def parametrize_devices(metafunc: pytest.Metafunc, plan: Plan) -> None:
         marks = [_not_applicable(f"{device.id}: {lack}")] if lack else []
         parameters.append(pytest.param(device, id=device.id, marks=marks))
     metafunc.parametrize(DEVICE_FIXTURE, parameters, indirect=True, scope="session")
+
+
+def refuse_idle_markers(metafunc: pytest.Metafunc) -> None:
+    """Refuse markers of a test function that uses no GPU: they would do nothing, and nobody would notice.
+
+    Those of a class or module stay: they are for the tests there that use one.
+    """
+    for marker in metafunc.definition.own_markers:
+        if marker.name in (GROUP_MARKER, TARGETS_MARKER):
+            raise pytest.UsageError(
+                f"{metafunc.definition.nodeid}: {marker.name} does nothing, because the test uses no GPU: let"
+                f" it name {DEVICE_FIXTURE}, {GROUP_FIXTURE} or a fixture that uses one, or drop the marker"
+            )
 
 
 def _parametrize_groups(metafunc: pytest.Metafunc, plan: Plan, wish: Wish) -> None:

@@ -115,13 +115,8 @@ def repeat_options(config: pytest.Config, plan: Plan) -> list[str]:
     """Return the options that make a run find the same GPUs and use the same seed, which is the first."""
     # What `auto` found here it need not find elsewhere.
     options = [f"--amdgpu-seed={plan.seed}", f"--amdgpu-backend={plan.machine.backend}"]
-    for name, default in (
-        ("--amdgpu-compiler", None),
-        ("--amdgpu-software", None),
-        ("--amdgpu-software-kernel", DEFAULT_BEHAVIOUR),
-        ("--amdgpu-hostile", None),
-    ):
-        if (value := config.getoption(name)) != default:
+    for name in ("--amdgpu-compiler", "--amdgpu-software", "--amdgpu-software-kernel", "--amdgpu-hostile"):
+        if (value := config.getoption(name)) is not None:
             options.append(f"{name}={value}")
     if plan.machine.nearest_target:
         options.append("--amdgpu-nearest-target")

@@ -16,11 +16,12 @@ from pytest_amdgpu.devices.machine import Machine, NoUsableGpuError, find_machin
 from pytest_amdgpu.devices.quarantine import Quarantine
 from pytest_amdgpu.devices.selection import DeviceSelectionError, select_devices
 from pytest_amdgpu.devices.software import SoftwareSpecError
+from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.families.model_file import ModelFileError
 from pytest_amdgpu.kernel.protocol import Kernel
 from pytest_amdgpu.kernel.trace import TracingKernel
 from pytest_amdgpu.plugin import injection
-from pytest_amdgpu.plugin.options import choose_seed
+from pytest_amdgpu.plugin.options import choose_seed, refuse_software_options
 
 if TYPE_CHECKING:
     from pytest_amdgpu.driver.device import Device
@@ -221,12 +222,13 @@ def find_plan(config: pytest.Config) -> Plan:
 
 def _make_plan(config: pytest.Config) -> Plan:
     backend: str = config.getoption("--amdgpu-backend")
+    _check_compiler(config)
     try:
         machine = find_machine(
             backend,
             config.getoption("--amdgpu-software"),
             model_files=config.getoption("--amdgpu-model"),
-            behaviour=config.getoption("--amdgpu-software-kernel"),
+            behaviour=config.getoption("--amdgpu-software-kernel") or DEFAULT_BEHAVIOUR,
             nearest_target=config.getoption("--amdgpu-nearest-target"),
             hostile=config.getoption("--amdgpu-hostile"),
         )
@@ -238,6 +240,8 @@ def _make_plan(config: pytest.Config) -> Plan:
         raise pytest.UsageError(f"--amdgpu-software: {error}") from error
     except ModelFileError as error:
         raise pytest.UsageError(f"--amdgpu-model: {error}") from error
+    if not machine.software:
+        refuse_software_options(config, f"{machine.backend} GPUs ({machine.reason})")
     try:
         selected = select_devices(
             machine.devices,
@@ -251,6 +255,17 @@ def _make_plan(config: pytest.Config) -> Plan:
         injection.check(injected, machine)
     pool = selected if config.getoption("--amdgpu-device") else machine.devices
     return Plan(machine, tuple(selected), tuple(pool), choose_seed(config), tuple(injected))
+
+
+def _check_compiler(config: pytest.Config) -> None:
+    """Refuse a compiler that is not there, before tests fail by it one by one."""
+    if option := config.getoption("--amdgpu-compiler"):
+        from pytest_amdgpu.driver.compiler import CompilerError, find_compiler
+
+        try:
+            find_compiler(option)
+        except CompilerError as error:
+            raise pytest.UsageError(str(error)) from error
 
 
 def _start_trace(kernel: Kernel, config: pytest.Config) -> TracingKernel | None:

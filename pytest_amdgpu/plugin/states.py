@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
 from pytest_amdgpu.plugin.blame import (
+    ATTACHMENT_PROPERTY,
     BLAME_PROPERTY,
     CONFIRMATION_PROPERTY,
     FLAKE_PROPERTY,
@@ -34,6 +35,7 @@ class _State:
     blame: str = ""
     confirmation: tuple[Count, ...] = ()
     seen: bool = False
+    attachments: list[str] = field(default_factory=list)
 
 
 class States:
@@ -53,6 +55,10 @@ class States:
         state = self._states.setdefault(report.nodeid, _State())
         state.seen = True
         state.seconds += getattr(report, "duration", 0.0)
+        # What is written to JUnit files names those of earlier phases once more.
+        for name, value in report.user_properties:
+            if name == ATTACHMENT_PROPERTY and value not in state.attachments:
+                state.attachments.append(str(value))
         properties = dict(report.user_properties)
         if FLAKE_PROPERTY in properties or str(report.outcome) == "rerun":
             state.trust = Trust.FLAKY
@@ -104,6 +110,7 @@ class States:
             text=state.text,
             blame=state.blame,
             confirmation=state.confirmation,
+            attachments=tuple(state.attachments),
         )
 
 

@@ -137,7 +137,8 @@ class Supervision:
     def take(self, record: Record) -> None:
         """Pass on what became of a test."""
         values = record.to_json()
-        self._say(Said.RECORD, {**values, "id": shortened(record.id), "text": shortened(record.text)})
+        texts = {name: shortened(values[name]) for name in ("id", "name", "text", "expected")}
+        self._say(Said.RECORD, {**values, **texts})
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

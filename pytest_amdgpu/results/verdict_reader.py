@@ -123,6 +123,9 @@ def _record(test: Any, place: str) -> Record:
         raise VerdictFileError(f"{place}.seconds: {seconds!r} is not a number of seconds from 0 on")
     if not isinstance(devices, list) or not all(isinstance(device, str) for device in devices):
         raise VerdictFileError(f"{place}.devices: {devices!r} is not a list of ids")
+    attachments = test.get("attachments", [])
+    if not isinstance(attachments, list) or not all(isinstance(path, str) for path in attachments):
+        raise VerdictFileError(f"{place}.attachments: {attachments!r} is not a list of paths")
     return Record(
         id=test["id"],
         name=test["name"],
@@ -133,6 +136,7 @@ def _record(test: Any, place: str) -> Record:
         expected=test["expected"],
         text=test["text"],
         **_confirmed(test, place),
+        attachments=tuple(attachments),
     )
 
 

@@ -15,7 +15,7 @@ from pytest_amdgpu.supervisor import kernel_messages, process_state, queue_state
 from pytest_amdgpu.supervisor.protocol import QueuePlace
 from pytest_amdgpu.supervisor.watch import Watched
 
-_STACKS = 20000
+_STACKS = 12000
 """Characters of Python's stacks that are shown, the last ones, which begin with the newest dump."""
 
 _GLANCES, _GLANCE = 10, 0.02

@@ -34,6 +34,8 @@ class Preemptible:
         """Set when the thread goes on after it gave way."""
         self.halted: str | None = None
         """Why the queue will never run again."""
+        self.lingers = False
+        """Whether waves of a queue that has halted are still on the hardware, so that it can be preempted."""
         self.ended = False
         self.evicted = False
         self.active = active
@@ -133,7 +135,7 @@ class Preemptible:
             return
         deadline = time.monotonic() + STOP_TIMEOUT
         with self.condition:
-            while not (self._parked or self.ended or self.halted):
+            while not (self._parked or self.ended or (self.halted and not self.lingers)):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break

@@ -195,7 +195,12 @@ class Chunk:
         self.yielded = False
         while used < budget and self._ready and not self.yielded:
             group = self._take()
-            used += self._run_group(group, budget - used)
+            try:
+                used += self._run_group(group, budget - used)
+            except (VmFault, PoisonConsumed, IllegalInstruction):
+                # Its waves are halted, with what they had at the beginning of the block.
+                self._ready.append(group)
+                raise
         if not self._ready and self._parked:
             raise RuntimeError(f"no wave can go on: {self.describe()}")
         return used
