@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 import pytest
 
-from pytest_amdgpu.plugin import blame, injection, leasing, options, parametrize, progress, report
+from pytest_amdgpu.plugin import blame, injection, leasing, options, parametrize, progress, report, take_back
 from pytest_amdgpu.plugin.fixtures import (
     _amdgpu_take_back,
     amdgpu_attach,
@@ -140,6 +140,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         parametrize.parametrize_devices(metafunc, metafunc.config.stash[session_key].plan)
     else:
         parametrize.refuse_idle_markers(metafunc)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let what tests make of their devices be taken back."""
+    take_back.attend(items)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
