@@ -56,6 +56,7 @@ class ComputeCommands(Commands):
         Raises `LaunchError` for a shape that cannot be run, and what `kernel.pack` raises for arguments.
         """
         template = self.queue.template(kernel, grid, block, dynamic_lds)
+        self.queue.last_kernel = kernel.name
         payload, code = self.payload, self.code
         start = self._add_payload(template.payload) if template.payload else len(payload)
         if template.kernarg_size or args:
@@ -130,7 +131,14 @@ class ComputeQueue(Queue[ComputeCommands]):
         self._acquire = encode(self.packets.acquire_all())
         self._wide_wait = hasattr(self.packets, "wait_reg_mem64")
         self._dispatches = 0
+        self.last_kernel = ""
+        """Name of the kernel that was given to the queue last."""
         super().__init__(device, ring_size, priority=priority)
+
+    def state(self) -> str:
+        """Say where the queue is, as all queues do, and which kernel it was given last."""
+        last = f"; the kernel dispatched last is {self.last_kernel}" if self.last_kernel else ""
+        return super().state() + last
 
     @property
     @abstractmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.semaphore import TimelineSemaphore
 
 ARENA_SIZE = 1 << 20
+_LONGEST_SHOWN = 1 << 14
+"""Dwords of a submission whose packets are shown."""
 
 C = TypeVar("C", bound=Commands)
 """The chain of commands that a kind of queue takes."""
@@ -275,6 +277,28 @@ class Queue(Generic[C], Schedulable):
         except PacketError as error:
             packet = f"{error.reason} ({' '.join(f'{word:08x}' for word in words[:8])})"
         return f"{text}, at the read pointer: {packet}"
+
+    def history(self, packets: int = 8) -> list[str]:
+        """Return the last packets that the engine has read, oldest first, of the submissions known yet."""
+        texts: list[str] = []
+        for words in reversed(self.ring.read_words()):
+            texts = [*self._texts(words), *texts]
+            if len(texts) >= packets:
+                break
+        return texts[-packets:]
+
+    def _texts(self, words: memoryview) -> Iterator[str]:
+        if len(words) > _LONGEST_SHOWN:
+            yield f"{len(words)} dwords of one submission, too many to show"
+            return
+        at = 0
+        try:
+            for packet in self.decode_all(words):
+                yield self.decode(words[at:])
+                at += packet.words
+        except PacketError as error:
+            # The engine has read a part of the last packet, or it is none.
+            yield str(error)
 
     @abstractmethod
     def decode_all(self, words: memoryview) -> Iterable[Packet]:

@@ -120,13 +120,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         from pytest_amdgpu.plugin import expected
 
         expected.register(session.config)
+    # Here, because the terminal's reporter is there now.
+    progress.register(session.config)
     if session.config.getoption("--amdgpu-confirm") != 0:
         from pytest_amdgpu.plugin import confirm
 
         # After the files, whose judgment it needs.
         confirm.register(session.config)
-    # Here, because the terminal's reporter is there now.
-    progress.register(session.config)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

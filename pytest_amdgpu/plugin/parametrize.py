@@ -14,7 +14,7 @@ from pytest_amdgpu.plugin.options import GROUP_MARKER, TARGETS_MARKER
 
 if TYPE_CHECKING:
     from pytest_amdgpu.devices.identity import DeviceInfo
-    from pytest_amdgpu.plugin.session import Plan
+    from pytest_amdgpu.plugin.plan import Plan
 
 DEVICE_FIXTURE = "amdgpu_device"
 GROUP_FIXTURE = "amdgpu_devices"

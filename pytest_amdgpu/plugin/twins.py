@@ -71,7 +71,8 @@ def others(item: pytest.Item, pool: Sequence[DeviceInfo]) -> Iterator[Devices]:
     mine = devices_of(item)
     targets = [device.target for device in mine]
     wish = wish_of(item)
-    pool = [device for device in pool if not wish.needs.lacking(device)]
+    near = [device for device in pool if device.host == mine[0].host]
+    pool = [device for device in near if not wish.needs.lacking(device)]
     found: Iterable[Devices] = ((device,) for device in pool)
     if len(mine) > 1:
         found = choose_groups(pool, pool, len(mine), wish.relation)

@@ -178,9 +178,9 @@ def test_without_hardware_software_is_used_and_the_header_says_why(
 
 PRETEND_HARDWARE = """
 import dataclasses
-from pytest_amdgpu.plugin import session
+from pytest_amdgpu.plugin import plan
 
-find = session.find_machine
+find = plan.find_machine
 
 def find_hardware(backend, *arguments, **options):
     if backend == "software":
@@ -189,7 +189,7 @@ def find_hardware(backend, *arguments, **options):
     reason = "asked for" if backend == "hardware" else "/dev/kfd is usable"
     return dataclasses.replace(machine, backend="hardware", reason=reason, software=())
 
-session.find_machine = find_hardware
+plan.find_machine = find_hardware
 """
 
 
