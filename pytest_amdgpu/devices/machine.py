@@ -55,6 +55,10 @@ class Machine:
         """Whether each process has GPUs of its own, so that none can be in use by another one."""
         return bool(self.software)
 
+    def on_host(self, name: str) -> Machine:
+        """Return it with its devices as they are called in a run of several hosts."""
+        return dataclasses.replace(self, devices=tuple(device.on_host(name) for device in self.devices))
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for another process."""
         return {**dataclasses.asdict(self), "devices": [device.to_json() for device in self.devices]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -108,13 +109,13 @@ class ComputeCommands(Commands):
         self._command_once(encode(self.queue.packets.release_mem(address, 0, data_sel=DATA_GPU_CLOCK)))
         return self
 
+    @abstractmethod
     def _command(self, pm4: bytes) -> None:
         """Append PM4 packets that every XCC may execute."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _command_once(self, pm4: bytes) -> None:
         """Append PM4 packets that only one XCC may execute."""
-        raise NotImplementedError
 
 
 class ComputeQueue(Queue[ComputeCommands]):
@@ -140,9 +141,9 @@ class ComputeQueue(Queue[ComputeCommands]):
         return super().state() + last
 
     @property
+    @abstractmethod
     def xccs(self) -> range:
         """The XCCs that the queue's waves run on."""
-        raise NotImplementedError
 
     def set_cu_mask(self, mask: CuMask | None) -> None:
         """Let waves run on these compute units only: the bits of an integer, or numbers; None means all.
@@ -230,8 +231,9 @@ class ComputeQueue(Queue[ComputeCommands]):
             self._scratch_changed()
         return self._dispatch_template(kernel, planned)
 
+    @abstractmethod
     def _dispatch_template(self, kernel: ProgramKernel, planned: Launch) -> DispatchTemplate:
-        raise NotImplementedError
+        """Prepare a dispatch for this kind of queue."""
 
     def _scratch_changed(self) -> None:
         """The queue's scratch is another buffer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -177,9 +178,9 @@ class Queue(Generic[C], Schedulable):
         self._put(recording.invocation)
         self._note(recording.signals)
 
+    @abstractmethod
     def record_commands(self, commands: Commands) -> Recording:
         """Make a recording of a finished chain; `Commands.finish` calls this."""
-        raise NotImplementedError
 
     def wait_idle(self, timeout: float) -> None:
         """Wait until all that was submitted is done; raises `WaitTimeoutError` or `GpuFaultError`.
@@ -266,13 +267,15 @@ class Queue(Generic[C], Schedulable):
         """Say where the queue is: pointers, and the packet at the read pointer."""
         ring = self.ring
         text = f"{self.name}: write pointer {ring.write_pointer:#x}, read pointer {ring.read_pointer:#x}"
+        if self._paused:
+            text += ", paused"
         if ring.drained:
             return f"{text}, all read"
         words = ring.pending_words()
         try:
             packet = self.decode(words)
         except PacketError as error:
-            packet = f"{error} ({' '.join(f'{word:08x}' for word in words[:8])})"
+            packet = f"{error.reason} ({' '.join(f'{word:08x}' for word in words[:8])})"
         return f"{text}, at the read pointer: {packet}"
 
     def history(self, packets: int = 8) -> list[str]:
@@ -297,21 +300,21 @@ class Queue(Generic[C], Schedulable):
             # The engine has read a part of the last packet, or it is none.
             yield str(error)
 
+    @abstractmethod
     def decode_all(self, words: memoryview) -> Iterable[Packet]:
         """Decode the commands of the queue in `words`, which ends where a command ends."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, words: memoryview) -> str:
         """Return the text of the packet at the beginning of `words`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def padding(self, size: int) -> bytes:
         """Return commands of `size` bytes that do nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _commands(self) -> C:
         """Begin a chain."""
-        raise NotImplementedError
 
     def _chain(self) -> C:
         """Return the open chain, a new one if there is none."""

@@ -24,7 +24,7 @@ def generations(target: str) -> tuple[str, ...]:
     return (f"gfx{match[1]}", f"gfx{match[1]}{match[2]}x") if match else ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Family:
     """One gfx target. Sizes are in bytes.
 

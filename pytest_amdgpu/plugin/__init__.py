@@ -138,6 +138,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test per device of each that asks for one."""
     if parametrize.DEVICE_FIXTURE in metafunc.fixturenames:
         parametrize.parametrize_devices(metafunc, metafunc.config.stash[session_key].plan)
+    else:
+        parametrize.refuse_idle_markers(metafunc)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

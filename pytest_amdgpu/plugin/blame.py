@@ -36,6 +36,12 @@ def blame_machine(report: pytest.TestReport, call: pytest.CallInfo[None]) -> Non
             report.user_properties.append((INFRA_PROPERTY, type(error).__name__))
 
 
+def timed_out(report: pytest.TestReport) -> bool:
+    """Whether a test was ended because it took too long."""
+    marked = any(name == TIMEOUT_PROPERTY for name, _ in report.user_properties)
+    return marked or TIMEOUT_TEXT in report.longreprtext
+
+
 def _parts(error: BaseException) -> list[BaseException]:
     """The errors of a group, or the error itself."""
     if isinstance(error, BaseExceptionGroup):

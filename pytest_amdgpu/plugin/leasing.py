@@ -11,7 +11,8 @@ import pytest
 
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
-from pytest_amdgpu.plugin.session import Plan, session_key
+from pytest_amdgpu.plugin.plan import Plan
+from pytest_amdgpu.plugin.session import session_key
 
 if TYPE_CHECKING:
     from pytest_amdgpu.devices.lease_holder import Holder
@@ -108,7 +109,7 @@ def _names(plan: Plan, node_ids: Iterable[str]) -> set[str]:
     """
     ids = set(node_ids)
     return {
-        device.id if plan.machine.software else device.pci_address
+        device.local_id if plan.machine.software else device.pci_address
         for device in plan.pool
-        if any(device.id in node_id for node_id in ids)
+        if device.host == plan.host and any(device.id in node_id for node_id in ids)
     }

@@ -24,6 +24,14 @@ DEADLINES = {"setup": 120.0, "test": 300.0, "teardown": 60.0}
 
 NEAREST_TARGET_WARNING = "pytest_amdgpu.driver.errors.NearestTargetWarning"
 
+SOFTWARE_OPTIONS = (
+    "--amdgpu-software",
+    "--amdgpu-software-kernel",
+    "--amdgpu-hostile",
+    "--amdgpu-model",
+)
+"""Options that mean nothing to GPUs that are no software."""
+
 TARGETS_MARKER = "amdgpu_targets"
 GROUP_MARKER = "amdgpu"
 MARKERS = (
@@ -68,7 +76,6 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--amdgpu-software-kernel",
         choices=BEHAVIOUR_NAMES,
-        default=DEFAULT_BEHAVIOUR,
         help=f"Choose the kernel driver that software GPUs behave as. Default: {DEFAULT_BEHAVIOUR}",
     )
     group.addoption(
@@ -76,7 +83,7 @@ def add_options(parser: pytest.Parser) -> None:
         type=_seed,
         metavar="SEED",
         help="Let software GPUs have hostile timing: evictions, lost doorbells, late interrupts, signals, "
-        "a topology that changes. Hardware keeps its own.",
+        "a topology that changes.",
     )
     group.addoption(
         "--amdgpu-inject",
@@ -198,6 +205,19 @@ def add_options(parser: pytest.Parser) -> None:
         help="Compile kernels with this clang, or the one in this directory. "
         "Default: that of $ROCM_PATH, PATH or ziglang.",
     )
+
+
+def refuse_software_options(config: pytest.Config, used: str) -> None:
+    """Raise `pytest.UsageError` for options of software GPUs where the run uses other ones, as `used` says.
+
+    They would do nothing, and who gave them takes the results for those of another GPU.
+    """
+    given = [option for option in SOFTWARE_OPTIONS if config.getoption(option) not in (None, [])]
+    if given:
+        raise pytest.UsageError(
+            f"{', '.join(given)}: for software GPUs only, but this run uses {used}; add"
+            " --amdgpu-backend=software to run on software GPUs"
+        )
 
 
 def is_supervised(config: pytest.Config) -> bool:

@@ -14,7 +14,8 @@ from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
-from pytest_amdgpu.plugin.session import GpuSession, Plan
+from pytest_amdgpu.plugin.plan import Plan
+from pytest_amdgpu.plugin.session import GpuSession
 from pytest_amdgpu.plugin.take_back import ledger_key
 from pytest_amdgpu.results.rows import from_directory
 
@@ -36,19 +37,21 @@ LEAK_PROPERTY = "amdgpu_leak"
 def header(plan: Plan) -> list[str]:
     """Return the lines that open a run: which GPUs, why these, and the seed."""
     machine = plan.machine
-    lines = [f"amdgpu: seed {plan.seed}, {machine.backend} GPUs ({machine.reason})"]
+    here = f"{machine.backend} GPUs ({machine.reason})"
+    lines = [f"amdgpu: seed {plan.seed}, {here if plan.uses_machine else 'GPUs of other hosts'}"]
     if machine.software and machine.software_kernel != DEFAULT_BEHAVIOUR:
         lines.append(f"amdgpu: they behave as with kernel {machine.software_kernel}")
     if machine.hostile is not None:
         lines.append(f"amdgpu: their timing is hostile, seed {machine.hostile}")
     lines += [f"amdgpu: injected: {text}" for text in plan.injected]
-    if machine.backend == "hardware":
+    if machine.backend == "hardware" and plan.uses_machine:
         lines += [f"amdgpu: cannot be used, {note}" for note in machine.notes]
-    rows = [("", "device", "target", "name", "XCCs", "VRAM")]
-    for device in machine.devices:
+    rows = [("", "device", "target", "name", "XCCs", "VRAM", *(["host"] if plan.hosts else []))]
+    for device in plan.devices:
         used = "*" if device in plan.selected else ""
         size = f"{device.vram_bytes / (1 << 30):.0f} GiB"
-        rows.append((used, device.id, device.target, device.name, str(device.num_xcc), size))
+        host = [device.host or "here"] if plan.hosts else []
+        rows.append((used, device.id, device.target, device.name, str(device.num_xcc), size, *host))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -56,7 +59,7 @@ def header(plan: Plan) -> list[str]:
     lines += [
         f"amdgpu: warning: {device.id} has an unknown stepping and runs as {device.stand_in}, its nearest"
         " relative (--amdgpu-nearest-target)"
-        for device in machine.devices
+        for device in plan.devices
         if device.stand_in
     ]
     return lines
@@ -136,26 +139,44 @@ def reproduction(
     """Yield what is needed to repeat a test: its devices, the seed, and the command."""
     seed, *others = repeat_options(config, plan)
     options = [seed]
+    hosts: dict[str, None] = {}
     for device in devices:
+        hosts[device.host] = None
         relative = f", runs as {device.stand_in}" if device.stand_in else ""
         yield f"device: {device.id} ({device.name}, {plan.machine.backend} GPU{relative})"
         options.append(f"--amdgpu-device={device.id}")
+    for host in hosts:
+        options += _gateway(plan, host)
     yield f"seed: {plan.seed}"
     test = from_directory(node_id, str(config.rootpath), str(config.invocation_params.dir))
     yield f"to repeat: pytest {shlex.join([*options, *others, test])}"
 
 
+def _gateway(plan: Plan, host: str) -> list[str]:
+    """Return the options that let a test run on a host; none for that of the controller."""
+    return [
+        option
+        for name, spec in plan.hosts
+        if name == host
+        for option in (f"--tx=id={name}//{spec}", "--dist=load")
+    ]
+
+
+def all_gateways(plan: Plan) -> list[str]:
+    """Return the options that let tests run on all hosts of a run; none if it has this machine only."""
+    if not plan.hosts:
+        return []
+    here = ["--tx=popen"] if plan.uses_machine else []
+    return ["--dist=load", *here, *(f"--tx=id={name}//{spec}" for name, spec in plan.hosts)]
+
+
 def repeat_options(config: pytest.Config, plan: Plan) -> list[str]:
     """Return the options that make a run find the same GPUs and use the same seed, which is the first."""
-    # What `auto` found here it need not find elsewhere.
-    options = [f"--amdgpu-seed={plan.seed}", f"--amdgpu-backend={plan.machine.backend}"]
-    for name, default in (
-        ("--amdgpu-compiler", None),
-        ("--amdgpu-software", None),
-        ("--amdgpu-software-kernel", DEFAULT_BEHAVIOUR),
-        ("--amdgpu-hostile", None),
-    ):
-        if (value := config.getoption(name)) != default:
+    # What `auto` found here it need not find elsewhere; but each host has its own.
+    backend = config.getoption("--amdgpu-backend") if plan.hosts else plan.machine.backend
+    options = [f"--amdgpu-seed={plan.seed}", f"--amdgpu-backend={backend}"]
+    for name in ("--amdgpu-compiler", "--amdgpu-software", "--amdgpu-software-kernel", "--amdgpu-hostile"):
+        if (value := config.getoption(name)) is not None:
             options.append(f"{name}={value}")
     if plan.machine.nearest_target:
         options.append("--amdgpu-nearest-target")
