@@ -82,6 +82,8 @@ def explain_failure(item: pytest.Item, report: pytest.TestReport, session: GpuSe
     report.sections.append(("amdgpu", "\n".join(lines)))
     if queues := list(_queues(item)):
         report.sections.append(("amdgpu queues", "\n".join(queues)))
+    if errors := list(_new_errors(item, session)):
+        report.sections.append(("amdgpu error counters", "\n".join(errors)))
     # Without a mark set-up failed before it came to this plugin, and the log is not about the test.
     start = item.stash.get(_log_start_key, len(session.kernel_log))
     log = [line for line in session.kernel_log[start:] if not _is_of_another(line, devices, session.plan)]
@@ -112,6 +114,13 @@ def _queues(item: pytest.Item) -> Iterator[str]:
             if history:
                 yield "    before that it has read:"
             yield from (f"    {packet}" for packet in history)
+
+
+def _new_errors(item: pytest.Item, session: GpuSession) -> Iterator[str]:
+    """Yield which error counters of a test's devices have changed since these were looked at last."""
+    ledger = item.stash.get(ledger_key, None)
+    for device in ledger.devices if ledger is not None else ():
+        yield from (f"{device.name}, {line}" for line in session.new_errors(device))
 
 
 @contextlib.contextmanager

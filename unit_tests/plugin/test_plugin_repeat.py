@@ -199,3 +199,28 @@ def test_a_log_that_cannot_be_read_is_told(run: Run, pytester: pytest.Pytester) 
     result = run()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*amdgpu kernel log*", "cannot be read: *No such file or directory*"])
+
+
+def test_error_counters_that_have_changed_are_told(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        from pytest_amdgpu.plugin import session
+
+        COUNTERS = {"umc correctable": 1, "PCIe replays": 0}
+        session.read_counters = lambda kernel, node: dict(COUNTERS)
+        """
+    )
+    pytester.makepyfile(
+        """
+        from conftest import COUNTERS
+
+        def test_counts(amdgpu_device):
+            COUNTERS["umc correctable"] = 4
+            assert False
+
+        def test_counts_nothing(amdgpu_device): assert False
+        """
+    )
+    result = run()
+    result.stdout.fnmatch_lines(["*amdgpu error counters*", "sw-gfx942-0, umc correctable: 1 -> 4"])
+    assert result.stdout.str().count("amdgpu error counters") == 1
