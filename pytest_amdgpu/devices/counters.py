@@ -31,16 +31,18 @@ def read_counters(kernel: Kernel, node: GpuNode) -> dict[str, int]:
     except DeviceOpenError:
         return {}
     found = {}
-    for name in sorted(_names(kernel, f"{path}/ras")):
+    # Only what is there is read: a software GPU's kernel logs what it refuses.
+    there = _names(kernel, path)
+    for name in sorted(_names(kernel, f"{path}/ras")) if "ras" in there else ():
         if match := _RAS.fullmatch(name):
             for kind, count in _RAS_LINE.findall(_text(kernel, f"{path}/ras/{name}")):
                 found[f"{match['block']} {_KINDS.get(kind, kind)}"] = int(count)
-    for name in _AER:
+    for name in sorted(there & set(_AER)):
         for kind, count in _AER_LINE.findall(_text(kernel, f"{path}/{name}")):
             # The last line is the sum of the others.
             if not kind.startswith("TOTAL_ERR"):
                 found[f"PCIe {name.removeprefix('aer_dev_')} {kind}"] = int(count)
-    replays = _text(kernel, f"{path}/{_REPLAYS}").strip()
+    replays = _text(kernel, f"{path}/{_REPLAYS}").strip() if _REPLAYS in there else ""
     if replays.isdecimal() and len(replays) <= 20:
         found["PCIe replays"] = int(replays)
     return found
@@ -55,11 +57,11 @@ def counted(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
     ]
 
 
-def _names(kernel: Kernel, path: str) -> list[str]:
+def _names(kernel: Kernel, path: str) -> set[str]:
     try:
-        return kernel.listdir(path)
+        return set(kernel.listdir(path))
     except KernelError:
-        return []
+        return set()
 
 
 def _text(kernel: Kernel, path: str) -> str:

@@ -82,8 +82,6 @@ def explain_failure(item: pytest.Item, report: pytest.TestReport, session: GpuSe
     report.sections.append(("amdgpu", "\n".join(lines)))
     if queues := list(_queues(item)):
         report.sections.append(("amdgpu queues", "\n".join(queues)))
-    if errors := list(_new_errors(item, session)):
-        report.sections.append(("amdgpu error counters", "\n".join(errors)))
     # Without a mark set-up failed before it came to this plugin, and the log is not about the test.
     start = item.stash.get(_log_start_key, len(session.kernel_log))
     log = [line for line in session.kernel_log[start:] if not _is_of_another(line, devices, session.plan)]
@@ -91,6 +89,9 @@ def explain_failure(item: pytest.Item, report: pytest.TestReport, session: GpuSe
         report.sections.append(("amdgpu kernel log", "\n".join(log[-LOG_LINES:])))
     elif obstacle := getattr(session.kernel_log, "obstacle", ""):
         report.sections.append(("amdgpu kernel log", f"cannot be read: {obstacle}"))
+    # Last, because this asks the kernel something.
+    if errors := list(_new_errors(item, session)):
+        report.sections.append(("amdgpu error counters", "\n".join(errors)))
 
 
 def _is_of_another(line: str, devices: Sequence[DeviceInfo], plan: Plan) -> bool:
@@ -100,11 +101,16 @@ def _is_of_another(line: str, devices: Sequence[DeviceInfo], plan: Plan) -> bool
 
 
 def _queues(item: pytest.Item) -> Iterator[str]:
-    """Yield where the queues of a test are, and what they read last; there are none after its tear-down."""
+    """Yield where the queues of a test are that were given work, and what they read last.
+
+    There are none after its tear-down.
+    """
     ledger = item.stash.get(ledger_key, None)
     for device in ledger.devices if ledger is not None else ():
         for queue in reversed(device.queues()):
             try:
+                if not queue.ring.write_pointer:
+                    continue
                 history = queue.history()
                 yield f"{device.name}, {queue.state()}"
             except Exception as error:

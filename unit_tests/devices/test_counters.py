@@ -43,6 +43,14 @@ def test_what_is_there_is_read() -> None:
     }
 
 
+def test_a_kernel_that_logs_refusals_has_none_to_log() -> None:
+    from pytest_amdgpu.devices.software import software_kernel
+
+    kernel = software_kernel(["mi300x"])
+    assert read_counters(kernel, discover(kernel)[0]) == {}
+    assert kernel.log == []
+
+
 def test_without_files_there_is_nothing() -> None:
     assert read({}) == {}
     assert read({f"{DEVICE}/pcie_replay_count": "many"}) == {}

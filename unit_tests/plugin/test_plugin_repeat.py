@@ -103,7 +103,8 @@ def test_a_queue_that_cannot_be_looked_at_does_not_hide_the_failure(
         """
         def broken(*_): raise RuntimeError("no way")
 
-        def test_it(sdma_queue):
+        def test_it(sdma_queue, gtt_buffer):
+            sdma_queue.fill(gtt_buffer(4096), 0).submit()
             sdma_queue.history = broken
             assert False, "it broke"
         """
