@@ -214,9 +214,11 @@ class Supervisor:
         evidence = self._end_look(process)
         if peer is not None:
             peer.tell(Told.EVIDENCE, process.test, evidence)
-        if process_state.state(process.pid) == "T":
-            self._signal(process, signal.SIGCONT)
+        stopped = process_state.state(process.pid) == "T"
+        # First, so that it is there when the process goes on: the test could end before it came.
         self._signal(process, INTERRUPT)
+        if stopped:
+            self._signal(process, signal.SIGCONT)
 
     def look_closer(self, process: Watched) -> None:
         """Let faulthandler write the stack, which needs no GIL, and gather evidence.
