@@ -55,8 +55,9 @@ class GpuSession:
         self.kernel: Kernel = self._trace or kernel
         self._is_worker = _worker_input(config) is not None
         self._open: list[Device] = []
+        self.lost = ""
+        """Why the kernel lets this process use the GPUs no more, or empty."""
         self._counters: dict[str, dict[str, int]] = {}
-        self._lost = ""
         self.quarantine = Quarantine()
         self.queue_watcher: QueueWatcher | None = None
         """Whom each device tells of its queues."""
@@ -122,7 +123,7 @@ class GpuSession:
         elif connected is not None and connected.can_be_left:
             self._open_anew(lambda: None)
         else:
-            self._lost = (
+            self.lost = (
                 f"{reason}; the kernel lets this process use the GPU no more, and a worker of pytest-xdist "
                 "cannot be exchanged: run such tests without -n"
             )
@@ -156,8 +157,8 @@ class GpuSession:
 
     def check(self, devices: Iterable[Device]) -> None:
         """Raise `DeviceLostError` if tests can no longer run here, `QuarantinedError` if not on a device."""
-        if self._lost:
-            raise DeviceLostError(self._lost)
+        if self.lost:
+            raise DeviceLostError(self.lost)
         for device in devices:
             if (reason := self.quarantine.reason(device.name)) is not None:
                 raise QuarantinedError(f"{device.name} is in quarantine: {reason}")
