@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_amdgpu.commands import capture, compare, decode, devices, expectations, report
+from pytest_amdgpu.devices.machine_quarantine import MachineQuarantineError
 from pytest_amdgpu.devices.selection import DeviceSelectionError
 from pytest_amdgpu.driver.errors import DeviceOpenError
 from pytest_amdgpu.families.registry import UnknownFamilyError
@@ -21,12 +22,14 @@ _FAILURES = (
     capture.CaptureError,
     decode.DecodeError,
     devices.NoDevicesError,
+    devices.ReleaseError,
     report.ReportError,
     ExpectationError,
     DeviceSelectionError,
     UnknownFamilyError,
     VerdictFileError,
     DeviceOpenError,
+    MachineQuarantineError,
     KernelError,
     OSError,
 )
@@ -39,8 +42,11 @@ def main(arguments: Sequence[str] | None = None, kernel: Kernel | None = None) -
         if options.command == "capture":
             _capture(options, kernel or LinuxKernel())
         elif options.command == "devices":
-            for line in devices.lines(kernel or LinuxKernel(), options.lease_directory):
-                print(line)
+            if options.release is not None:
+                print(devices.release(kernel or LinuxKernel(), options.release, options.lease_directory))
+            else:
+                for line in devices.lines(kernel or LinuxKernel(), options.lease_directory):
+                    print(line)
         elif options.command == "expectations":
             wrong = list(expectations.lint_lines(options.directory, options.tests))
             print(*wrong, sep="\n", end="\n" if wrong else "")
@@ -80,13 +86,19 @@ def _parser() -> argparse.ArgumentParser:
     captured.add_argument("--name", help="what to call the model (default: made from the product's name)")
     captured.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: print it")
     listed = commands.add_parser(
-        "devices", help="list the GPUs of this machine, what else they are called, and who has leased them"
+        "devices",
+        help="list the GPUs of this machine, their other names, who has leased them, and quarantine",
     )
     listed.add_argument(
         "--lease-directory",
         type=Path,
         metavar="DIR",
         help="as with --amdgpu-lease-directory (default: /run/lock/pytest-amdgpu)",
+    )
+    listed.add_argument(
+        "--release",
+        metavar="ID",
+        help="take a device (an id or PCI address) out of quarantine; list nothing",
     )
     expected = commands.add_parser("expectations", help="work on the files of --amdgpu-expectations")
     actions = expected.add_subparsers(dest="action", required=True, metavar="ACTION")

@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 import pytest
 
-from pytest_amdgpu.plugin import blame, injection, leasing, options, parametrize, report
+from pytest_amdgpu.plugin import blame, health, injection, leasing, machine_wide, options, parametrize, report
 from pytest_amdgpu.plugin.fixtures import (
     _amdgpu_take_back,
     amdgpu_device,
@@ -105,7 +105,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Find the GPUs and choose those that tests run on."""
-    session.config.stash[session_key] = start_session(session.config)
+    gpus = session.config.stash[session_key] = start_session(session.config)
+    if health.is_wanted(session.config, gpus):
+        health.register(session.config, gpus)
+    machine_wide.start(session.config, gpus)
     if options.is_supervised(session.config):
         from pytest_amdgpu.plugin import supervision
 
@@ -168,6 +171,8 @@ def pytest_runtest_makereport(
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """List what tests left behind."""
     report.write_leaks(terminalreporter)
+    if gpus := terminalreporter.config.stash.get(session_key, None):
+        health.write_summary(terminalreporter, gpus)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
