@@ -17,6 +17,7 @@ from pytest_amdgpu.plugin.session import session_key
 if TYPE_CHECKING:
     from pytest_amdgpu.devices.lease_holder import Holder
     from pytest_amdgpu.devices.leases import Lease
+    from pytest_amdgpu.devices.machine import Machine
 
 _lease_key: pytest.StashKey[Lease] = pytest.StashKey()
 
@@ -102,14 +103,19 @@ def borrowed(
         yield
 
 
-def _names(plan: Plan, node_ids: Iterable[str]) -> set[str]:
-    """What the devices that tests are parametrized with are called in the lease directory.
+def machine_name(machine: Machine, device: DeviceInfo) -> str:
+    """Return what a device is called in the lease directory: hardware by its PCI address.
 
-    Hardware goes by its PCI address, under which every program of the machine knows it.
+    Under that every program of the machine knows it.
     """
+    return device.local_id if machine.software else device.pci_address
+
+
+def _names(plan: Plan, node_ids: Iterable[str]) -> set[str]:
+    """What the devices that tests are parametrized with are called in the lease directory."""
     ids = set(node_ids)
     return {
-        device.local_id if plan.machine.software else device.pci_address
+        machine_name(plan.machine, device)
         for device in plan.pool
         if device.host == plan.host and any(device.id in node_id for node_id in ids)
     }
