@@ -55,6 +55,8 @@ class Queue(Generic[C], Schedulable):
     UNIT: int
     """Bytes that the read and write pointer count by one."""
     DOORBELL_BIAS = 0
+    NOT_SHOWN: frozenset[str] = frozenset()
+    """Packets that `history` leaves out."""
 
     def __init__(
         self,
@@ -294,7 +296,8 @@ class Queue(Generic[C], Schedulable):
         at = 0
         try:
             for packet in self.decode_all(words):
-                yield self.decode(words[at:])
+                if packet.name not in self.NOT_SHOWN:
+                    yield self.decode(words[at:])
                 at += packet.words
         except PacketError as error:
             # The engine has read a part of the last packet, or it is none.

@@ -180,8 +180,9 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List what tests left behind."""
+    """List what tests left behind, and why tests were not applicable."""
     report.write_leaks(terminalreporter)
+    report.write_not_applicable(terminalreporter)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -161,7 +161,7 @@ class Hosts:
         for spec in specs:
             if key := key_of(spec):
                 by_key.setdefault(key, execnet.XSpec(spec))
-        names = {key: _name(spec, number) for number, (key, spec) in enumerate(by_key.items())}
+        names = {key: name_of(spec, number) for number, (key, spec) in enumerate(by_key.items())}
         for key, name in names.items():
             if not _NAME.fullmatch(name):
                 raise pytest.UsageError(
@@ -201,7 +201,7 @@ class Hosts:
             )
 
 
-def _name(spec: execnet.XSpec, number: int) -> str:
+def name_of(spec: execnet.XSpec, number: int) -> str:
     """Return the name of a host: the gateway's id, its address, or a number."""
     if spec.id is not None:
         return str(spec.id)

@@ -11,12 +11,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import execnet
 import jsonschema
 import pytest
 
 from pytest_amdgpu.devices.leases import LeaseDirectory
 from pytest_amdgpu.devices.machine import Machine
 from pytest_amdgpu.plugin.host_service import serve
+from pytest_amdgpu.plugin.hosts import key_of, name_of
 
 SCHEMA = json.loads((files("pytest_amdgpu.results") / "verdict_schema.json").read_text())
 Run = Callable[..., pytest.RunResult]
@@ -167,6 +169,11 @@ def test_only_collecting_lists_the_tests_of_all_hosts(run: Run, pytester: pytest
             "*--tx: host host0: *gfx7*gfx942*",
         ),
         (
+            ["popen//env:PYTEST_AMDGPU_BACKEND=nonesuch"],
+            pytest.ExitCode.USAGE_ERROR,
+            "*--tx: host host0: 'nonesuch' is not one of auto, hardware, software*",
+        ),
+        (
             ["id=a::b//popen//env:A=1"],
             pytest.ExitCode.USAGE_ERROR,
             "*--tx: id=a::b//popen//env:A=1: a host cannot be called 'a::b'; allowed are letters*",
@@ -179,7 +186,7 @@ def test_only_collecting_lists_the_tests_of_all_hosts(run: Run, pytester: pytest
         (["popen//python=/nowhere/python"], 10, "*no test was run: no connection to popen//python=/nowhere*"),
         (["popen//env:PYTHONPATH=///chdir=/", "popen//python=python -S"], 10, "*must be installed there*"),
     ],
-    ids=["unknown-gpu", "bad-name", "two-of-a-name", "no-python", "no-plugin"],
+    ids=["unknown-gpu", "unknown-backend", "bad-name", "two-of-a-name", "no-python", "no-plugin"],
 )
 def test_hosts_that_cannot_be_used_are_named(
     run: Run, pytester: pytest.Pytester, gateways: list[str], status: int, message: str
@@ -188,6 +195,13 @@ def test_hosts_that_cannot_be_used_are_named(
     result = run(*(f"--tx={one}" for one in gateways), "--dist=load", xdist=True)
     assert result.ret == status
     assert fnmatch.filter([*result.outlines, *result.errlines], message)
+
+
+def test_defects_cannot_be_injected_on_hosts(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_a(amdgpu_device): pass")
+    result = run(*TWO_HOSTS, "--amdgpu-inject=wedge@all", backend="auto", software=None, xdist=True)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --amdgpu-inject: not in a run over several hosts (--tx)"])
 
 
 def test_software_gpus_of_a_host_count_only_if_they_are_asked_for(
@@ -213,6 +227,25 @@ def test_devices_are_leased_where_they_are(run: Run, pytester: pytest.Pytester) 
         ]
     )
     run(*TWO_HOSTS, *options, backend="auto", software=None, xdist=True).assert_outcomes(passed=3)
+
+
+@pytest.mark.parametrize(
+    ("gateway", "key", "name"),
+    [
+        ("id=alpha//popen//env:A=1", "popen//env:A=1", "alpha"),
+        ("execmodel=main_thread_only//popen//env:A=1//id=gw7", "popen//env:A=1", "gw7"),
+        ("ssh=tester@node1//python=python3.13", "ssh=tester@node1//python=python3.13", "node1"),
+        ("ssh=-p 2222 node1.lan", "ssh=-p 2222 node1.lan", "node1.lan"),
+        ("socket=10.0.0.1:8888", "socket=10.0.0.1:8888", "10.0.0.1-8888"),
+        ("popen//via=proxy", "popen//via=proxy", "proxy"),
+        ("popen//chdir=/tmp", "popen//chdir=/tmp", "host3"),
+        ("id=gw1//popen//nice=10", "", "gw1"),
+        ("popen", "", "host3"),
+    ],
+)
+def test_gateways_have_hosts_with_names(gateway: str, key: str, name: str) -> None:
+    assert key_of(gateway) == key
+    assert name_of(execnet.XSpec(gateway), 3) == name
 
 
 class Channel:

@@ -103,7 +103,8 @@ def test_a_queue_that_cannot_be_looked_at_does_not_hide_the_failure(
         """
         def broken(*_): raise RuntimeError("no way")
 
-        def test_it(sdma_queue):
+        def test_it(sdma_queue, gtt_buffer):
+            sdma_queue.fill(gtt_buffer(4096), 0).submit()
             sdma_queue.history = broken
             assert False, "it broke"
         """
@@ -158,3 +159,69 @@ def test_a_verdict_without_the_root_directory_names_tests_as_they_are(tmp_path: 
     (tmp_path / "v.json").write_text(json.dumps(content))
     file = read_verdict(tmp_path / "v.json")
     assert repeat_command(file, file.records[0]) == "pytest --amdgpu-seed=1 a.py::b"
+
+
+def test_the_kernels_log_is_that_of_this_test_and_its_gpu(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        from pytest_amdgpu.plugin.session import session_key
+
+        def test_before(amdgpu_device, request):
+            request.config.stash[session_key].kernel_log.append("an older line")
+
+        def test_it(amdgpu_device, request):
+            log = request.config.stash[session_key].kernel_log
+            log += ["amdgpu 0000:04:00.0: of another GPU", "amdgpu 0000:03:00.0: of this one", "of nobody"]
+            assert False
+        """
+    )
+    lines = run("--amdgpu-device=gfx942").outlines
+    start = next(index for index, line in enumerate(lines) if " amdgpu kernel log " in line)
+    assert lines[start + 1 : start + 3] == ["amdgpu 0000:03:00.0: of this one", "of nobody"]
+    text = "\n".join(lines)
+    assert "an older line" not in text
+    assert " of another GPU" not in text.split("kernel log", 1)[1].split("short test summary")[0]
+
+
+def test_a_log_that_cannot_be_read_is_told(run: Run, pytester: pytest.Pytester) -> None:
+    """As on hardware without the right to read it."""
+    pytester.makeconftest(
+        """
+        import dataclasses
+        from pytest_amdgpu.devices import message_log
+        from pytest_amdgpu.devices.machine import Machine
+
+        message_log.KMSG = "/no/such/kmsg"
+        connect = Machine.connect
+        Machine.connect = lambda machine: dataclasses.replace(connect(machine), log=message_log.MessageLog())
+        """
+    )
+    pytester.makepyfile("def test_it(amdgpu_device): assert False")
+    result = run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*amdgpu kernel log*", "cannot be read: *No such file or directory*"])
+
+
+def test_error_counters_that_have_changed_are_told(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        from pytest_amdgpu.plugin import session
+
+        COUNTERS = {"umc correctable": 1, "PCIe replays": 0}
+        session.read_counters = lambda kernel, node: dict(COUNTERS)
+        """
+    )
+    pytester.makepyfile(
+        """
+        from conftest import COUNTERS
+
+        def test_counts(amdgpu_device):
+            COUNTERS["umc correctable"] = 4
+            assert False
+
+        def test_counts_nothing(amdgpu_device): assert False
+        """
+    )
+    result = run()
+    result.stdout.fnmatch_lines(["*amdgpu error counters*", "sw-gfx942-0, umc correctable: 1 -> 4"])
+    assert result.stdout.str().count("amdgpu error counters") == 1
