@@ -15,6 +15,7 @@ from pytest_amdgpu.devices.identity import (
     hardware_devices,
     software_devices,
 )
+from pytest_amdgpu.devices.message_log import MessageLog
 from pytest_amdgpu.devices.renewal import continue_in_child
 from pytest_amdgpu.devices.software import parse_software, software_kernel, software_model
 from pytest_amdgpu.driver.kfd_source import KfdSource
@@ -81,7 +82,7 @@ class Machine:
         if self.backend not in OWN_BACKENDS:
             return Connection(load_backend(self.backend), [], _nothing, needs_fork=False)
         if not self.software:
-            return Connection(KfdSource(LinuxKernel()), [], continue_in_child, needs_fork=True)
+            return Connection(KfdSource(LinuxKernel()), MessageLog(), continue_in_child, needs_fork=True)
         kernel = software_kernel(self.software, self.software_kernel, hostile=self.hostile)
         return Connection(KfdSource(kernel), kernel.log, kernel.shutdown, needs_fork=False)
 

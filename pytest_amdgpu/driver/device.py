@@ -256,7 +256,7 @@ class Device:
 
     def queues(self) -> list[Queue[Any]]:
         """All open queues, newest first."""
-        return self.tracker.of_type(Queue)
+        return self.tracker.of_type(Queue)  # type: ignore[type-abstract]
 
     def available_vram(self) -> int:
         """Bytes of the GPU's memory that could be allocated now (the kernel rounds them down)."""

@@ -120,13 +120,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         from pytest_amdgpu.plugin import expected
 
         expected.register(session.config)
+    # Here, because the terminal's reporter is there now.
+    progress.register(session.config)
     if session.config.getoption("--amdgpu-confirm") != 0:
         from pytest_amdgpu.plugin import confirm
 
         # After the files, whose judgment it needs.
         confirm.register(session.config)
-    # Here, because the terminal's reporter is there now.
-    progress.register(session.config)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -180,8 +180,9 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List what tests left behind."""
+    """List what tests left behind, and why tests were not applicable."""
     report.write_leaks(terminalreporter)
+    report.write_not_applicable(terminalreporter)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -114,15 +114,13 @@ class Attachments:
     # Around the others, who then see in the report what was written.
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, object, object]:
-        """Write what the report of a failure holds, and what a later phase attached."""
+        """Write what the report of a failure holds, and what a later phase attached or tells of it."""
         attached = getattr(report, _ATTRIBUTE, ())
-        if report.failed or attached:
+        if report.failed or attached or report.nodeid in self._tests:
             files = [(name, base64.b64decode(text)) for name, text in attached]
-            if report.failed:
-                files += _files(report)
-            self._write(report, files)
-            if attached:
-                delattr(report, _ATTRIBUTE)
+            self._write(report, [*files, *_files(report)])
+        if attached:
+            delattr(report, _ATTRIBUTE)
         return (yield)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -155,10 +153,11 @@ class Attachments:
 
 
 def _files(report: pytest.TestReport) -> Iterator[tuple[str, bytes]]:
-    """Yield what the report of a failure holds, as files."""
-    # pytest-xdist reports a test that killed its worker in a phase of no name.
-    phase = safe_name(str(report.when), "crash")
-    yield f"traceback-{phase}.txt", _encoded(report.longreprtext)
+    """Yield what a report holds, as files."""
+    if report.failed:
+        # pytest-xdist reports a test that killed its worker in a phase of no name.
+        phase = safe_name(str(report.when), "crash")
+        yield f"traceback-{phase}.txt", _encoded(report.longreprtext)
     for title, text in report.sections:
         if title.startswith(("amdgpu", "Captured")):
             yield f"{safe_name(title)}.txt", _encoded(text)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_amdgpu.devices.identity import DeviceInfo
-from pytest_amdgpu.plugin.blame import FLAKE_PROPERTY, IMPROVEMENT_TEXT, TIMEOUT_PROPERTY, TIMEOUT_TEXT
+from pytest_amdgpu.plugin.blame import FLAKE_PROPERTY, IMPROVEMENT_TEXT, timed_out
 from pytest_amdgpu.plugin.expected_check import ExpectationCheck
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
 from pytest_amdgpu.plugin.session import session_key
@@ -158,5 +158,4 @@ def _status(report: pytest.TestReport, failure: Status = Status.FAIL) -> Status:
     """Return what became of a test whose failure, if it was not about time, is called `failure`."""
     if report.passed:
         return Status.PASS
-    late = TIMEOUT_PROPERTY in dict(report.user_properties) or TIMEOUT_TEXT in report.longreprtext
-    return Status.TIMEOUT if late else failure
+    return Status.TIMEOUT if timed_out(report) else failure

@@ -27,6 +27,7 @@ def of_software(config: pytest.Config) -> dict[str, Any]:
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "arguments": [str(argument) for argument in config.invocation_params.args],
         "directory": str(config.invocation_params.dir),
+        "rootdir": str(config.rootpath),
         "environment": environment(),
     }
 

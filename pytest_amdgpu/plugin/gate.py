@@ -67,6 +67,8 @@ class Gate:
         self._path = path
         self._decides = decides
         self._troubles: list[str] = []
+        self._died: dict[str, str] = {}
+        """Workers that died, as far as known in no test, and why."""
         self._states = States()
         self._facts: dict[str, Any] = facts.of_software(config)
         self._judgment = Judgment(Verdict.INCOMPLETE, ("the run has not come to its end",))
@@ -132,6 +134,17 @@ class Gate:
         if report.failed:
             self._trouble(f"collection of {report.nodeid or 'the session'} failed")
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Know of a worker that died."""
+        if error:
+            self._died[node.gateway.id] = next(iter(str(error).strip().splitlines()), "")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
+        """Know that it died in a test, of which that is the result."""
+        self._died.pop(report.node.gateway.id, None)
+
     def pytest_internalerror(self, excrepr: object) -> None:
         """Know that pytest itself failed."""
         self._trouble(f"internal error: {str(excrepr).strip().splitlines()[-1]}")
@@ -154,7 +167,7 @@ class Gate:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Judge the run."""
-        if self._config.option.collectonly:
+        if self._config.option.collectonly and not self._decides:
             return
         self._judgment = self._judge(pytest.ExitCode(session.exitstatus) if session.exitstatus < 6 else None)
         self._complete = True
@@ -215,6 +228,8 @@ class Gate:
             return Judgment(Verdict.USAGE, ("the command line or what it names cannot be used",))
         if self._supervision is not None:
             self._troubles += self._supervision.troubles
+        for worker, error in self._died.items():
+            self._trouble(f"worker {worker} died outside of a test: {error}")
         records = self._states.records(final=True)
         if status in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR) and not self._troubles:
             self._trouble(f"pytest ended with {status!r}")
@@ -227,8 +242,12 @@ class Gate:
 
     def _lacking(self, records: list[Record]) -> Iterable[str]:
         """Yield what should have run and did not."""
-        if not any(record.outcome.ran and record.devices for record in records):
+        ran = [record for record in records if record.outcome.ran and record.devices]
+        if not ran:
             yield "no test ran on any device"
+        elif all(record.outcome.bad and record.expected for record in ran):
+            # What is expected to fail proves nothing but that.
+            yield "no test passed on any device"
         plan = self._config.stash[session_key].plan
         names = [DeviceNames(device.id, device.target, device.name) for device in plan.pool]
         yield from violations(self.demands, names, records)

@@ -28,6 +28,7 @@ def parametrize_devices(metafunc: pytest.Metafunc, plan: Plan) -> None:
     A selected device that is not what is asked for has a test, too, which is not applicable, so that every
     result says of each device why.
     """
+    _refuse_marked_parameters(metafunc)
     wish = wish_of(metafunc.definition)
     if GROUP_FIXTURE in metafunc.fixturenames:
         _parametrize_groups(metafunc, plan, wish)
@@ -55,6 +56,20 @@ def refuse_idle_markers(metafunc: pytest.Metafunc) -> None:
                 f"{metafunc.definition.nodeid}: {marker.name} does nothing, because the test uses no GPU: let"
                 f" it name {DEVICE_FIXTURE}, {GROUP_FIXTURE} or a fixture that uses one, or drop the marker"
             )
+
+
+def _refuse_marked_parameters(metafunc: pytest.Metafunc) -> None:
+    """Refuse markers of a single parameter (`pytest.param(..., marks=...)`): devices are chosen before."""
+    for parametrized in metafunc.definition.iter_markers("parametrize"):
+        values = parametrized.args[1] if len(parametrized.args) > 1 else parametrized.kwargs.get("argvalues")
+        # What can be read only once is pytest's.
+        for value in values if isinstance(values, list | tuple) else ():
+            for mark in getattr(value, "marks", ()):
+                if getattr(mark, "name", None) in (GROUP_MARKER, TARGETS_MARKER):
+                    raise pytest.UsageError(
+                        f"{metafunc.definition.nodeid}: {mark.name} of one parameter does nothing, because"
+                        " the test's devices are chosen for all of them: mark the function, or write two"
+                    )
 
 
 def _parametrize_groups(metafunc: pytest.Metafunc, plan: Plan, wish: Wish) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shlex
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 
@@ -15,9 +16,14 @@ from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.plan import Plan
 from pytest_amdgpu.plugin.session import GpuSession
+from pytest_amdgpu.plugin.take_back import ledger_key
+from pytest_amdgpu.results.rows import from_directory
 
 LOG_LINES = 50
 """Lines of the kernel's log that a failure shows, from the end of the test backwards."""
+
+_REASONS = 10
+"""Reasons of tests that were not applicable that the end of a run shows."""
 
 failed_key = pytest.StashKey[bool]()
 """Whether a phase of a test has failed already."""
@@ -74,11 +80,53 @@ def explain_failure(item: pytest.Item, report: pytest.TestReport, session: GpuSe
     devices = [one for one in params.get(GROUP_FIXTURE) or (params.get(DEVICE_FIXTURE),) if one is not None]
     lines = reproduction(item.config, session.plan, devices, item.nodeid)
     report.sections.append(("amdgpu", "\n".join(lines)))
+    if queues := list(_queues(item)):
+        report.sections.append(("amdgpu queues", "\n".join(queues)))
     # Without a mark set-up failed before it came to this plugin, and the log is not about the test.
     start = item.stash.get(_log_start_key, len(session.kernel_log))
-    log = session.kernel_log[start:]
+    log = [line for line in session.kernel_log[start:] if not _is_of_another(line, devices, session.plan)]
     if log:
         report.sections.append(("amdgpu kernel log", "\n".join(log[-LOG_LINES:])))
+    elif obstacle := getattr(session.kernel_log, "obstacle", ""):
+        report.sections.append(("amdgpu kernel log", f"cannot be read: {obstacle}"))
+    # Last, because this asks the kernel something.
+    if errors := list(_new_errors(item, session)):
+        report.sections.append(("amdgpu error counters", "\n".join(errors)))
+
+
+def _is_of_another(line: str, devices: Sequence[DeviceInfo], plan: Plan) -> bool:
+    """Whether a line of the kernel's log names GPUs by their PCI addresses, and none of the test's."""
+    own = any(device.pci_address in line for device in devices)
+    return bool(devices) and not own and any(device.pci_address in line for device in plan.machine.devices)
+
+
+def _queues(item: pytest.Item) -> Iterator[str]:
+    """Yield where the queues of a test are that were given work, and what they read last.
+
+    There are none after its tear-down.
+    """
+    ledger = item.stash.get(ledger_key, None)
+    for device in ledger.devices if ledger is not None else ():
+        for queue in reversed(device.queues()):
+            try:
+                if not queue.ring.write_pointer:
+                    continue
+                history = queue.history()
+                yield f"{device.name}, {queue.state()}"
+            except Exception as error:
+                # What only explains a failure must not hide it.
+                yield f"{device.name}, {queue.name} cannot be looked at: {type(error).__name__}: {error}"
+                continue
+            if history:
+                yield "    before that it has read:"
+            yield from (f"    {packet}" for packet in history)
+
+
+def _new_errors(item: pytest.Item, session: GpuSession) -> Iterator[str]:
+    """Yield which error counters of a test's devices have changed since these were looked at last."""
+    ledger = item.stash.get(ledger_key, None)
+    for device in ledger.devices if ledger is not None else ():
+        yield from (f"{device.name}, {line}" for line in session.new_errors(device))
 
 
 @contextlib.contextmanager
@@ -115,7 +163,8 @@ def reproduction(
     for host in hosts:
         options += _gateway(plan, host)
     yield f"seed: {plan.seed}"
-    yield f"to repeat: pytest {shlex.join([*options, *others, node_id])}"
+    test = from_directory(node_id, str(config.rootpath), str(config.invocation_params.dir))
+    yield f"to repeat: pytest {shlex.join([*options, *others, test])}"
 
 
 def _gateway(plan: Plan, host: str) -> list[str]:
@@ -147,7 +196,40 @@ def repeat_options(config: pytest.Config, plan: Plan) -> list[str]:
     if plan.machine.nearest_target:
         options.append("--amdgpu-nearest-target")
     options += [f"--amdgpu-inject={text}" for text in plan.injected]
-    return [*options, *(f"--amdgpu-model={file}" for file in config.getoption("--amdgpu-model"))]
+    options += [f"--amdgpu-model={file}" for file in config.getoption("--amdgpu-model")]
+    return [*options, *_pytest_options(config)]
+
+
+def _pytest_options(config: pytest.Config) -> Iterator[str]:
+    """Yield those of pytest's own options without which a test is not found, or is another one."""
+    option = config.option
+    if option.rootdir:
+        yield f"--rootdir={config.rootpath}"
+    if option.inifilename:
+        yield f"--config-file={option.inifilename}"
+    # That of the command line may have undone one of a configuration file.
+    if option.markexpr:
+        yield f"-m{option.markexpr}"
+    yield from (f"-p{name}" for name in option.plugins or () if not name.startswith("no:"))
+    yield from (f"-o{setting}" for setting in option.override_ini or ())
+    yield from (f"-W{warning}" for warning in option.pythonwarnings or ())
+
+
+def write_not_applicable(terminal: pytest.TerminalReporter) -> None:
+    """Tell at the end of a run how many tests were not applicable, by reasons."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ").removeprefix(NOT_APPLICABLE)
+        for report in terminal.stats.get("skipped", ())
+        if isinstance(report.longrepr, tuple) and NOT_APPLICABLE in report.longrepr[2]
+    )
+    if not reasons:
+        return
+    total = reasons.total()
+    terminal.line(f"amdgpu: {total} of the skipped tests {'was' if total == 1 else 'were'} not applicable")
+    for reason, count in reasons.most_common(_REASONS):
+        terminal.line(f"    {count}: {reason}")
+    if len(reasons) > _REASONS:
+        terminal.line(f"    ... and {len(reasons) - _REASONS} more reasons")
 
 
 def write_leaks(terminal: pytest.TerminalReporter) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_amdgpu.devices import sigbus
+from pytest_amdgpu.devices.backends import OWN_BACKENDS
+from pytest_amdgpu.devices.counters import counted, read_counters
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.devices.quarantine import Quarantine
 from pytest_amdgpu.kernel.protocol import Kernel
@@ -53,7 +55,9 @@ class GpuSession:
         self.kernel: Kernel = self._trace or kernel
         self._is_worker = _worker_input(config) is not None
         self._open: list[Device] = []
-        self._lost = ""
+        self.lost = ""
+        """Why the kernel lets this process use the GPUs no more, or empty."""
+        self._counters: dict[str, dict[str, int]] = {}
         self.quarantine = Quarantine()
         self.queue_watcher: QueueWatcher | None = None
         """Whom each device tells of its queues."""
@@ -81,8 +85,19 @@ class GpuSession:
                 device.name = info.id
                 device.queue_watcher = self.queue_watcher
                 self._open.append(device)
+                self._counters.setdefault(info.id, self._read_counters(device))
                 return device
         raise DeviceGoneError(f"device {info.id} is gone from the topology")
+
+    def new_errors(self, device: Device) -> list[str]:
+        """Return which error counters of a device changed since it was opened, or since the last call."""
+        before = self._counters.get(device.name, {})
+        after = self._counters[device.name] = self._read_counters(device)
+        return counted(before, after)
+
+    def _read_counters(self, device: Device) -> dict[str, int]:
+        # What other backends speak through need not have files.
+        return read_counters(self.kernel, device.node) if self.plan.machine.backend in OWN_BACKENDS else {}
 
     def close(self, device: Device) -> None:
         """Close a device; errors as from `Device.close`."""
@@ -108,7 +123,7 @@ class GpuSession:
         elif connected is not None and connected.can_be_left:
             self._open_anew(lambda: None)
         else:
-            self._lost = (
+            self.lost = (
                 f"{reason}; the kernel lets this process use the GPU no more, and a worker of pytest-xdist "
                 "cannot be exchanged: run such tests without -n"
             )
@@ -142,8 +157,8 @@ class GpuSession:
 
     def check(self, devices: Iterable[Device]) -> None:
         """Raise `DeviceLostError` if tests can no longer run here, `QuarantinedError` if not on a device."""
-        if self._lost:
-            raise DeviceLostError(self._lost)
+        if self.lost:
+            raise DeviceLostError(self.lost)
         for device in devices:
             if (reason := self.quarantine.reason(device.name)) is not None:
                 raise QuarantinedError(f"{device.name} is in quarantine: {reason}")

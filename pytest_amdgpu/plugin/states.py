@@ -14,8 +14,7 @@ from pytest_amdgpu.plugin.blame import (
     FLAKE_PROPERTY,
     INFRA_PROPERTY,
     NOT_APPLICABLE,
-    TIMEOUT_PROPERTY,
-    TIMEOUT_TEXT,
+    timed_out,
 )
 from pytest_amdgpu.results.confirmation import Blame, Count, parse_counts
 from pytest_amdgpu.results.expectations import bare_name
@@ -109,19 +108,19 @@ class States:
             seconds=round(state.seconds, 6),
             expected=state.expected,
             text=state.text,
+            attachments=tuple(state.attachments),
             blame=state.blame,
             confirmation=state.confirmation,
-            attachments=tuple(state.attachments),
         )
 
 
 def _failure(report: pytest.TestReport) -> Outcome:
-    if any(name == TIMEOUT_PROPERTY for name, _ in report.user_properties):
+    if timed_out(report):
         return Outcome.TIMEOUT
     # pytest-xdist reports a test that killed its worker under this name of a phase.
     if str(report.when) == "???":
         return Outcome.CRASH
-    return Outcome.TIMEOUT if TIMEOUT_TEXT in report.longreprtext else Outcome.FAIL
+    return Outcome.FAIL
 
 
 def _crash_text(report: pytest.TestReport) -> str:

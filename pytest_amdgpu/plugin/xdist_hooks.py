@@ -7,13 +7,14 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_amdgpu.plugin.blame import INFRA_PROPERTY, QUARANTINE_PROPERTY
 from pytest_amdgpu.plugin.device_locks import LOCKS_INPUT, DeviceLocks
 from pytest_amdgpu.plugin.leasing import take_leases
+from pytest_amdgpu.plugin.leaving import LEAVING_INPUT, LEAVING_OUTPUT, Leaving
 from pytest_amdgpu.plugin.plan import Plan, find_plan, hosts_key
 from pytest_amdgpu.plugin.report import reproduction
 from pytest_amdgpu.plugin.scheduling import Task
@@ -54,6 +55,8 @@ def register(config: pytest.Config) -> None:
         if directory := worker_input[LOCKS_INPUT]:
             timeout: float = config.getoption("--amdgpu-lease-timeout")
             config.pluginmanager.register(DeviceLocks(Path(directory), timeout), "amdgpu_locks")
+        if worker_input[LEAVING_INPUT]:
+            config.pluginmanager.register(Leaving(config), "amdgpu_leaving")
     elif config.getoption("dist") != "no" and config.getoption("tx") and not config.option.collectonly:
         config.pluginmanager.register(XdistHooks(config), "amdgpu_xdist")
 
@@ -133,6 +136,7 @@ class XdistHooks:
             WORKER_INPUT: plan.to_json(),
             QUARANTINE_INPUT: [list(entry) for entry in self._session.quarantine],
             LOCKS_INPUT: locks,
+            LEAVING_INPUT: self._config.getoption("dist") == _OWN_MODE,
         }
 
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Producer) -> DeviceScheduling | None:
@@ -188,13 +192,23 @@ class XdistHooks:
         report.sections.append(("amdgpu", "\n".join(self._reproduction(crashitem))))
 
     def pytest_testnodedown(self, node: WorkerController, error: object) -> None:
-        """Note the death of a worker that no test's report will tell."""
+        """Replace a worker that left, and note the death of one that no test's report will tell."""
+        if not error and self._scheduling is not None and node.workeroutput.get(LEAVING_OUTPUT):
+            self._replace(node)
         if error and self._scheduling is not None and self._scheduling.running(node) is None:
             known = node in self._scheduling.nodes
             when = (
                 "while it ran no test" if known and self._scheduling.ids else "before it had collected tests"
             )
             self._deaths.append(f"{node.gateway.id} died {when}: {error}")
+
+    def _replace(self, node: WorkerController) -> None:
+        """Have another worker, if there is something to do, as pytest-xdist has after a crash."""
+        assert self._scheduling is not None
+        distributed: Any = self._config.pluginmanager.getplugin("dsession")
+        if self._scheduling.let_go(node) and not distributed.shouldstop:
+            distributed.shuttingdown = False
+            distributed._clone_node(node)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Let a run fail that lost tests, or workers for which no test is to blame."""

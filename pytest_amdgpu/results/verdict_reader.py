@@ -45,6 +45,10 @@ class VerdictFile:
     """The name of the product, by target."""
     repeat: tuple[str, ...] = ()
     """Options that find the same GPUs and use the same seed."""
+    directory: str = ""
+    """Where pytest was called."""
+    rootdir: str = ""
+    """Where ids of tests begin; empty if the file does not say it."""
     run: Mapping[str, Any] = field(default_factory=dict)
     """Seed, backend and arguments."""
 
@@ -99,6 +103,8 @@ def _checked(content: Mapping[str, Any], whole: bool, path: str) -> VerdictFile:
         targets={device["id"]: device["target"] for device in devices},
         products={device["target"]: str(device.get("name", "")) for device in devices},
         repeat=tuple(map(str, value("repeat", list))),
+        directory=value("directory", str),
+        rootdir=value("rootdir", str),
         run={key: content[key] for key in ("seed", "backend", "arguments") if key in content},
     )
 
@@ -135,8 +141,8 @@ def _record(test: Any, place: str) -> Record:
         seconds=seconds,
         expected=test["expected"],
         text=test["text"],
-        **_confirmed(test, place),
         attachments=tuple(attachments),
+        **_confirmed(test, place),
     )
 
 

@@ -105,7 +105,8 @@ class Client(Connection):
         self._fail = fail
         self._deadline: float | None = None
         self._stacks = os.fdopen(os.memfd_create("amdgpu-stacks"), "w")
-        faulthandler.register(STACKS, self._stacks, all_threads=True, chain=False)
+        # Only the main thread, which takes the signal: the stack of one that runs meanwhile cannot be walked.
+        faulthandler.register(STACKS, self._stacks, all_threads=False, chain=False)
         self._handler = signal.signal(INTERRUPT, self._interrupted)
         # The supervisor is a descendant of who listened for it. Where there is no Yama this is refused, and
         # not needed.

@@ -219,16 +219,20 @@ class Supervisor:
         self._signal(process, INTERRUPT)
 
     def look_closer(self, process: Watched) -> None:
-        """Let faulthandler write the stacks, which needs no GIL, and gather evidence."""
+        """Let faulthandler write the stack, which needs no GIL, and gather evidence.
+
+        The controller is told what will come, for a process in such a state may die of anything.
+        """
+        self._tell_killing(process)
         self._signal(process, STACKS)
         peer = self._peer(process)
         self._look(process, peer.stacks if peer else "")
 
     def terminate(self, process: Watched) -> None:
         """Tell the controller and send SIGTERM."""
-        evidence = self._end_look(process)
+        self._end_look(process)
         if process.test:
-            self._kill_for_good(process, evidence)
+            self._condemn(process)
         self._signal(process, signal.SIGTERM)
         # A process that is stopped takes no signal but this and SIGKILL.
         self._signal(process, signal.SIGCONT)
@@ -284,24 +288,31 @@ class Supervisor:
             self._evidence[process.name] = shortened(look.text.rstrip(), _EVIDENCE_LIMIT)
         return self._evidence.get(process.name, "")
 
-    def _kill_for_good(self, process: Watched, evidence: str) -> None:
+    def _tell_killing(self, process: Watched) -> str:
+        """Tell the controller what is done to a process, and why; return that as text."""
         seconds = process.limit.seconds if process.limit else 0.0
         text = (
             f"Timeout: {process.phase} of {process.test} did not end within {seconds:g} s, nor when"
             f" it was interrupted: process {process.pid} was killed"
         )
+        if process.test and self._controller is not None:
+            evidence = self._evidence.get(process.name, "")
+            message = (process.name, process.test, process.phase, process.devices, text, evidence)
+            self._controller.tell(Told.KILLING, *message)
+        return text
+
+    def _condemn(self, process: Watched) -> None:
+        """Tell everybody that a process is killed: its devices are used no more."""
+        text = self._tell_killing(process)
         reason = f"{process.test} did not end and could not be interrupted"
         for device in process.devices:
             if self._quarantine.setdefault(device, reason) == reason:
                 for peer in self._peers:
                     peer.tell(Told.QUARANTINE, device, reason)
-        if self._controller is not None:
-            message = (process.name, process.test, process.phase, process.devices, text, evidence)
-            self._controller.tell(Told.KILLING, *message)
         if process.name == MAIN:
             self._portions.append(("timeout", [process.test, text]))
             self._trouble(f"{text}, which ran all tests")
-            sys.stderr.write(f"\namdgpu: {text}\n{evidence}\n")
+            sys.stderr.write(f"\namdgpu: {text}\n{self._evidence.get(process.name, '')}\n")
 
     def _signal(self, process: Watched, number: int) -> None:
         if self.is_alive(process):

@@ -66,7 +66,8 @@ class Told(enum.StrEnum):
     QUARANTINE = "quarantine"
     """Id of a device, reason."""
     KILLING = "killing"
-    """Name of a worker, test, phase, devices, text, evidence: what is about to be killed, and why."""
+    """Name of a worker, test, phase, devices, text, evidence: what is about to be killed, and why. It is said
+    twice: when interrupting has not helped, and with all the evidence."""
     LOST = "lost"
     """Name of a worker: it was killed, and did not die."""
 

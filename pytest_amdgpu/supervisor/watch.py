@@ -41,7 +41,7 @@ class Actions(Protocol):
         """Ask Python to give up the test."""
 
     def look_closer(self, process: Watched) -> None:
-        """The same again, with the stacks of Python."""
+        """The same again, with the stack of Python."""
 
     def terminate(self, process: Watched) -> None:
         """Tell what is about to be killed, and ask the process to end."""

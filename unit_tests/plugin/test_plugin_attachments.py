@@ -44,6 +44,16 @@ TESTS = """
     def test_setup(broken): pass
     def test_crashes(amdgpu_device): os._exit(3)
 """
+LATER_SECTION = """
+    import pytest
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(item, call):
+        report = yield
+        if report.when == "teardown":
+            report.sections.append(("amdgpu afterwards", "as it turned out"))
+        return report
+"""
 FAILS = "test_it.py::test_fails[sw-gfx942-0]"
 
 
@@ -54,6 +64,7 @@ def contents(directory: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("workers", [[], ["-n1"]])
 def test_each_failing_test_has_a_folder(workers: Sequence[str], run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_it=TESTS)
+    pytester.makeconftest(LATER_SECTION)
     chosen = [] if workers else ["-k", "not crashes"]
     result = run("--amdgpu-attachments=out/there", *chosen, *workers, xdist=bool(workers))
     directory = pytester.path / "out" / "there"
@@ -68,6 +79,7 @@ def test_each_failing_test_has_a_folder(workers: Sequence[str], run: Run, pytest
     }
     assert np.load(directory / folder_name(FAILS) / "got.npy").tolist() == [0, 1, 2, 3, 4, 5]
     assert b"to repeat: pytest --amdgpu-seed=" in found["amdgpu.txt"]
+    assert found["amdgpu_afterwards.txt"] == b"as it turned out"
     assert b"it broke" in found["traceback-call.txt"]
     assert b"to the output" in found["Captured_stdout_call.txt"]
     assert contents(directory / folder_name("test_it.py::test_setup")).keys() >= {"traceback-setup.txt"}

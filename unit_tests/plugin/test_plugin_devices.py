@@ -322,6 +322,25 @@ def test_a_marker_that_does_nothing_is_an_error(marker: str, run: Run, pytester:
     result.stdout.fnmatch_lines([f"*::test_it: {name} does nothing, because the test uses no GPU: let it*"])
 
 
+def test_a_marker_of_one_parameter_is_an_error(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        few = pytest.mark.amdgpu_targets("gfx942")
+
+        @pytest.mark.parametrize("number", [1, pytest.param(2, marks=few)])
+        def test_it(number, amdgpu_device): pass
+
+        @pytest.mark.parametrize("number", (value for value in [1, pytest.param(2, marks=pytest.mark.xfail)]))
+        def test_other(number, amdgpu_device): assert number == 1
+        """
+    )
+    result = run("--continue-on-collection-errors")
+    result.stdout.fnmatch_lines(["*::test_it: amdgpu_targets of one parameter does nothing, because the*"])
+    assert result.ret != pytest.ExitCode.OK
+
+
 def test_a_marker_of_a_class_or_module_may_cover_tests_without_a_gpu(
     run: Run, pytester: pytest.Pytester
 ) -> None:

@@ -89,7 +89,7 @@ def test_sections_of_a_process() -> None:
     text = "\n".join(sections(process, ""))
     assert f"what gw7 waits for:\n  process {os.getpid()} is " in text
     assert "kernel log of the software GPUs:\n  driver bug: x" in text
-    assert "stacks of Python" not in text
+    assert "stack of Python" not in text
     assert "queues" not in text
 
 
@@ -98,8 +98,8 @@ def test_stacks_that_nobody_wrote(tmp_path: object) -> None:
     with contextlib.closing(os.fdopen(fd, "w")) as file:
         process = Watched("gw7", os.getpid())
         path = f"/proc/{os.getpid()}/fd/{fd}"
-        assert "stacks of Python:\n  the process took no signal" in "\n".join(sections(process, path))
+        assert "stack of Python:\n  the process took no signal" in "\n".join(sections(process, path))
         file.write("Current thread 0x1:\n  File x\n")
         file.flush()
-        assert "stacks of Python:\n  Current thread 0x1:\n    File x" in "\n".join(sections(process, path))
-    assert "stacks of Python:\n  cannot be read: " in "\n".join(sections(process, path))
+        assert "stack of Python:\n  Current thread 0x1:\n    File x" in "\n".join(sections(process, path))
+    assert "stack of Python:\n  cannot be read: " in "\n".join(sections(process, path))

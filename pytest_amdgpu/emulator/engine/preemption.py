@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from pytest_amdgpu.emulator.engine.errors import EngineStuckError, QueueStoppedError
@@ -20,7 +21,7 @@ class EngineThread(threading.Thread):
     """A queue's thread, told apart from the client's."""
 
 
-class Preemptible:
+class Preemptible(ABC):
     """The thread of a queue. Public methods may be called from any thread, `checkpoint` from its own only."""
 
     def __init__(self, name: str, active: bool, wake: Callable[[], None]) -> None:
@@ -79,22 +80,24 @@ class Preemptible:
         if self._thread.is_alive():
             raise EngineStuckError(f"{self.name} did not stop within {STOP_TIMEOUT} s: {self.state()}")
 
+    @abstractmethod
     def state(self) -> str:
         """Describe what the thread does."""
-        raise NotImplementedError
 
     def checkpoint(self) -> None:
         """Give way if asked to; raises QueueStoppedError to unwind a thread that is to end."""
         if self.attention:
             self._give_way()
 
+    @abstractmethod
     def live(self) -> None:
         """Do the queue's work, in its thread, until an error or QueueStoppedError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_aside(self) -> None:
         """Take what runs off the hardware and save it, in the queue's thread: it gives way."""
 
+    @abstractmethod
     def abandon(self) -> None:
         """Take what runs off the hardware, in the queue's thread: it ends."""
 
