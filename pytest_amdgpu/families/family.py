@@ -86,6 +86,11 @@ class Family:
         return self.wave_sizes[0]
 
     @property
+    def packets_assumed(self) -> bool:
+        """Whether it is not public what its queues take, so that the packets of a relative stand for them."""
+        return not self.assumed.isdisjoint({"pm4", "sdma", "registers"})
+
+    @property
     def architected_flat_scratch(self) -> bool:
         """Whether hardware gives waves their private memory by itself."""
         return self.shader.flat_scratch is FlatScratch.ARCHITECTED

@@ -214,10 +214,9 @@ class Supervisor:
         evidence = self._end_look(process)
         if peer is not None:
             peer.tell(Told.EVIDENCE, process.test, evidence)
-        stopped = process_state.state(process.pid) == "T"
-        # First, so that it is there when the process goes on: the test could end before it came.
         self._signal(process, INTERRUPT)
-        if stopped:
+        if process_state.state(process.pid) == "T":
+            # The interrupt waits there, so that it comes before whatever the process goes on with.
             self._signal(process, signal.SIGCONT)
 
     def look_closer(self, process: Watched) -> None:
