@@ -1,4 +1,4 @@
-"""The command line: `python -m pytest_amdgpu capture` and `decode`."""
+"""The command line: `python -m pytest_amdgpu COMMAND`; `--help` lists the commands."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ ORACLES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "the plugin, commands, documentation": (
         "pytest in a subprocess, with crashes, faults, hangs and dead workers; what the docs show is run",
-        ("plugin/*", "commands/*", "results/*", "test_*"),
+        ("plugin/*", "commands/*", "results/*", "supervisor/*", "test_*"),
     ),
 }
 """What is checked: by what, and the tests (patterns below unit_tests; the first row that matches counts)."""

@@ -105,7 +105,7 @@ EXAMPLES = (
         def test_illegal(compile_kernel, compute_queue, timeline_semaphore):
             source = '__attribute__((amdgpu_kernel)) void bad(void) { __asm__ volatile(".long 0xbfffffff"); }'
             compute_queue.dispatch(compile_kernel(source), 1).signal(timeline_semaphore, 1).submit()
-            timeline_semaphore.wait(1, timeout=0.5)
+            timeline_semaphore.wait(1, timeout=3.0)
         """,
     ),
     Example(

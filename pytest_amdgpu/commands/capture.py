@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from pytest_amdgpu.abi.drm import AmdgpuInfo, DrmIoctl, HwIp
 from pytest_amdgpu.abi.drm_info import AmdgpuInfoDevice, AmdgpuInfoHwIp, InfoQuery
+from pytest_amdgpu.devices.hardware import examine_hardware
 from pytest_amdgpu.devices.identity import hardware_devices
 from pytest_amdgpu.devices.selection import select_devices
 from pytest_amdgpu.driver.topology import (
@@ -34,7 +35,8 @@ from pytest_amdgpu.families.models import (
     PCI_KEYS,
     PROPERTY_KEYS,
 )
-from pytest_amdgpu.kernel.protocol import Kernel
+from pytest_amdgpu.kernel.protocol import Kernel, KernelError
+from pytest_amdgpu.results.expectations import slug
 
 _XGMI = 11
 """`type` of a link."""
@@ -54,9 +56,14 @@ def choose(kernel: Kernel, wish: str | None) -> GpuNode:
 
     Raises `CaptureError` where there is none, `DeviceSelectionError` for a wish that none meets.
     """
-    nodes = discover(kernel)
+    try:
+        nodes = discover(kernel)
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        nodes = []
     if not nodes:
-        raise CaptureError(f"there is no GPU in {TOPOLOGY}")
+        raise CaptureError("; ".join(map(str, examine_hardware(kernel).obstacles)))
     devices = hardware_devices(nodes)
     (chosen, *_) = select_devices(devices, [] if wish is None else [wish], all_devices=False)
     return nodes[devices.index(chosen)]
@@ -65,7 +72,7 @@ def choose(kernel: Kernel, wish: str | None) -> GpuNode:
 def model_text(kernel: Kernel, node: GpuNode, name: str | None = None) -> str:
     """Return the text of a model file; raises `CaptureError`, `TopologyError` and `KernelError`."""
     product = hardware_devices([node])[0].name
-    name = name or _slug(product)
+    name = name or _short_name(product)
     if not NAME.fullmatch(name):
         raise CaptureError(
             f"{name!r} cannot be the name of a model: letters, digits, and . _ - inside it can"
@@ -118,8 +125,8 @@ def _quoted(text: str) -> str:
     return json.dumps(printable or "unknown", ensure_ascii=False)
 
 
-def _slug(product: str) -> str:
-    words = [word for word in re.findall(r"[a-z0-9]+", product.lower()) if word not in ("amd", "radeon")]
+def _short_name(product: str) -> str:
+    words = [word for word in slug(product).split("-") if word not in ("", "amd", "radeon")]
     return "-".join(words) or "captured"
 
 

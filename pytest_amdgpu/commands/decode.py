@@ -58,6 +58,8 @@ def read_dwords(path: Path) -> list[int]:
             if not _DWORD.fullmatch(word):
                 raise DecodeError(f"{path}: {word!r} is not a hexadecimal number of 32 bits")
         return [int(word, 16) for word in words]
-    if not content or len(content) % 4:
+    if not content:
+        raise DecodeError(f"{path}: the file is empty; it must hold at least one dword")
+    if len(content) % 4:
         raise DecodeError(f"{path}: {len(content)} bytes are not whole dwords")
     return list(struct.unpack(f"<{len(content) // 4}I", content))

@@ -38,4 +38,5 @@ def write_reports(verdict: Path, earlier: Sequence[Path], page: Path | None, sum
     elif summary is not None:
         Path(summary).write_text(markdown(file), encoding="utf-8")
     if page is not None:
-        page.write_text(html(file, past), encoding="utf-8")
+        way = os.path.relpath(verdict.absolute().parent, page.absolute().parent)
+        page.write_text(html(file, past, way), encoding="utf-8")

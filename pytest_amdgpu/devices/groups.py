@@ -33,10 +33,15 @@ def choose_groups(
 ) -> list[tuple[DeviceInfo, ...]]:
     """Return a group of `count` devices of `pool` for each selected one, no group twice.
 
-    Devices of a group are in the order of `pool`. Neighbours there are preferred, so that on a machine with
-    unlike GPUs each is with another one. Selected devices without enough related ones have no group.
+    Devices of a group are of one host, and in the order of `pool`. Neighbours there are preferred, so that on
+    a machine with unlike GPUs each is with another one. Selected devices without enough related ones have no
+    group.
     """
-    fits = RELATIONS[relation] if relation else lambda first, second: True
+    related = RELATIONS[relation] if relation else lambda first, second: True
+
+    def fits(first: DeviceInfo, second: DeviceInfo) -> bool:
+        return first.host == second.host and related(first, second)
+
     order = {device.id: position for position, device in enumerate(pool)}
     groups: dict[frozenset[str], tuple[DeviceInfo, ...]] = {}
     for device in selected:

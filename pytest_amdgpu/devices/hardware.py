@@ -103,6 +103,12 @@ def _unsuitable(node: GpuNode) -> Obstacle | None:
     except UnknownFamilyError as error:
         advice = "; --amdgpu-nearest-target lets it run as that" if _has_relative(node) else ""
         return Obstacle(Cause.UNKNOWN_TARGET, f"{node.description}: {error}{advice}")
+    if node.family.packets_assumed and not node.nearest_target:
+        return Obstacle(
+            Cause.UNKNOWN_TARGET,
+            f"{node.description}: the packets of {node.family} are not public in full;"
+            " --amdgpu-nearest-target lets it run with those of its relatives",
+        )
     return None
 
 

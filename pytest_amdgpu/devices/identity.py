@@ -13,6 +13,9 @@ from pytest_amdgpu.driver.topology import GpuNode
 from pytest_amdgpu.families.models import Model, models_of_target
 from pytest_amdgpu.kernel.protocol import Kernel
 
+HOST_END = "/"
+"""Stands between the name of a host and the id of a device."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeviceInfo:
@@ -38,6 +41,8 @@ class DeviceInfo:
     """Number of the hive, 0 for none."""
     reaches: tuple[int, ...] = ()
     """gpu_ids of the GPUs whose memory it can be given access to."""
+    host: str = ""
+    """The host that has it, where a run uses several; its name and a slash are before the id."""
     features: tuple[str, ...] = ()
     """Words of `features.FEATURES`."""
 
@@ -49,6 +54,15 @@ class DeviceInfo:
     def from_json(cls, values: Mapping[str, Any]) -> DeviceInfo:
         """Undo `to_json`."""
         return cls(**{**values, "reaches": tuple(values["reaches"]), "features": tuple(values["features"])})
+
+    def on_host(self, name: str) -> DeviceInfo:
+        """Return it as it is called in a run of several hosts."""
+        return dataclasses.replace(self, id=f"{name}{HOST_END}{self.id}", host=name)
+
+    @property
+    def local_id(self) -> str:
+        """What its own host calls it."""
+        return self.id.removeprefix(f"{self.host}{HOST_END}")
 
     def matches(self, node: GpuNode) -> bool:
         """Whether this is that node of the topology, seen by whichever process."""

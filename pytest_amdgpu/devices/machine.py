@@ -15,6 +15,7 @@ from pytest_amdgpu.devices.identity import (
     hardware_devices,
     software_devices,
 )
+from pytest_amdgpu.devices.message_log import MessageLog
 from pytest_amdgpu.devices.renewal import continue_in_child
 from pytest_amdgpu.devices.software import parse_software, software_kernel, software_model
 from pytest_amdgpu.driver.kfd_source import KfdSource
@@ -54,6 +55,10 @@ class Machine:
         """Whether each process has GPUs of its own, so that none can be in use by another one."""
         return bool(self.software)
 
+    def on_host(self, name: str) -> Machine:
+        """Return it with its devices as they are called in a run of several hosts."""
+        return dataclasses.replace(self, devices=tuple(device.on_host(name) for device in self.devices))
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for another process."""
         return {**dataclasses.asdict(self), "devices": [device.to_json() for device in self.devices]}
@@ -77,7 +82,7 @@ class Machine:
         if self.backend not in OWN_BACKENDS:
             return Connection(load_backend(self.backend), [], _nothing, needs_fork=False)
         if not self.software:
-            return Connection(KfdSource(LinuxKernel()), [], continue_in_child, needs_fork=True)
+            return Connection(KfdSource(LinuxKernel()), MessageLog(), continue_in_child, needs_fork=True)
         kernel = software_kernel(self.software, self.software_kernel, hostile=self.hostile)
         return Connection(KfdSource(kernel), kernel.log, kernel.shutdown, needs_fork=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
@@ -53,7 +54,7 @@ Link = tuple[bytearray, int, int]
 """A 64-bit place that is to hold an address: in what, at which byte, and of which byte of the payload."""
 
 
-class Commands:
+class Commands(ABC):
     """A chain of commands for one queue.
 
     Nothing reaches the GPU before `submit`. `code` is what the queue's ring takes; `payload` is what
@@ -75,17 +76,17 @@ class Commands:
         self.done = False
         """Whether it was submitted or recorded."""
 
+    @abstractmethod
     def wait(self, semaphore: TimelineSemaphore, value: int) -> Self:
         """Do nothing of what follows before the semaphore is at least `value`, then see what it guards."""
-        raise NotImplementedError
 
+    @abstractmethod
     def signal(self, semaphore: TimelineSemaphore, value: int) -> Self:
         """When all that precedes is done and visible, set the semaphore and wake the host's waiters."""
-        raise NotImplementedError
 
+    @abstractmethod
     def timestamp(self, buffer: Buffer | BufferSlice, offset: int = 0) -> Self:
         """When all that precedes is done, store the GPU's constant counter (64 bits) in a buffer."""
-        raise NotImplementedError
 
     def run(self, recording: Recording) -> Self:
         """Do what was recorded on this queue."""

@@ -78,6 +78,8 @@ def _from_directory_or_file(path: Path, origin: str) -> Compiler:
     clang = path / "clang" if path.is_dir() else path
     if not clang.exists():
         raise CompilerError(f"{origin}: there is no clang at {clang}")
+    if not os.access(clang, os.X_OK) or clang.is_dir():
+        raise CompilerError(f"{origin}: {clang} is no program that can be run")
     if clang.name == "zig":
         return Compiler((str(clang), "clang"), (str(clang), "ld.lld"), origin)
     lld = clang.parent / "ld.lld"
@@ -121,68 +123,94 @@ def compile_source(
     """Compile `source` for a target such as `gfx942` and return the linked code object.
 
     `include` names directories searched for headers. The result is cached by the content of source and
-    headers, the target, the options and the compiler. Raises `CompilerError`.
+    headers, the target, the options and the compiler. Raises `CompilerError`, also where it cannot be kept.
     """
     if language not in LANGUAGES:
         raise CompilerError(f"unknown language {language!r}; known are {', '.join(LANGUAGES)}")
-    compiler = compiler or find_compiler()
-    cached = cache_directory() / f"{_digest(source, target, language, options, include, compiler)}.co"
-    try:
-        return cached.read_bytes()
-    except FileNotFoundError:
-        code_object = _run(source, target, language, options, include, compiler)
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    # A rename is atomic: another process sees the whole file or none.
-    with tempfile.NamedTemporaryFile(dir=cached.parent, delete=False) as temporary:
-        temporary.write(code_object)
-    os.replace(temporary.name, cached)
+    for directory in include:
+        if not Path(directory).is_dir():
+            raise CompilerError(f"include: there is no directory {directory}")
+    job = _Job(source, target, language, options, include, compiler or find_compiler())
+    cached = cache_directory() / f"{job.digest()}.co"
+    code_object = _read(cached)
+    if code_object is None:
+        code_object = job.run()
+        _keep(cached, code_object)
     return code_object
 
 
-def _digest(
-    source: str,
-    target: str,
-    language: str,
-    options: Sequence[str],
-    include: Sequence[Path],
-    compiler: Compiler,
-) -> str:
-    digest = hashlib.sha256()
-    for part in (source, target, language, *options, compiler.identity()):
-        digest.update(part.encode() + b"\0")
-    for directory in include:
-        for header in sorted(directory.rglob("*.h")):
-            digest.update(str(header.relative_to(directory)).encode() + b"\0" + header.read_bytes() + b"\0")
-    return digest.hexdigest()
+def _read(file: Path) -> bytes | None:
+    """Return what was compiled before, None if nothing was."""
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _no_cache(file, error) from error
 
 
-def _run(
-    source: str,
-    target: str,
-    language: str,
-    options: Sequence[str],
-    include: Sequence[Path],
-    compiler: Compiler,
-) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="pytest-amdgpu-") as directory:
-        object_file, linked = Path(directory, "kernel.o"), Path(directory, "kernel.co")
-        headers = [argument for path in include for argument in ("-I", str(path))]
-        _call(
-            [
-                *compiler.clang,
-                *LANGUAGES[language],
-                "--target=amdgcn-amd-amdhsa",
-                f"-mcpu={target}",
-                "-nogpulib",
-                *options,
-                *headers,
-                *("-c", "-o", str(object_file), "-"),
-            ],
-            source,
-            compiler,
-        )
-        _call([*compiler.lld, "-shared", "-o", str(linked), str(object_file)], "", compiler)
-        return linked.read_bytes()
+def _keep(file: Path, code_object: bytes) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # A rename is atomic: another process sees the whole file or none.
+        with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as temporary:
+            temporary.write(code_object)
+        os.replace(temporary.name, file)
+    except OSError as error:
+        raise _no_cache(file, error) from error
+
+
+def _no_cache(file: Path, error: OSError) -> CompilerError:
+    return CompilerError(
+        f"cannot keep compiled kernels in {file.parent}: {error}; ${CACHE_VARIABLE} names another place"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is compiled, for what, and by which compiler."""
+
+    source: str
+    target: str
+    language: str
+    options: Sequence[str]
+    include: Sequence[Path]
+    compiler: Compiler
+
+    def digest(self) -> str:
+        """Tell it from every other that could give another result."""
+        digest = hashlib.sha256()
+        identity = self.compiler.identity()
+        for part in (self.source, self.target, self.language, *self.options, identity):
+            digest.update(part.encode() + b"\0")
+        for directory in self.include:
+            for header in sorted(Path(directory).rglob("*.h")):
+                name = str(header.relative_to(directory))
+                digest.update(name.encode() + b"\0" + header.read_bytes() + b"\0")
+        return digest.hexdigest()
+
+    def run(self) -> bytes:
+        """Compile and link."""
+        compiler = self.compiler
+        with tempfile.TemporaryDirectory(prefix="pytest-amdgpu-") as directory:
+            object_file, linked = Path(directory, "kernel.o"), Path(directory, "kernel.co")
+            headers = [argument for path in self.include for argument in ("-I", str(path))]
+            _call(
+                [
+                    *compiler.clang,
+                    *LANGUAGES[self.language],
+                    "--target=amdgcn-amd-amdhsa",
+                    f"-mcpu={self.target}",
+                    "-nogpulib",
+                    *self.options,
+                    *headers,
+                    *("-c", "-o", str(object_file), "-"),
+                ],
+                self.source,
+                compiler,
+            )
+            _call([*compiler.lld, "-shared", "-o", str(linked), str(object_file)], "", compiler)
+            return linked.read_bytes()
 
 
 def _call(command: list[str], text: str, compiler: Compiler) -> None:

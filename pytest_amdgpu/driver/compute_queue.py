@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -55,6 +56,7 @@ class ComputeCommands(Commands):
         Raises `LaunchError` for a shape that cannot be run, and what `kernel.pack` raises for arguments.
         """
         template = self.queue.template(kernel, grid, block, dynamic_lds)
+        self.queue.last_kernel = kernel.name
         payload, code = self.payload, self.code
         start = self._add_payload(template.payload) if template.payload else len(payload)
         if template.kernarg_size or args:
@@ -107,13 +109,13 @@ class ComputeCommands(Commands):
         self._command_once(encode(self.queue.packets.release_mem(address, 0, data_sel=DATA_GPU_CLOCK)))
         return self
 
+    @abstractmethod
     def _command(self, pm4: bytes) -> None:
         """Append PM4 packets that every XCC may execute."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _command_once(self, pm4: bytes) -> None:
         """Append PM4 packets that only one XCC may execute."""
-        raise NotImplementedError
 
 
 class ComputeQueue(Queue[ComputeCommands]):
@@ -129,12 +131,19 @@ class ComputeQueue(Queue[ComputeCommands]):
         self._acquire = encode(self.packets.acquire_all())
         self._wide_wait = hasattr(self.packets, "wait_reg_mem64")
         self._dispatches = 0
+        self.last_kernel = ""
+        """Name of the kernel that was given to the queue last."""
         super().__init__(device, ring_size, priority=priority)
 
+    def state(self) -> str:
+        """Say where the queue is, as all queues do, and which kernel it was given last."""
+        last = f"; the kernel dispatched last is {self.last_kernel}" if self.last_kernel else ""
+        return super().state() + last
+
     @property
+    @abstractmethod
     def xccs(self) -> range:
         """The XCCs that the queue's waves run on."""
-        raise NotImplementedError
 
     def set_cu_mask(self, mask: CuMask | None) -> None:
         """Let waves run on these compute units only: the bits of an integer, or numbers; None means all.
@@ -222,8 +231,9 @@ class ComputeQueue(Queue[ComputeCommands]):
             self._scratch_changed()
         return self._dispatch_template(kernel, planned)
 
+    @abstractmethod
     def _dispatch_template(self, kernel: ProgramKernel, planned: Launch) -> DispatchTemplate:
-        raise NotImplementedError
+        """Prepare a dispatch for this kind of queue."""
 
     def _scratch_changed(self) -> None:
         """The queue's scratch is another buffer."""

@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import mmap
 import warnings
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import numpy.typing as npt
 
 from pytest_amdgpu.driver.arguments import (
     check_device,
-    check_peers,
     check_timeout,
     check_type,
-    whole_number,
 )
-from pytest_amdgpu.driver.backend import NORMAL_PRIORITY, PAGE, Backend, Fault, Location, MemoryRequest
+from pytest_amdgpu.driver.backend import NORMAL_PRIORITY, Backend, Fault, Location
 from pytest_amdgpu.driver.buffer import Buffer
+from pytest_amdgpu.driver.device_memory import new_buffer, new_shared_virtual_memory, new_user_memory
 from pytest_amdgpu.driver.errors import (
-    AllocationError,
-    CommandError,
     DeviceClosedError,
     NearestTargetWarning,
-    NoSdmaQueueError,
-    PeerAccessError,
     QueueLostError,
 )
-from pytest_amdgpu.driver.links import Link, find_link, read_links, why_unreachable
+from pytest_amdgpu.driver.links import Link, find_link, read_links
 from pytest_amdgpu.driver.queue import Queue
 from pytest_amdgpu.driver.resources import Leak, Resource, Tracker, attempt
 from pytest_amdgpu.driver.semaphore import SemaphorePool, TimelineSemaphore
 from pytest_amdgpu.driver.shared_memory import descriptor_number
 from pytest_amdgpu.driver.topology import GpuNode
-from pytest_amdgpu.kernel.protocol import KernelError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -52,12 +43,6 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.svm import SvmRange
     from pytest_amdgpu.families.registry import Family
     from pytest_amdgpu.kernel.protocol import Kernel
-
-_ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-_ADDRESS_SPACE = 1 << 47
-"""Bytes of a process's part of the address space of x86-64 with four levels of page tables
-(Documentation/arch/x86/x86_64/mm.rst); with five levels, too, the kernel gives no more unless asked."""
-_READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 
 
 class Device:
@@ -121,7 +106,7 @@ class Device:
         `SmallBarError`, and with `cpu_visible=True` this method does. Raises `AllocationError` otherwise.
         """
         visible = self.node.large_bar if cpu_visible is None else cpu_visible
-        buffer = self._buffer(Location.VRAM, size, visible, executable, uncached, peers)
+        buffer = new_buffer(self, Location.VRAM, size, visible, executable, uncached, peers)
         buffer.behind_small_bar = cpu_visible is None and not visible
         self.host_writes_vram = self.host_writes_vram or visible
         return buffer
@@ -135,29 +120,14 @@ class Device:
         peers: Sequence[Device] = (),
     ) -> Buffer:
         """Allocate `size` bytes of system memory that the GPU reaches; raises `AllocationError`."""
-        return self._buffer(Location.GTT, size, True, executable, uncached, peers)
+        return new_buffer(self, Location.GTT, size, True, executable, uncached, peers)
 
     def userptr(self, memory: npt.NDArray[Any] | int, *, peers: Sequence[Device] = ()) -> Buffer:
         """Let the GPU reach memory of the process: a contiguous array, or new memory of a size in bytes.
 
         The GPU gets whole pages, so it reaches what lies beside an array that does not fill its pages.
         """
-        self.check_open()
-        peers = check_peers(peers)
-        if isinstance(memory, np.ndarray):
-            return self._register(memory, peers)
-        size = self._checked_size(memory, Location.USERPTR)
-        rounded = _pages(size)
-        with ExitStack() as undo:
-            address = self._reserve_anonymous(rounded)
-            undo.callback(self.kernel.munmap, address, rounded)
-            request = MemoryRequest(Location.USERPTR, rounded, host_address=address)
-            allocation = self.backend.allocate(request)
-            undo.callback(self.backend.free, allocation)
-            for peer in peers:
-                self.backend.map_to_peer(allocation, peer.backend)
-            undo.pop_all()
-        return Buffer(self.backend, allocation, size, self.tracker)
+        return new_user_memory(self, memory, peers)
 
     def import_buffer(self, descriptor: int | SharedMemory) -> Buffer:
         """Map memory that another process (or GPU) has exported; the descriptor may be closed afterwards.
@@ -177,19 +147,7 @@ class Device:
         Raises `SvmError` where a GPU cannot do that (see `GpuNode.shares_virtual_memory`) or the kernel
         refuses, as for memory that a buffer has.
         """
-        from pytest_amdgpu.driver.svm import pages_of, share
-
-        self.check_open()
-        peers = check_peers(peers)
-        if isinstance(memory, np.ndarray):
-            return share(self, *pages_of(memory), memory, peers)
-        size = _pages(self._checked_size(memory, Location.SVM))
-        with ExitStack() as undo:
-            address = self._reserve_anonymous(size)
-            undo.callback(self.kernel.munmap, address, size)
-            shared = share(self, address, size, None, peers)
-            undo.pop_all()
-        return shared
+        return new_shared_virtual_memory(self, memory, peers)
 
     def links(self) -> list[Link]:
         """Return the links from this GPU to the CPU and to other GPUs."""
@@ -218,27 +176,10 @@ class Device:
         With a `peer` it is one that the kernel recommends for the link to it; `PeerAccessError` if there is
         no link. Raises `NoSdmaQueueError` where the GPU has no engine.
         """
-        from pytest_amdgpu.driver.sdma_queue import DEFAULT_RING_SIZE, SdmaQueue, engine_for
+        from pytest_amdgpu.driver.sdma_queue import sdma_queue
 
         self.check_open()
-        if not (self.node.sdma_engines or self.node.xgmi_engines):
-            raise NoSdmaQueueError(
-                f"{self.node.description} has no SDMA queue: num_sdma_engines and num_sdma_xgmi_engines are 0"
-                f" in {self.node.path}/properties, as for a virtual function or a partition that no engine is"
-                " left for; give it some, or copy with a kernel"
-            )
-        xgmi = False
-        if peer is not None:
-            if engine is not None:
-                raise CommandError(f"either engine={engine} or peer={peer.name} chooses the engine, not both")
-            link = self.link_to(peer)
-            if link is None:
-                why = why_unreachable(self.kernel, peer.node, self.node)
-                raise PeerAccessError(f"{self.name} cannot reach {peer.name}: {why}")
-            engine, xgmi = engine_for(link, self.node)
-        if ring_size is None:
-            ring_size = DEFAULT_RING_SIZE
-        return SdmaQueue(self, ring_size, engine=engine, xgmi=xgmi, priority=priority)
+        return sdma_queue(self, ring_size, engine=engine, peer=peer, priority=priority)
 
     def compute_queue(
         self,
@@ -315,7 +256,7 @@ class Device:
 
     def queues(self) -> list[Queue[Any]]:
         """All open queues, newest first."""
-        return self.tracker.of_type(Queue)
+        return self.tracker.of_type(Queue)  # type: ignore[type-abstract]
 
     def available_vram(self) -> int:
         """Bytes of the GPU's memory that could be allocated now (the kernel rounds them down)."""
@@ -419,73 +360,6 @@ class Device:
     def __repr__(self) -> str:
         return f"<Device {self.name}{' (closed)' if self._closed else ''}>"
 
-    def _buffer(
-        self,
-        location: Location,
-        size: int,
-        cpu_visible: bool,
-        executable: bool,
-        uncached: bool,
-        peers: Sequence[Device],
-    ) -> Buffer:
-        self.check_open()
-        peers = check_peers(peers)
-        size = self._checked_size(size, location)
-        request = MemoryRequest(location, _pages(size), cpu_visible, executable, uncached)
-        buffer = Buffer(self.backend, self.backend.allocate(request), size, self.tracker)
-        try:
-            for peer in peers:
-                buffer.map_to(peer)
-        except BaseException:
-            buffer.free()
-            raise
-        return buffer
-
-    def _register(self, array: npt.NDArray[Any], peers: Sequence[Device]) -> Buffer:
-        if array.dtype.hasobject:
-            raise AllocationError(f"an array of {array.dtype} holds Python's objects, which no GPU can use")
-        if not array.flags.c_contiguous:
-            raise AllocationError("only a contiguous array can be registered with a GPU")
-        size = self._checked_size(array.nbytes, Location.USERPTR)
-        address = array.ctypes.data
-        first = address - address % PAGE
-        request = MemoryRequest(
-            Location.USERPTR, _pages(address + size - first), uncached=False, host_address=first
-        )
-        try:
-            allocation = self.backend.allocate(request)
-        except KernelError as error:
-            raise AllocationError(
-                f"cannot register the array of {size} bytes at {address:#x}; its pages may be registered"
-                f" already, for a neighbour that shares one of them: {error}"
-            ) from error
-        buffer = Buffer(self.backend, allocation, size, self.tracker, offset=address - first, owner=array)
-        try:
-            for peer in peers:
-                buffer.map_to(peer)
-        except BaseException:
-            buffer.free()
-            raise
-        return buffer
-
-    def _checked_size(self, size: int, location: Location) -> int:
-        size = whole_number(size, "a size in bytes")
-        if size <= 0:
-            raise AllocationError(f"cannot allocate {size} bytes of {location.value}")
-        if size > _ADDRESS_SPACE:
-            raise AllocationError(
-                f"cannot allocate {size} bytes of {location.value}: a process has addresses for less than"
-                f" {_ADDRESS_SPACE} bytes"
-            )
-        return size
-
-    def _reserve_anonymous(self, size: int) -> int:
-        """Return the address of new memory of the process."""
-        try:
-            return self.kernel.mmap(0, size, _READ_WRITE, _ANONYMOUS, -1, 0)
-        except KernelError as error:
-            raise AllocationError(f"cannot allocate {size} bytes of the process's memory: {error}") from error
-
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
@@ -501,8 +375,3 @@ def _kfd_backend(kernel: Kernel, node: GpuNode) -> Backend:
     from pytest_amdgpu.driver.kfd_backend import KfdBackend
 
     return KfdBackend(kernel, node)
-
-
-def _pages(size: int) -> int:
-    """Round up to whole pages."""
-    return -(-size // PAGE) * PAGE

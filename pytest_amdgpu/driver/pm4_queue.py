@@ -34,6 +34,8 @@ class Pm4Queue(ComputeQueue):
 
     kind = QueueKind.PM4
     UNIT = 4
+    # Of a dispatch there are many, and the kernel's name says more.
+    NOT_SHOWN = frozenset({"SET_SH_REG"})
 
     def __init__(self, device: Device, ring_size: int, *, priority: int | str = NORMAL_PRIORITY) -> None:
         super().__init__(device, ring_size, priority=priority)

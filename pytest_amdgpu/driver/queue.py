@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.semaphore import TimelineSemaphore
 
 ARENA_SIZE = 1 << 20
+_LONGEST_SHOWN = 1 << 14
+"""Dwords of a submission whose packets are shown."""
 
 C = TypeVar("C", bound=Commands)
 """The chain of commands that a kind of queue takes."""
@@ -52,6 +55,8 @@ class Queue(Generic[C], Schedulable):
     UNIT: int
     """Bytes that the read and write pointer count by one."""
     DOORBELL_BIAS = 0
+    NOT_SHOWN: frozenset[str] = frozenset()
+    """Packets that `history` leaves out."""
 
     def __init__(
         self,
@@ -175,9 +180,9 @@ class Queue(Generic[C], Schedulable):
         self._put(recording.invocation)
         self._note(recording.signals)
 
+    @abstractmethod
     def record_commands(self, commands: Commands) -> Recording:
         """Make a recording of a finished chain; `Commands.finish` calls this."""
-        raise NotImplementedError
 
     def wait_idle(self, timeout: float) -> None:
         """Wait until all that was submitted is done; raises `WaitTimeoutError` or `GpuFaultError`.
@@ -264,30 +269,55 @@ class Queue(Generic[C], Schedulable):
         """Say where the queue is: pointers, and the packet at the read pointer."""
         ring = self.ring
         text = f"{self.name}: write pointer {ring.write_pointer:#x}, read pointer {ring.read_pointer:#x}"
+        if self._paused:
+            text += ", paused"
         if ring.drained:
             return f"{text}, all read"
         words = ring.pending_words()
         try:
             packet = self.decode(words)
         except PacketError as error:
-            packet = f"{error} ({' '.join(f'{word:08x}' for word in words[:8])})"
+            packet = f"{error.reason} ({' '.join(f'{word:08x}' for word in words[:8])})"
         return f"{text}, at the read pointer: {packet}"
 
+    def history(self, packets: int = 8) -> list[str]:
+        """Return the last packets that the engine has read, oldest first, of the submissions known yet."""
+        texts: list[str] = []
+        for words in reversed(self.ring.read_words()):
+            texts = [*self._texts(words), *texts]
+            if len(texts) >= packets:
+                break
+        return texts[-packets:]
+
+    def _texts(self, words: memoryview) -> Iterator[str]:
+        if len(words) > _LONGEST_SHOWN:
+            yield f"{len(words)} dwords of one submission, too many to show"
+            return
+        at = 0
+        try:
+            for packet in self.decode_all(words):
+                if packet.name not in self.NOT_SHOWN:
+                    yield self.decode(words[at:])
+                at += packet.words
+        except PacketError as error:
+            # The engine has read a part of the last packet, or it is none.
+            yield str(error)
+
+    @abstractmethod
     def decode_all(self, words: memoryview) -> Iterable[Packet]:
         """Decode the commands of the queue in `words`, which ends where a command ends."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, words: memoryview) -> str:
         """Return the text of the packet at the beginning of `words`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def padding(self, size: int) -> bytes:
         """Return commands of `size` bytes that do nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _commands(self) -> C:
         """Begin a chain."""
-        raise NotImplementedError
 
     def _chain(self) -> C:
         """Return the open chain, a new one if there is none."""

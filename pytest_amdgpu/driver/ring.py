@@ -8,6 +8,7 @@ so only the difference modulo the ring is used, and the ring is never filled to 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 _SHORTEST_NAP = 20e-6
 _LONGEST_NAP = 1e-3
+
+_REMEMBERED = 16
+"""Submissions whose places are remembered, to show what was read last."""
 
 _RESERVE = 64
 """Bytes that stay free, so that a full ring differs from an empty one (one AQL packet)."""
@@ -55,6 +59,7 @@ class Ring:
         self._store_doorbell = kernel.store_doorbell
         self._doorbell = doorbell
         self._position = 0
+        self._placed: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
         self._free = self.size - _RESERVE
 
     @property
@@ -95,6 +100,7 @@ class Ring:
         self._memory[start : start + size] = code
         self._position += needed
         self._free -= needed
+        self._placed.append((self._position, size))
         return start
 
     def publish(self) -> None:
@@ -108,6 +114,21 @@ class Ring:
         start = (self.read_pointer * self._unit) & self._mask
         end = min(start + self._used(), self.size)
         return self._memory[start:end].cast("I")
+
+    def read_words(self) -> list[memoryview]:
+        """The dwords of the last submissions as far as the engine has read them, oldest first.
+
+        Each view begins where a command begins, and may end inside of one that is being read.
+        """
+        read = self._position - self._used()
+        views = []
+        for end, size in self._placed:
+            begin = end - size
+            # What is older may be overwritten.
+            if begin < read and self._position - begin <= self.size:
+                start = begin & self._mask
+                views.append(self._memory[start : start + min(end, read) - begin].cast("I"))
+        return views
 
     def close(self) -> None:
         """Let go of the memory, which may then be unmapped."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -95,7 +96,7 @@ class SavedWaves:
     wave_state: int
 
 
-class Schedulable:
+class Schedulable(ABC):
     """The part of a queue that says when the hardware runs it."""
 
     device: Device
@@ -104,9 +105,9 @@ class Schedulable:
     _priority: int
     _paused: bool
 
+    @abstractmethod
     def check_open(self) -> None:
         """Raise `QueueClosedError` after `close`."""
-        raise NotImplementedError
 
     @property
     def priority(self) -> int:

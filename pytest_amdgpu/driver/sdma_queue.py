@@ -16,7 +16,8 @@ from pytest_amdgpu.driver.commands import (
     timestamp_address,
     transfer_size,
 )
-from pytest_amdgpu.driver.errors import CommandError
+from pytest_amdgpu.driver.errors import CommandError, NoSdmaQueueError, PeerAccessError
+from pytest_amdgpu.driver.links import why_unreachable
 from pytest_amdgpu.driver.queue import Queue
 from pytest_amdgpu.driver.recording import Recording
 from pytest_amdgpu.packets.layout import Packet
@@ -230,3 +231,32 @@ class SdmaQueue(Queue[SdmaCommands]):
 
     def _commands(self) -> SdmaCommands:
         return SdmaCommands(self)
+
+
+def sdma_queue(
+    device: Device,
+    ring_size: int | None,
+    *,
+    engine: int | None,
+    peer: Device | None,
+    priority: int | str,
+) -> SdmaQueue:
+    """Do `Device.sdma_queue`."""
+    if not (device.node.sdma_engines or device.node.xgmi_engines):
+        raise NoSdmaQueueError(
+            f"{device.node.description} has no SDMA queue: num_sdma_engines and num_sdma_xgmi_engines are 0"
+            f" in {device.node.path}/properties, as for a virtual function or a partition that no engine is"
+            " left for; give it some, or copy with a kernel"
+        )
+    xgmi = False
+    if peer is not None:
+        if engine is not None:
+            raise CommandError(f"either engine={engine} or peer={peer.name} chooses the engine, not both")
+        link = device.link_to(peer)
+        if link is None:
+            why = why_unreachable(device.kernel, peer.node, device.node)
+            raise PeerAccessError(f"{device.name} cannot reach {peer.name}: {why}")
+        engine, xgmi = engine_for(link, device.node)
+    if ring_size is None:
+        ring_size = DEFAULT_RING_SIZE
+    return SdmaQueue(device, ring_size, engine=engine, xgmi=xgmi, priority=priority)

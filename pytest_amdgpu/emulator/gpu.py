@@ -198,7 +198,7 @@ class SoftwareGpu:
     @property
     def gws_is_a_buffer(self) -> bool:
         """Whether global wave sync is hardware that a buffer object stands for (pqm_set_gws of amdkfd)."""
-        return not self.uses_mes and self.family.gfx_version not in ((9, 4, 2), (9, 5, 0))
+        return self.family.kernel.gws_is_a_buffer
 
     @property
     def max_queues_per_process(self) -> int:

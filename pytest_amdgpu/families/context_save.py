@@ -8,11 +8,10 @@ amd-gfx of 2025-12-10).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class ContextSave:
+class ContextSave(NamedTuple):
     """Sizes in bytes; a unit is a compute unit as the node's topology counts them."""
 
     vgpr_bytes: int
@@ -52,7 +51,7 @@ GFX9 = ContextSave(
     control_stack_limit=None,
     control_stack_in_area=False,
 )
-GFX950 = replace(GFX9, lds_bytes=None)
+GFX950 = GFX9._replace(lds_bytes=None)
 GFX10 = ContextSave(
     vgpr_bytes=_SMALL,
     sgpr_bytes=0x4000,
@@ -64,11 +63,10 @@ GFX10 = ContextSave(
     control_stack_limit=0x7000,
     control_stack_in_area=True,
 )
-GFX11 = replace(GFX10, control_stack_limit=None)
-GFX11_LARGE = replace(GFX11, vgpr_bytes=_MEDIUM)
+GFX11 = GFX10._replace(control_stack_limit=None)
+GFX11_LARGE = GFX11._replace(vgpr_bytes=_MEDIUM)
 """gfx1100, gfx1101, gfx1151 and gfx12."""
-GFX1250 = replace(
-    GFX11,
+GFX1250 = GFX11._replace(
     vgpr_bytes=_LARGE,
     sgpr_bytes=0x8000,
     lds_bytes=None,

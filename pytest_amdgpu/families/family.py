@@ -24,7 +24,7 @@ def generations(target: str) -> tuple[str, ...]:
     return (f"gfx{match[1]}", f"gfx{match[1]}{match[2]}x") if match else ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Family:
     """One gfx target. Sizes are in bytes.
 
@@ -84,6 +84,11 @@ class Family:
     def wave_size(self) -> int:
         """The wave size that compilers use unless told otherwise."""
         return self.wave_sizes[0]
+
+    @property
+    def packets_assumed(self) -> bool:
+        """Whether it is not public what its queues take, so that the packets of a relative stand for them."""
+        return not self.assumed.isdisjoint({"pm4", "sdma", "registers"})
 
     @property
     def architected_flat_scratch(self) -> bool:

@@ -5,11 +5,10 @@ Sources are files of drivers/gpu/drm/amd in Linux 7.0, those without a directory
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class FaultLog:
+class FaultLog(NamedTuple):
     """How a page fault is logged (amdgpu/gmc_v9_0.c to gmc_v12_1.c, the function process_interrupt; the names
     of senders from soc15_ih_clientid.h)."""
 
@@ -26,8 +25,7 @@ class FaultLog:
     status_register: str
 
 
-@dataclass(frozen=True, slots=True)
-class KernelRules:
+class KernelRules(NamedTuple):
     """What the kernel does differently."""
 
     mes: bool
@@ -41,6 +39,9 @@ class KernelRules:
     *_DOORBELL_ASSIGNMENT of amdgpu/amdgpu_doorbell.h)."""
     max_queues: int
     """Queues of a process on a GPU (`max_queues` of pqm_create_queue, kfd_process_queue_manager.c)."""
+    gws_is_a_buffer: bool
+    """Whether the global wave sync is a buffer object, which the kernel gives to a process and takes from it
+    (pqm_set_gws, kfd_process_queue_manager.c: not with MES, and not on GC 9.4.3, 9.4.4 and 9.5.0)."""
     xnack_per_process: bool
     """Whether a process chooses if page faults are retried (KFD_SUPPORT_XNACK_PER_PROCESS, kfd_priv.h)."""
     poison: bool
@@ -76,7 +77,7 @@ _GFX10_FAULT_LOG = FaultLog(
     sdma_client=_SDMA0,
     status_register="GCVM_L2_PROTECTION_FAULT_STATUS",
 )
-_GFX11_FAULT_LOG = replace(_GFX10_FAULT_LOG, gfx_sender="client 10", sdma_sender="client 10")
+_GFX11_FAULT_LOG = _GFX10_FAULT_LOG._replace(gfx_sender="client 10", sdma_sender="client 10")
 _GFX1250_FAULT_LOG = FaultLog(
     kind="no-retry page fault",
     gfx_hub="gfxhub0",
@@ -94,15 +95,16 @@ GFX908 = KernelRules(
     # AMDGPU_VEGA20_DOORBELL64_LAST_NON_CP
     last_reserved_doorbell=0x18F,
     max_queues=127,
+    gws_is_a_buffer=True,
     xnack_per_process=False,
     poison=False,
     cwsr_workaround=False,
     cu_bitmap_step=1,
     fault_log=_GFX9_FAULT_LOG,
 )
-GFX90A = replace(GFX908, xnack_per_process=True, poison=True)
+GFX90A = GFX908._replace(xnack_per_process=True, poison=True)
 # AMDGPU_DOORBELL_LAYOUT1_LAST_NON_CP
-GFX942 = replace(GFX90A, last_reserved_doorbell=0x1E8, max_queues=255)
+GFX942 = GFX90A._replace(last_reserved_doorbell=0x1E8, max_queues=255, gws_is_a_buffer=False)
 GFX10 = KernelRules(
     mes=False,
     first_vmid=8,
@@ -110,16 +112,16 @@ GFX10 = KernelRules(
     # AMDGPU_NAVI10_DOORBELL64_LAST_NON_CP
     last_reserved_doorbell=0x190,
     max_queues=127,
+    gws_is_a_buffer=True,
     xnack_per_process=False,
     poison=False,
     cwsr_workaround=False,
     cu_bitmap_step=2,
     fault_log=_GFX10_FAULT_LOG,
 )
-GFX11 = replace(GFX10, mes=True, cwsr_workaround=True, fault_log=_GFX11_FAULT_LOG)
-GFX115 = replace(GFX11, cwsr_workaround=False)
-GFX1250 = replace(
-    GFX115,
+GFX11 = GFX10._replace(mes=True, gws_is_a_buffer=False, cwsr_workaround=True, fault_log=_GFX11_FAULT_LOG)
+GFX115 = GFX11._replace(cwsr_workaround=False)
+GFX1250 = GFX115._replace(
     first_vmid=3,
     graphics=False,
     # AMDGPU_SOC_V1_0_DOORBELL_LAST_NON_CP

@@ -31,11 +31,15 @@ def _by_name() -> dict[str, Family]:
 
 
 def family(name: str) -> Family:
-    """Return the row of a target such as `gfx942`; raises `UnknownFamilyError`."""
+    """Return the row of a target such as `gfx942`; raises `UnknownFamilyError`, which names a relative."""
     try:
         return _by_name()[name]
     except KeyError:
-        raise UnknownFamilyError(f"unknown gfx target {name!r}; known: {', '.join(_by_name())}") from None
+        relative = _relative(target_version(name)) if is_target(name) else None
+        hint = f"; its nearest relative is {relative.name}" if relative else ""
+        raise UnknownFamilyError(
+            f"unknown gfx target {name!r}; known: {', '.join(_by_name())}{hint}"
+        ) from None
 
 
 def family_by_version(gfx_target_version: int) -> Family:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class ScratchRules:
+class ScratchRules(NamedTuple):
     """Of COMPUTE_TMPRING_SIZE and of the buffer resource of scratch."""
 
     wave_granule: int
@@ -27,7 +26,7 @@ class ScratchRules:
 GFX9 = ScratchRules(
     wave_granule=1024, waves_per_engine=False, resource_word3=0x00EA4FAC, lanes_by_dispatch=False
 )
-GFX942 = replace(GFX9, resource_word3=None)
+GFX942 = GFX9._replace(resource_word3=None)
 GFX10 = ScratchRules(
     wave_granule=1024, waves_per_engine=False, resource_word3=0x21814FAC, lanes_by_dispatch=True
 )

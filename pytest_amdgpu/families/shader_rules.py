@@ -5,8 +5,8 @@ LLVM stands for the AMDGPU back end of LLVM 22 and its usage manual (AMDGPUUsage
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 
 class FlatScratch(Enum):
@@ -26,8 +26,7 @@ class Accumulation(Enum):
     SHARED_FILE = "vector registers from COMPUTE_PGM_RSRC3.ACCUM_OFFSET on"
 
 
-@dataclass(frozen=True, slots=True)
-class BufferRules:
+class BufferRules(NamedTuple):
     """How a buffer resource descriptor is read."""
 
     element_by_size: bool
@@ -41,8 +40,7 @@ class BufferRules:
     CDNA3, "buffer resource descriptor")."""
 
 
-@dataclass(frozen=True, slots=True)
-class ShaderRules:
+class ShaderRules(NamedTuple):
     """What waves of a generation find."""
 
     flat_scratch: FlatScratch
@@ -68,7 +66,7 @@ class ShaderRules:
 
 _GFX9_BUFFERS = BufferRules(element_by_size=False, bounds_by_field=False, stride_with_format=True)
 _GFX10_BUFFERS = BufferRules(element_by_size=False, bounds_by_field=True, stride_with_format=False)
-_GFX11_BUFFERS = replace(_GFX10_BUFFERS, element_by_size=True)
+_GFX11_BUFFERS = _GFX10_BUFFERS._replace(element_by_size=True)
 
 GFX908 = ShaderRules(
     flat_scratch=FlatScratch.SCALAR_REGISTERS,
@@ -81,8 +79,8 @@ GFX908 = ShaderRules(
     accumulation=Accumulation.OWN_FILE,
     buffers=_GFX9_BUFFERS,
 )
-GFX90A = replace(GFX908, packed_work_item_ids=True, accumulation=Accumulation.SHARED_FILE)
-GFX942 = replace(GFX90A, flat_scratch=FlatScratch.ARCHITECTED)
+GFX90A = GFX908._replace(packed_work_item_ids=True, accumulation=Accumulation.SHARED_FILE)
+GFX942 = GFX90A._replace(flat_scratch=FlatScratch.ARCHITECTED)
 GFX10 = ShaderRules(
     flat_scratch=FlatScratch.HARDWARE_REGISTERS,
     workgroup_ids_in_trap_registers=False,
@@ -94,11 +92,10 @@ GFX10 = ShaderRules(
     accumulation=Accumulation.NONE,
     buffers=_GFX10_BUFFERS,
 )
-GFX11 = replace(
-    GFX10,
+GFX11 = GFX10._replace(
     flat_scratch=FlatScratch.ARCHITECTED,
     packed_work_item_ids=True,
     message_mask=0xFF,
     buffers=_GFX11_BUFFERS,
 )
-GFX12 = replace(GFX11, workgroup_ids_in_trap_registers=True, clamp_and_ieee_in_mode=False)
+GFX12 = GFX11._replace(workgroup_ids_in_trap_registers=True, clamp_and_ieee_in_mode=False)

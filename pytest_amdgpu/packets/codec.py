@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pytest_amdgpu.packets.compiler import Encoder, decoder, encoder
@@ -37,15 +38,16 @@ class _Decoder:
         for dword, mask, value in self.further:
             if raw[dword] & mask != value:
                 raise UnknownPacketError(
-                    f"{layout.label} at dword {index}: dword {dword} is {raw[dword]:#010x},"
-                    f" its bits {mask:#x} must be {value:#x}"
+                    layout.label,
+                    index,
+                    f": dword {dword} is {raw[dword]:#010x}, its bits {mask:#x} must be {value:#x}",
                 )
         data: Words = ()
         counter = self.counter
         if counter is not None:
             count = (raw[counter.dword] >> counter.low & ((1 << counter.width) - 1)) - self.bias
             if count < 0:
-                raise UnknownPacketError(f"{layout.label} at dword {index} is shorter than its fixed part")
+                raise UnknownPacketError(layout.label, index, " is shorter than its fixed part")
             data = _take(words, index + length, count)
             if len(data) < count:
                 raise TruncatedPacketError(layout.label, length + count, length + len(data))
@@ -57,7 +59,7 @@ class _Decoder:
         return Packet(layout.name, fields_of(raw), length, data, raw, layout)
 
 
-class Codec:
+class Codec(ABC):
     """Encoders and decoders of the packets of one generation, each compiled when first used.
 
     A session uses a dozen of them, and compiling all costs as much as opening a device. Every packet
@@ -76,13 +78,13 @@ class Codec:
             # The layout that fixes most bits of dword 0 is the most special one.
             candidates.sort(key=lambda candidate: -candidate.mask.bit_count())
 
+    @abstractmethod
     def key(self, header: int) -> int:
         """The part of dword 0 that all packets have in the same place."""
-        raise NotImplementedError
 
+    @abstractmethod
     def describe_header(self, header: int) -> str:
         """Text for a dword 0 that begins no known packet."""
-        raise NotImplementedError
 
     def __getattr__(self, name: str) -> Encoder:
         layout = self.__dict__.get("layouts", {}).get(name.upper())
@@ -104,7 +106,7 @@ class Codec:
         for candidate in self._by_key.get(self.key(header), ()):
             if header & candidate.mask == candidate.value:
                 return candidate.decode(words, index)
-        raise UnknownPacketError(f"{self.describe_header(header)} at dword {index}")
+        raise UnknownPacketError(self.describe_header(header), index)
 
     def decode_stream(self, words: Sequence[int], index: int = 0) -> Iterator[Packet]:
         """Decode packets one behind the other up to the end of `words`; errors as from `decode`."""

@@ -16,9 +16,23 @@ Words = tuple[int, ...]
 class PacketError(Exception):
     """Dwords are no packet of the generation that they were decoded for."""
 
+    @property
+    def reason(self) -> str:
+        """What is wrong, without the place: for messages that name a better one than an index."""
+        return str(self)
+
 
 class UnknownPacketError(PacketError):
-    """No packet of this generation begins with these dwords."""
+    """No packet of this generation begins with these dwords, of which `index` is the first."""
+
+    def __init__(self, what: str, index: int, why: str = "") -> None:
+        super().__init__(f"{what} at dword {index}{why}")
+        self._reason = what + why
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, without the place."""
+        return self._reason
 
 
 class TruncatedPacketError(PacketError):

@@ -6,9 +6,20 @@ from collections.abc import Generator
 
 import pytest
 
-from pytest_amdgpu.plugin import blame, health, injection, leasing, machine_wide, options, parametrize, report
+from pytest_amdgpu.plugin import (
+    blame,
+    health,
+    injection,
+    leasing,
+    machine_wide,
+    options,
+    parametrize,
+    progress,
+    report,
+)
 from pytest_amdgpu.plugin.fixtures import (
     _amdgpu_take_back,
+    amdgpu_attach,
     amdgpu_device,
     amdgpu_devices,
     amdgpu_inject,
@@ -26,6 +37,7 @@ from pytest_amdgpu.plugin.session import session_key, start_session
 
 __all__ = [
     "_amdgpu_take_back",
+    "amdgpu_attach",
     "amdgpu_device",
     "amdgpu_devices",
     "amdgpu_inject",
@@ -78,6 +90,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_amdgpu.plugin import supervision
 
         supervision.register(config, gathering)
+    if options.wants_attachments(config):
+        from pytest_amdgpu.plugin import attachments
+
+        attachments.register(config)
     if options.wants_junit(config):
         from pytest_amdgpu.plugin.junit import JunitProperties
 
@@ -117,6 +133,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         from pytest_amdgpu.plugin import expected
 
         expected.register(session.config)
+    # Here, because the terminal's reporter is there now.
+    progress.register(session.config)
     if session.config.getoption("--amdgpu-confirm") != 0:
         from pytest_amdgpu.plugin import confirm
 
@@ -133,6 +151,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test per device of each that asks for one."""
     if parametrize.DEVICE_FIXTURE in metafunc.fixturenames:
         parametrize.parametrize_devices(metafunc, metafunc.config.stash[session_key].plan)
+    else:
+        parametrize.refuse_idle_markers(metafunc)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -165,12 +185,17 @@ def pytest_runtest_makereport(
     test_report = yield
     blame.blame_machine(test_report, call)
     report.explain_failure(item, test_report, item.config.stash[session_key])
+    if options.wants_attachments(item.config):
+        from pytest_amdgpu.plugin.attachments import send_attached
+
+        send_attached(item, test_report)
     return test_report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List what tests left behind."""
+    """List what tests left behind, and why tests were not applicable."""
     report.write_leaks(terminalreporter)
+    report.write_not_applicable(terminalreporter)
     if gpus := terminalreporter.config.stash.get(session_key, None):
         health.write_summary(terminalreporter, gpus)
 

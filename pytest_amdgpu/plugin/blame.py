@@ -14,6 +14,8 @@ TIMEOUT_PROPERTY = "amdgpu_timeout"
 """Name of the property of a report for a test that was ended because it took too long."""
 EVIDENCE_SECTION = "amdgpu evidence"
 """Title of the section of a report with what was seen of a process whose test was late."""
+ATTACHMENT_PROPERTY = "amdgpu_attachment"
+"""Name of the property of a report that names a file which a failing test has left."""
 BLAME_PROPERTY = "amdgpu_blame"
 """Name of the property of a report for what a failure is to be blamed on, after it was run again."""
 CONFIRMATION_PROPERTY = "amdgpu_confirmation"
@@ -32,6 +34,12 @@ def blame_machine(report: pytest.TestReport, call: pytest.CallInfo[None]) -> Non
         error = call.excinfo.value
         if any(_is_infrastructure(part) for part in _parts(error)):
             report.user_properties.append((INFRA_PROPERTY, type(error).__name__))
+
+
+def timed_out(report: pytest.TestReport) -> bool:
+    """Whether a test was ended because it took too long."""
+    marked = any(name == TIMEOUT_PROPERTY for name, _ in report.user_properties)
+    return marked or TIMEOUT_TEXT in report.longreprtext
 
 
 def _parts(error: BaseException) -> list[BaseException]:

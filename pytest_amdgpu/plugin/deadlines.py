@@ -18,7 +18,7 @@ from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, TIMEOUT_PROPERTY
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.session import GpuSession, session_key
 from pytest_amdgpu.supervisor.client import Client, SupervisorGoneError
-from pytest_amdgpu.supervisor.protocol import QueuePlace, Told
+from pytest_amdgpu.supervisor.protocol import Limit, QueuePlace, Told
 
 if TYPE_CHECKING:
     from pytest_amdgpu.driver.queue import Queue
@@ -43,7 +43,6 @@ class Deadlines:
         self._timer: tuple[float, float] | None = None
         """When pytest-timeout's time is over, and the seconds of it."""
         self._phase = ""
-        self._item: pytest.Item | None = None
         self._text = ""
         """What to say if the phase is late."""
         self._interrupted = False
@@ -51,19 +50,27 @@ class Deadlines:
         if isinstance(self._session.kernel_log, KernelLog):
             self._session.kernel_log.listener = self._client.log
 
-    # First, so that all of a phase is inside.
     @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self) -> Generator[None, object, object]:
+        """Have no deadline between tests."""
+        try:
+            return (yield)
+        finally:
+            self._client.idle()
+
+    # Registered last, these have all of a phase inside, but for what asks to be first: waiting for devices.
+    @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """Keep the deadline of set-up."""
         self._heed()
         return (yield from self._within(item, "setup"))
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Keep the deadline of the test."""
         return (yield from self._within(item, "call"))
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
         """Keep the deadline of tear-down."""
         return (yield from self._within(item, "teardown"))
@@ -83,11 +90,6 @@ class Deadlines:
             if evidence := self._heed().get(item.nodeid):
                 report.sections.append((EVIDENCE_SECTION, evidence))
         return report
-
-    def pytest_runtest_logfinish(self) -> None:
-        """Have no deadline between tests."""
-        self._item = None
-        self._client.idle()
 
     # The hooks by which pytest-timeout lets others keep the time.
     # --------------------------------------------------------------------------------------------------------
@@ -158,7 +160,8 @@ class Deadlines:
         if self._timer is not None and (phase == "call" or now < self._timer[0] < end):
             end, seconds = self._timer
             self._text = f"Timeout (>{seconds}s) from pytest-timeout."
-        self._client.begin(item.nodeid, word, None if math.isinf(end) else end, _devices(item))
+        limit = None if math.isinf(end) else Limit(end, seconds)
+        self._client.begin(item.nodeid, word, limit, _devices(item))
 
     def _fail(self) -> None:
         __tracebackhide__ = True

@@ -152,6 +152,13 @@ class DeviceScheduling:
         self._go_on()
         return None if culprit is None else self.ids[culprit]
 
+    def let_go(self, node: WorkerController) -> bool:
+        """Have a worker no more that left of its own accord; return whether tests are left."""
+        if self._nodes.pop(node, None) is not None and self._schedule is not None:
+            self._schedule.leave(node.gateway.id, willingly=True)
+            self._go_on()
+        return self._schedule is not None and bool(self._schedule.left())
+
     def _first_of_worker(self, node_id: str) -> int | None:
         """Return the test of this id that is the first one of a worker."""
         if self._schedule is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_amdgpu.devices.identity import DeviceInfo
-from pytest_amdgpu.plugin.blame import FLAKE_PROPERTY, IMPROVEMENT_TEXT, TIMEOUT_TEXT
+from pytest_amdgpu.plugin.blame import FLAKE_PROPERTY, IMPROVEMENT_TEXT, timed_out
+from pytest_amdgpu.plugin.expected_check import ExpectationCheck
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.results.expectation_file import ExpectationError
@@ -21,29 +23,38 @@ from pytest_amdgpu.results.expectations import (
     keys_of,
     load_expectations,
 )
+from pytest_amdgpu.results.observations import EXPECTED_TEXT, KNOWN_FLAKE_TEXT
 from pytest_amdgpu.results.status import Judgement, Status, judge
 
 
 def register(config: pytest.Config) -> None:
     """Apply the files of the option's directory; raises `pytest.UsageError`."""
     devices = config.stash[session_key].plan.pool
+    today = datetime.date.today()
     try:
-        known = KnownResults(Path(config.getoption("--amdgpu-expectations")), devices)
+        known = KnownResults(Path(config.getoption("--amdgpu-expectations")), devices, today)
     except (ExpectationError, OSError) as error:
         raise pytest.UsageError(f"--amdgpu-expectations: {error}") from error
     config.pluginmanager.register(known, "amdgpu_expectations")
+    check = ExpectationCheck(config, known.all(), [device.id for device in devices], today)
+    config.pluginmanager.register(check, "amdgpu_expectation_check")
 
 
 class KnownResults:
     """Sees the results of tests on devices against what files expect."""
 
-    def __init__(self, directory: Path, devices: Sequence[DeviceInfo]) -> None:
+    def __init__(self, directory: Path, devices: Sequence[DeviceInfo], today: datetime.date) -> None:
         """Raises `ExpectationError` and OSError."""
         self._of_device: dict[str, Expectations] = {
-            device.id: load_expectations(directory, keys_of(device.target, device.name)) for device in devices
+            device.id: load_expectations(directory, keys_of(device.target, device.name), today)
+            for device in devices
         }
         self._failed: Counter[str] = Counter()
         self._runs: Counter[str] = Counter()
+
+    def all(self) -> list[Expectations]:
+        """Return what the files say for each device."""
+        return list(self._of_device.values())
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Skip what a skips file names."""
@@ -77,7 +88,7 @@ class KnownResults:
         # The longest id that is in it: one can begin as another one does.
         for device in sorted(self._of_device, key=len, reverse=True):
             if device in report.nodeid:
-                self._see(report, self._of_device[device], Status.CRASH)
+                self._see(report, self._of_device[device], _status(report, Status.CRASH))
                 return
 
     def _see(self, report: pytest.TestReport, expectations: Expectations, status: Status) -> None:
@@ -85,12 +96,12 @@ class KnownResults:
         if flake := expectations.flake(name):
             report.user_properties.append((FLAKE_PROPERTY, flake.place))
             if report.failed:
-                _accept(report, f"known flake: {flake}")
+                _accept(report, f"{KNOWN_FLAKE_TEXT}{flake}")
             return
         entry = expectations.fails(name)
         judgement = judge(status, entry.expected if entry else None)
         if judgement is Judgement.EXPECTED:
-            _accept(report, f"expected: {entry}")
+            _accept(report, f"{EXPECTED_TEXT}{entry}")
         elif judgement is Judgement.IMPROVEMENT:
             assert entry is not None
             assert entry.expected is not None
@@ -145,7 +156,8 @@ def _accept(report: pytest.TestReport, reason: str) -> None:
     report.wasxfail = reason
 
 
-def _status(report: pytest.TestReport) -> Status:
+def _status(report: pytest.TestReport, failure: Status = Status.FAIL) -> Status:
+    """Return what became of a test whose failure, if it was not about time, is called `failure`."""
     if report.passed:
         return Status.PASS
-    return Status.TIMEOUT if TIMEOUT_TEXT in report.longreprtext else Status.FAIL
+    return Status.TIMEOUT if timed_out(report) else failure

@@ -10,10 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_amdgpu.plugin.plan import hosts_key
+
 if TYPE_CHECKING:
     import pytest
 
-    from pytest_amdgpu.plugin.session import GpuSession, Plan
+    from pytest_amdgpu.plugin.plan import Plan
+    from pytest_amdgpu.plugin.session import GpuSession
 
 _PACKAGES = ("pytest-amdgpu", "pytest", "pytest-xdist", "pytest-timeout", "numpy")
 
@@ -24,13 +27,19 @@ def of_software(config: pytest.Config) -> dict[str, Any]:
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "arguments": [str(argument) for argument in config.invocation_params.args],
         "directory": str(config.invocation_params.dir),
-        "environment": {
-            "host": socket.gethostname(),
-            "kernel": platform.release(),
-            "python": platform.python_version(),
-            "packages": {name: version(name) for name in _PACKAGES},
-            **_rocm(),
-        },
+        "rootdir": str(config.rootpath),
+        "environment": environment(),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Return what this process runs in."""
+    return {
+        "host": socket.gethostname(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in _PACKAGES},
+        **_rocm(),
     }
 
 
@@ -42,9 +51,7 @@ def of_machine(plan: Plan) -> dict[str, Any]:
         "backend": plan.machine.backend,
         "backend_reason": plan.machine.reason,
         **({"injected": list(plan.injected)} if plan.injected else {}),
-        "devices": [
-            {**device.to_json(), "selected": device.id in selected} for device in plan.machine.devices
-        ],
+        "devices": [{**device.to_json(), "selected": device.id in selected} for device in plan.devices],
     }
 
 
@@ -53,7 +60,28 @@ def of_driver(session: GpuSession) -> dict[str, Any]:
     from pytest_amdgpu.devices.fingerprint import fingerprint
 
     plan = session.plan
-    return fingerprint(session.kernel, plan.pool, nearest_target=plan.machine.nearest_target)
+    local = [device for device in plan.pool if not device.host]
+    return fingerprint(session.kernel, local, nearest_target=plan.machine.nearest_target)
+
+
+def of_hosts(config: pytest.Config, here: dict[str, Any]) -> dict[str, Any]:
+    """Add to the environment here, where a run is over several hosts, those of the others.
+
+    `devices` has the devices of all; `hosts` what there is besides, by the names of the hosts.
+    """
+    hosts = config.stash.get(hosts_key, None)
+    if hosts is None:
+        return here
+    others = {
+        host.name: {
+            "backend": host.machine.backend,
+            "backend_reason": host.machine.reason,
+            **host.environment,
+        }
+        for host in hosts.all
+    }
+    devices = {id_: known for other in others.values() for id_, known in other.pop("devices").items()}
+    return {**here, "devices": here["devices"] | devices, "hosts": others}
 
 
 def _rocm() -> dict[str, str]:

@@ -195,6 +195,18 @@ def compile_kernel(
 
 
 @pytest.fixture
+def amdgpu_attach(request: pytest.FixtureRequest) -> Callable[[str, str | bytes | np.ndarray], None]:
+    """Return a function that keeps something for the case that the test fails: `amdgpu_attach(name, data)`.
+
+    Text, bytes or a numpy array, as it is now. It becomes a file among the attachments, and nothing where
+    none are written (--amdgpu-attachments, --amdgpu-verdict).
+    """
+    from pytest_amdgpu.plugin.attachments import attach
+
+    return partial(attach, request.node)
+
+
+@pytest.fixture
 def amdgpu_inject(request: pytest.FixtureRequest) -> Iterator[Callable[..., list[Defect]]]:
     """Return a function that lets a software GPU fail: `amdgpu_inject("drop-fence", after=3)`.
 

@@ -16,7 +16,8 @@ import pytest
 
 from pytest_amdgpu.plugin import facts
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
-from pytest_amdgpu.plugin.report import repeat_options
+from pytest_amdgpu.plugin.plan import hosts_key
+from pytest_amdgpu.plugin.report import all_gateways, repeat_options
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.plugin.states import States
 from pytest_amdgpu.results.must_run import Demand, DeviceNames, MustRunError, read_contract, violations
@@ -66,6 +67,8 @@ class Gate:
         self._path = path
         self._decides = decides
         self._troubles: list[str] = []
+        self._died: dict[str, str] = {}
+        """Workers that died, as far as known in no test, and why."""
         self._states = States()
         self._facts: dict[str, Any] = facts.of_software(config)
         self._judgment = Judgment(Verdict.INCOMPLETE, ("the run has not come to its end",))
@@ -88,16 +91,26 @@ class Gate:
         self._facts = {**self._facts, **facts.of_machine(plan)}
         if self._path is not None:
             # Only the file tells it.
-            environment = {**self._facts["environment"], **facts.of_driver(session)}
-            self._facts |= {"environment": environment, "repeat": repeat_options(self._config, plan)}
+            environment = facts.of_hosts(
+                self._config, {**self._facts["environment"], **facts.of_driver(session)}
+            )
+            self._facts |= {
+                "environment": environment,
+                "repeat": [*repeat_options(self._config, plan), *all_gateways(plan)],
+            }
             # Also whoever finishes the file, if this process dies, finds it there.
             self._write_meanwhile()
             self._next_write = 0.0
+        hosts = self._config.stash.get(hosts_key, None)
+        machines = [plan.machine]
+        if hosts is not None:
+            machines += [host.machine for host in hosts.all if not host.has_named_software]
         options = ("--amdgpu-software", "--amdgpu-model")
-        named = plan.machine.reason == "asked for" or any(map(self._config.getoption, options))
-        if self._decides and plan.machine.software and not named:
-            reason = f"{plan.machine.reason}; software GPUs count only if they are asked for by name"
-            pytest.exit(f"amdgpu: {reason}", returncode=INFRASTRUCTURE)
+        named = any(map(self._config.getoption, options))
+        for machine in machines:
+            if self._decides and machine.software and not (named or machine.reason == "asked for"):
+                reason = f"{machine.reason}; software GPUs count only if they are asked for by name"
+                pytest.exit(f"amdgpu: {reason}", returncode=INFRASTRUCTURE)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Expect a result of every test."""
@@ -121,6 +134,17 @@ class Gate:
         if report.failed:
             self._trouble(f"collection of {report.nodeid or 'the session'} failed")
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Know of a worker that died."""
+        if error:
+            self._died[node.gateway.id] = next(iter(str(error).strip().splitlines()), "")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
+        """Know that it died in a test, of which that is the result."""
+        self._died.pop(report.node.gateway.id, None)
+
     def pytest_internalerror(self, excrepr: object) -> None:
         """Know that pytest itself failed."""
         self._trouble(f"internal error: {str(excrepr).strip().splitlines()[-1]}")
@@ -143,7 +167,7 @@ class Gate:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Judge the run."""
-        if self._config.option.collectonly:
+        if self._config.option.collectonly and not self._decides:
             return
         self._judgment = self._judge(pytest.ExitCode(session.exitstatus) if session.exitstatus < 6 else None)
         self._complete = True
@@ -204,6 +228,8 @@ class Gate:
             return Judgment(Verdict.USAGE, ("the command line or what it names cannot be used",))
         if self._supervision is not None:
             self._troubles += self._supervision.troubles
+        for worker, error in self._died.items():
+            self._trouble(f"worker {worker} died outside of a test: {error}")
         records = self._states.records(final=True)
         if status in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR) and not self._troubles:
             self._trouble(f"pytest ended with {status!r}")
@@ -219,8 +245,14 @@ class Gate:
 
     def _lacking(self, records: list[Record]) -> Iterable[str]:
         """Yield what should have run and did not."""
-        if not any(record.outcome.ran and record.devices for record in records):
+        ran = [record for record in records if record.outcome.ran and record.devices]
+        if not ran:
             yield "no test ran on any device"
+        elif all(record.outcome.bad and record.expected for record in ran):
+            # What is expected to fail proves nothing but that.
+            yield "no test passed on any device"
         plan = self._config.stash[session_key].plan
         names = [DeviceNames(device.id, device.target, device.name) for device in plan.pool]
         yield from violations(self.demands, names, records)
+        check = self._config.pluginmanager.getplugin("amdgpu_expectation_check")
+        yield from check.problems() if check is not None else ()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_amdgpu.plugin.blame import ATTACHMENT_PROPERTY
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.plugin.states import States
 
@@ -37,9 +38,11 @@ class JunitProperties:
         if report.when != "teardown":
             return
         record = self._states.take(report.nodeid)
+        own = [value for name, value in report.user_properties if name == ATTACHMENT_PROPERTY]
         report.user_properties += [
             (OUTCOME_PROPERTY, record.outcome.value),
             (TRUST_PROPERTY, record.trust.value),
             *((DEVICE_PROPERTY, device) for device in record.devices),
+            *((ATTACHMENT_PROPERTY, path) for path in record.attachments if path not in own),
             (SEED_PROPERTY, self._config.stash[session_key].plan.seed),
         ]

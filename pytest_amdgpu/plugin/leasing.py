@@ -11,7 +11,8 @@ import pytest
 
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
-from pytest_amdgpu.plugin.session import Plan, session_key
+from pytest_amdgpu.plugin.plan import Plan
+from pytest_amdgpu.plugin.session import session_key
 
 if TYPE_CHECKING:
     from pytest_amdgpu.devices.lease_holder import Holder
@@ -107,7 +108,7 @@ def machine_name(machine: Machine, device: DeviceInfo) -> str:
 
     Under that every program of the machine knows it.
     """
-    return device.id if machine.software else device.pci_address
+    return device.local_id if machine.software else device.pci_address
 
 
 def _names(plan: Plan, node_ids: Iterable[str]) -> set[str]:
@@ -116,5 +117,5 @@ def _names(plan: Plan, node_ids: Iterable[str]) -> set[str]:
     return {
         machine_name(plan.machine, device)
         for device in plan.pool
-        if any(device.id in node_id for node_id in ids)
+        if device.host == plan.host and any(device.id in node_id for node_id in ids)
     }

@@ -18,3 +18,7 @@ class DeviceIds:
         """Return the devices of a test in the order in which its id has them, each once."""
         start = node_id.find("[")
         return tuple(dict.fromkeys(self._pattern.findall(node_id, start))) if start >= 0 else ()
+
+    def found_in_any(self, node_ids: Iterable[str]) -> set[str]:
+        """Return the devices of tests."""
+        return {device for node_id in node_ids for device in self.found_in(node_id)}

@@ -26,6 +26,14 @@ DEADLINES = {"setup": 120.0, "test": 300.0, "teardown": 60.0}
 
 NEAREST_TARGET_WARNING = "pytest_amdgpu.driver.errors.NearestTargetWarning"
 
+SOFTWARE_OPTIONS = (
+    "--amdgpu-software",
+    "--amdgpu-software-kernel",
+    "--amdgpu-hostile",
+    "--amdgpu-model",
+)
+"""Options that mean nothing to GPUs that are no software."""
+
 TARGETS_MARKER = "amdgpu_targets"
 GROUP_MARKER = "amdgpu"
 MARKERS = (
@@ -70,7 +78,6 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--amdgpu-software-kernel",
         choices=BEHAVIOUR_NAMES,
-        default=DEFAULT_BEHAVIOUR,
         help=f"Choose the kernel driver that software GPUs behave as. Default: {DEFAULT_BEHAVIOUR}",
     )
     group.addoption(
@@ -78,7 +85,7 @@ def add_options(parser: pytest.Parser) -> None:
         type=_seed,
         metavar="SEED",
         help="Let software GPUs have hostile timing: evictions, lost doorbells, late interrupts, signals, "
-        "a topology that changes. Hardware keeps its own.",
+        "a topology that changes.",
     )
     group.addoption(
         "--amdgpu-inject",
@@ -125,6 +132,12 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="Write the verdict, with a record of each test, as JSON. The file is whole at every moment of "
         "the run, and says whether the run has come to its end.",
+    )
+    group.addoption(
+        "--amdgpu-attachments",
+        metavar="DIR",
+        help="Write for each failing test a folder of files in this directory: traceback, output, what is "
+        "known of the GPU, and what the test attached. Default: FILE-attachments with --amdgpu-verdict=FILE.",
     )
     group.addoption(
         "--amdgpu-must-run",
@@ -196,11 +209,31 @@ def add_options(parser: pytest.Parser) -> None:
         "Default: /run/lock/pytest-amdgpu. Software GPUs are leased only if it is given.",
     )
     group.addoption(
+        "--amdgpu-progress",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="Show tests, rate, time left and devices in use: in a terminal behind what pytest writes, "
+        "elsewhere as a line every 30 seconds. auto (default): not with -q or -s.",
+    )
+    group.addoption(
         "--amdgpu-compiler",
         metavar="PATH",
         help="Compile kernels with this clang, or the one in this directory. "
         "Default: that of $ROCM_PATH, PATH or ziglang.",
     )
+
+
+def refuse_software_options(config: pytest.Config, used: str) -> None:
+    """Raise `pytest.UsageError` for options of software GPUs where the run uses other ones, as `used` says.
+
+    They would do nothing, and who gave them takes the results for those of another GPU.
+    """
+    given = [option for option in SOFTWARE_OPTIONS if config.getoption(option) not in (None, [])]
+    if given:
+        raise pytest.UsageError(
+            f"{', '.join(given)}: for software GPUs only, but this run uses {used}; add"
+            " --amdgpu-backend=software to run on software GPUs"
+        )
 
 
 def is_supervised(config: pytest.Config) -> bool:
@@ -218,6 +251,13 @@ def wants_verdict(config: pytest.Config) -> bool:
     """Whether results are to be judged, and in this process."""
     options = ("--amdgpu-gate", "--amdgpu-verdict", "--amdgpu-must-run")
     return any(map(config.getoption, options)) and not hasattr(config, "workerinput")
+
+
+def wants_attachments(config: pytest.Config) -> bool:
+    """Whether failing tests leave files."""
+    return any(
+        config.getoption(option) is not None for option in ("--amdgpu-attachments", "--amdgpu-verdict")
+    )
 
 
 def wants_junit(config: pytest.Config) -> bool:

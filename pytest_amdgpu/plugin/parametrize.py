@@ -10,14 +10,16 @@ from pytest_amdgpu.devices.groups import choose_groups
 from pytest_amdgpu.devices.needs import choose_devices
 from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
 from pytest_amdgpu.plugin.needs import DEFAULT_COUNT, Wish, wish_of
-from pytest_amdgpu.plugin.options import GROUP_MARKER
+from pytest_amdgpu.plugin.options import GROUP_MARKER, TARGETS_MARKER
 
 if TYPE_CHECKING:
     from pytest_amdgpu.devices.identity import DeviceInfo
-    from pytest_amdgpu.plugin.session import Plan
+    from pytest_amdgpu.plugin.plan import Plan
 
 DEVICE_FIXTURE = "amdgpu_device"
 GROUP_FIXTURE = "amdgpu_devices"
+NO_GROUP_ID = "no-devices"
+"""What stands in the id of a test for which there is no group."""
 
 
 def parametrize_devices(metafunc: pytest.Metafunc, plan: Plan) -> None:
@@ -26,6 +28,7 @@ def parametrize_devices(metafunc: pytest.Metafunc, plan: Plan) -> None:
     A selected device that is not what is asked for has a test, too, which is not applicable, so that every
     result says of each device why.
     """
+    _refuse_marked_parameters(metafunc)
     wish = wish_of(metafunc.definition)
     if GROUP_FIXTURE in metafunc.fixturenames:
         _parametrize_groups(metafunc, plan, wish)
@@ -42,6 +45,33 @@ def parametrize_devices(metafunc: pytest.Metafunc, plan: Plan) -> None:
     metafunc.parametrize(DEVICE_FIXTURE, parameters, indirect=True, scope="session")
 
 
+def refuse_idle_markers(metafunc: pytest.Metafunc) -> None:
+    """Refuse markers of a test function that uses no GPU: they would do nothing, and nobody would notice.
+
+    Those of a class or module stay: they are for the tests there that use one.
+    """
+    for marker in metafunc.definition.own_markers:
+        if marker.name in (GROUP_MARKER, TARGETS_MARKER):
+            raise pytest.UsageError(
+                f"{metafunc.definition.nodeid}: {marker.name} does nothing, because the test uses no GPU: let"
+                f" it name {DEVICE_FIXTURE}, {GROUP_FIXTURE} or a fixture that uses one, or drop the marker"
+            )
+
+
+def _refuse_marked_parameters(metafunc: pytest.Metafunc) -> None:
+    """Refuse markers of a single parameter (`pytest.param(..., marks=...)`): devices are chosen before."""
+    for parametrized in metafunc.definition.iter_markers("parametrize"):
+        values = parametrized.args[1] if len(parametrized.args) > 1 else parametrized.kwargs.get("argvalues")
+        # What can be read only once is pytest's.
+        for value in values if isinstance(values, list | tuple) else ():
+            for mark in getattr(value, "marks", ()):
+                if getattr(mark, "name", None) in (GROUP_MARKER, TARGETS_MARKER):
+                    raise pytest.UsageError(
+                        f"{metafunc.definition.nodeid}: {mark.name} of one parameter does nothing, because"
+                        " the test's devices are chosen for all of them: mark the function, or write two"
+                    )
+
+
 def _parametrize_groups(metafunc: pytest.Metafunc, plan: Plan, wish: Wish) -> None:
     """Parametrize with groups, whose first device is what single-device fixtures are of."""
     groups = _groups(plan, wish)
@@ -55,7 +85,7 @@ def _parametrize_groups(metafunc: pytest.Metafunc, plan: Plan, wish: Wish) -> No
         others = "".join(f"; {name}: {lack}" for name, lack in lacks.items() if lack)
         # An empty list would make pytest skip without saying what was missing.
         mark = _not_applicable(f"needs {wish.group}; there are {among}{others}")
-        parameters = [pytest.param(None, None, id="no-devices", marks=[mark])]
+        parameters = [pytest.param(None, None, id=NO_GROUP_ID, marks=[mark])]
     metafunc.parametrize((DEVICE_FIXTURE, GROUP_FIXTURE), parameters, indirect=True, scope="session")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shlex
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 
@@ -13,10 +14,16 @@ from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
-from pytest_amdgpu.plugin.session import GpuSession, Plan
+from pytest_amdgpu.plugin.plan import Plan
+from pytest_amdgpu.plugin.session import GpuSession
+from pytest_amdgpu.plugin.take_back import ledger_key
+from pytest_amdgpu.results.rows import from_directory
 
 LOG_LINES = 50
 """Lines of the kernel's log that a failure shows, from the end of the test backwards."""
+
+_REASONS = 10
+"""Reasons of tests that were not applicable that the end of a run shows."""
 
 failed_key = pytest.StashKey[bool]()
 """Whether a phase of a test has failed already."""
@@ -30,19 +37,21 @@ LEAK_PROPERTY = "amdgpu_leak"
 def header(plan: Plan) -> list[str]:
     """Return the lines that open a run: which GPUs, why these, and the seed."""
     machine = plan.machine
-    lines = [f"amdgpu: seed {plan.seed}, {machine.backend} GPUs ({machine.reason})"]
+    here = f"{machine.backend} GPUs ({machine.reason})"
+    lines = [f"amdgpu: seed {plan.seed}, {here if plan.uses_machine else 'GPUs of other hosts'}"]
     if machine.software and machine.software_kernel != DEFAULT_BEHAVIOUR:
         lines.append(f"amdgpu: they behave as with kernel {machine.software_kernel}")
     if machine.hostile is not None:
         lines.append(f"amdgpu: their timing is hostile, seed {machine.hostile}")
     lines += [f"amdgpu: injected: {text}" for text in plan.injected]
-    if machine.backend == "hardware":
+    if machine.backend == "hardware" and plan.uses_machine:
         lines += [f"amdgpu: cannot be used, {note}" for note in machine.notes]
-    rows = [("", "device", "target", "name", "XCCs", "VRAM")]
-    for device in machine.devices:
+    rows = [("", "device", "target", "name", "XCCs", "VRAM", *(["host"] if plan.hosts else []))]
+    for device in plan.devices:
         used = "*" if device in plan.selected else ""
         size = f"{device.vram_bytes / (1 << 30):.0f} GiB"
-        rows.append((used, device.id, device.target, device.name, str(device.num_xcc), size))
+        host = [device.host or "here"] if plan.hosts else []
+        rows.append((used, device.id, device.target, device.name, str(device.num_xcc), size, *host))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -50,7 +59,7 @@ def header(plan: Plan) -> list[str]:
     lines += [
         f"amdgpu: warning: {device.id} has an unknown stepping and runs as {device.stand_in}, its nearest"
         " relative (--amdgpu-nearest-target)"
-        for device in machine.devices
+        for device in plan.devices
         if device.stand_in
     ]
     return lines
@@ -71,11 +80,53 @@ def explain_failure(item: pytest.Item, report: pytest.TestReport, session: GpuSe
     devices = [one for one in params.get(GROUP_FIXTURE) or (params.get(DEVICE_FIXTURE),) if one is not None]
     lines = reproduction(item.config, session.plan, devices, item.nodeid)
     report.sections.append(("amdgpu", "\n".join(lines)))
+    if queues := list(_queues(item)):
+        report.sections.append(("amdgpu queues", "\n".join(queues)))
     # Without a mark set-up failed before it came to this plugin, and the log is not about the test.
     start = item.stash.get(_log_start_key, len(session.kernel_log))
-    log = session.kernel_log[start:]
+    log = [line for line in session.kernel_log[start:] if not _is_of_another(line, devices, session.plan)]
     if log:
         report.sections.append(("amdgpu kernel log", "\n".join(log[-LOG_LINES:])))
+    elif obstacle := getattr(session.kernel_log, "obstacle", ""):
+        report.sections.append(("amdgpu kernel log", f"cannot be read: {obstacle}"))
+    # Last, because this asks the kernel something.
+    if errors := list(_new_errors(item, session)):
+        report.sections.append(("amdgpu error counters", "\n".join(errors)))
+
+
+def _is_of_another(line: str, devices: Sequence[DeviceInfo], plan: Plan) -> bool:
+    """Whether a line of the kernel's log names GPUs by their PCI addresses, and none of the test's."""
+    own = any(device.pci_address in line for device in devices)
+    return bool(devices) and not own and any(device.pci_address in line for device in plan.machine.devices)
+
+
+def _queues(item: pytest.Item) -> Iterator[str]:
+    """Yield where the queues of a test are that were given work, and what they read last.
+
+    There are none after its tear-down.
+    """
+    ledger = item.stash.get(ledger_key, None)
+    for device in ledger.devices if ledger is not None else ():
+        for queue in reversed(device.queues()):
+            try:
+                if not queue.ring.write_pointer:
+                    continue
+                history = queue.history()
+                yield f"{device.name}, {queue.state()}"
+            except Exception as error:
+                # What only explains a failure must not hide it.
+                yield f"{device.name}, {queue.name} cannot be looked at: {type(error).__name__}: {error}"
+                continue
+            if history:
+                yield "    before that it has read:"
+            yield from (f"    {packet}" for packet in history)
+
+
+def _new_errors(item: pytest.Item, session: GpuSession) -> Iterator[str]:
+    """Yield which error counters of a test's devices have changed since these were looked at last."""
+    ledger = item.stash.get(ledger_key, None)
+    for device in ledger.devices if ledger is not None else ():
+        yield from (f"{device.name}, {line}" for line in session.new_errors(device))
 
 
 @contextlib.contextmanager
@@ -103,30 +154,82 @@ def reproduction(
     """Yield what is needed to repeat a test: its devices, the seed, and the command."""
     seed, *others = repeat_options(config, plan)
     options = [seed]
+    hosts: dict[str, None] = {}
     for device in devices:
+        hosts[device.host] = None
         relative = f", runs as {device.stand_in}" if device.stand_in else ""
         yield f"device: {device.id} ({device.name}, {plan.machine.backend} GPU{relative})"
         options.append(f"--amdgpu-device={device.id}")
+    for host in hosts:
+        options += _gateway(plan, host)
     yield f"seed: {plan.seed}"
-    yield f"to repeat: pytest {shlex.join([*options, *others, node_id])}"
+    test = from_directory(node_id, str(config.rootpath), str(config.invocation_params.dir))
+    yield f"to repeat: pytest {shlex.join([*options, *others, test])}"
+
+
+def _gateway(plan: Plan, host: str) -> list[str]:
+    """Return the options that let a test run on a host; none for that of the controller."""
+    return [
+        option
+        for name, spec in plan.hosts
+        if name == host
+        for option in (f"--tx=id={name}//{spec}", "--dist=load")
+    ]
+
+
+def all_gateways(plan: Plan) -> list[str]:
+    """Return the options that let tests run on all hosts of a run; none if it has this machine only."""
+    if not plan.hosts:
+        return []
+    here = ["--tx=popen"] if plan.uses_machine else []
+    return ["--dist=load", *here, *(f"--tx=id={name}//{spec}" for name, spec in plan.hosts)]
 
 
 def repeat_options(config: pytest.Config, plan: Plan) -> list[str]:
     """Return the options that make a run find the same GPUs and use the same seed, which is the first."""
-    # What `auto` found here it need not find elsewhere.
-    options = [f"--amdgpu-seed={plan.seed}", f"--amdgpu-backend={plan.machine.backend}"]
-    for name, default in (
-        ("--amdgpu-compiler", None),
-        ("--amdgpu-software", None),
-        ("--amdgpu-software-kernel", DEFAULT_BEHAVIOUR),
-        ("--amdgpu-hostile", None),
-    ):
-        if (value := config.getoption(name)) != default:
+    # What `auto` found here it need not find elsewhere; but each host has its own.
+    backend = config.getoption("--amdgpu-backend") if plan.hosts else plan.machine.backend
+    options = [f"--amdgpu-seed={plan.seed}", f"--amdgpu-backend={backend}"]
+    for name in ("--amdgpu-compiler", "--amdgpu-software", "--amdgpu-software-kernel", "--amdgpu-hostile"):
+        if (value := config.getoption(name)) is not None:
             options.append(f"{name}={value}")
     if plan.machine.nearest_target:
         options.append("--amdgpu-nearest-target")
     options += [f"--amdgpu-inject={text}" for text in plan.injected]
-    return [*options, *(f"--amdgpu-model={file}" for file in config.getoption("--amdgpu-model"))]
+    options += [f"--amdgpu-model={file}" for file in config.getoption("--amdgpu-model")]
+    return [*options, *_pytest_options(config)]
+
+
+def _pytest_options(config: pytest.Config) -> Iterator[str]:
+    """Yield those of pytest's own options without which a test is not found, or is another one."""
+    option = config.option
+    if option.rootdir:
+        yield f"--rootdir={config.rootpath}"
+    if option.inifilename:
+        yield f"--config-file={option.inifilename}"
+    # That of the command line may have undone one of a configuration file.
+    if option.markexpr:
+        yield f"-m{option.markexpr}"
+    yield from (f"-p{name}" for name in option.plugins or () if not name.startswith("no:"))
+    yield from (f"-o{setting}" for setting in option.override_ini or ())
+    yield from (f"-W{warning}" for warning in option.pythonwarnings or ())
+
+
+def write_not_applicable(terminal: pytest.TerminalReporter) -> None:
+    """Tell at the end of a run how many tests were not applicable, by reasons."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ").removeprefix(NOT_APPLICABLE)
+        for report in terminal.stats.get("skipped", ())
+        if isinstance(report.longrepr, tuple) and NOT_APPLICABLE in report.longrepr[2]
+    )
+    if not reasons:
+        return
+    total = reasons.total()
+    terminal.line(f"amdgpu: {total} of the skipped tests {'was' if total == 1 else 'were'} not applicable")
+    for reason, count in reasons.most_common(_REASONS):
+        terminal.line(f"    {count}: {reason}")
+    if len(reasons) > _REASONS:
+        terminal.line(f"    ... and {len(reasons) - _REASONS} more reasons")
 
 
 def write_leaks(terminal: pytest.TerminalReporter) -> None:

@@ -130,11 +130,12 @@ class Schedule:
         """Know that a worker takes no more tests."""
         self._workers[worker].ending = True
 
-    def leave(self, worker: str) -> int | None:
+    def leave(self, worker: str, *, willingly: bool = False) -> int | None:
         """Have a worker no more; its tests become others'. Return the test that it died of, which is done.
 
         That is the one it had begun. If it had begun none, nobody is to blame; but a test that was next when
-        a second worker died is, or else a run could lose workers to it for ever.
+        a second worker died is, or else a run could lose workers to it for ever. One that left `willingly`,
+        between two tests, died of none.
         """
         gone = self._workers.pop(worker)
         for batch in self._batches:
@@ -142,7 +143,7 @@ class Schedule:
                 batch.worker = None
         rest = [index for index in gone.queue if self._items[index].state is not _State.DONE]
         culprit = None
-        if rest:
+        if rest and not willingly:
             first = self._items[rest[0]]
             first.deaths += 1
             if first.state is _State.RUNNING or first.deaths > 1:

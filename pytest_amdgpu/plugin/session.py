@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,17 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_amdgpu.devices import sigbus
-from pytest_amdgpu.devices.backends import BackendError
+from pytest_amdgpu.devices.backends import OWN_BACKENDS
+from pytest_amdgpu.devices.counters import counted, read_counters
 from pytest_amdgpu.devices.identity import DeviceInfo
-from pytest_amdgpu.devices.machine import Machine, NoUsableGpuError, find_machine
 from pytest_amdgpu.devices.quarantine import Quarantine
-from pytest_amdgpu.devices.selection import DeviceSelectionError, select_devices
-from pytest_amdgpu.devices.software import SoftwareSpecError
-from pytest_amdgpu.families.model_file import ModelFileError
 from pytest_amdgpu.kernel.protocol import Kernel
 from pytest_amdgpu.kernel.trace import TracingKernel
 from pytest_amdgpu.plugin import injection
-from pytest_amdgpu.plugin.options import choose_seed
+from pytest_amdgpu.plugin.plan import Plan, find_plan
 
 if TYPE_CHECKING:
     from pytest_amdgpu.driver.device import Device
@@ -29,45 +25,10 @@ if TYPE_CHECKING:
     from pytest_amdgpu.plugin.health import Health
 
 session_key = pytest.StashKey["GpuSession"]()
-_plan_key = pytest.StashKey["Plan"]()
 WORKER_INPUT = "amdgpu"
 """Under this name a pytest-xdist worker is told what the controller found."""
 QUARANTINE_INPUT = "amdgpu_quarantine"
 """Under this name it is told which devices are in quarantine: pairs of id and reason."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
-    """What is decided once per run, and the same in all its processes."""
-
-    machine: Machine
-    selected: tuple[DeviceInfo, ...]
-    """Devices that tests run on."""
-    pool: tuple[DeviceInfo, ...]
-    """Devices that a test which needs several may have besides: all, unless the run is bound to some."""
-    seed: int
-    injected: tuple[str, ...] = ()
-    """What software GPUs were told to do wrong, as the options say it."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values, for a worker."""
-        return {
-            "machine": self.machine.to_json(),
-            "selected": [device.id for device in self.selected],
-            "pool": [device.id for device in self.pool],
-            "seed": self.seed,
-            "injected": list(self.injected),
-        }
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Plan:
-        """Undo `to_json`."""
-        machine = Machine.from_json(values["machine"])
-        selected, pool = (
-            tuple(device for device in machine.devices if device.id in values[key])
-            for key in ("selected", "pool")
-        )
-        return cls(machine, selected, pool, values["seed"], tuple(values["injected"]))
 
 
 class DeviceLostError(RuntimeError):
@@ -95,7 +56,9 @@ class GpuSession:
         self.kernel: Kernel = self._trace or kernel
         self._is_worker = _worker_input(config) is not None
         self._open: list[Device] = []
-        self._lost = ""
+        self.lost = ""
+        """Why the kernel lets this process use the GPUs no more, or empty."""
+        self._counters: dict[str, dict[str, int]] = {}
         self.quarantine = Quarantine()
         self.queue_watcher: QueueWatcher | None = None
         """Whom each device tells of its queues."""
@@ -125,6 +88,7 @@ class GpuSession:
                 device.name = info.id
                 device.queue_watcher = self.queue_watcher
                 self._open.append(device)
+                self._counters.setdefault(info.id, self._read_counters(device))
                 return device
         raise DeviceGoneError(f"device {info.id} is gone from the topology")
 
@@ -140,6 +104,16 @@ class GpuSession:
             if self.health is not None:
                 self.health.cannot_open(info.id, error)
             raise
+
+    def new_errors(self, device: Device) -> list[str]:
+        """Return which error counters of a device changed since it was opened, or since the last call."""
+        before = self._counters.get(device.name, {})
+        after = self._counters[device.name] = self._read_counters(device)
+        return counted(before, after)
+
+    def _read_counters(self, device: Device) -> dict[str, int]:
+        # What other backends speak through need not have files.
+        return read_counters(self.kernel, device.node) if self.plan.machine.backend in OWN_BACKENDS else {}
 
     def close(self, device: Device) -> None:
         """Close a device; errors as from `Device.close`."""
@@ -165,7 +139,7 @@ class GpuSession:
         elif connected is not None and connected.can_be_left:
             self._open_anew(lambda: None)
         else:
-            self._lost = (
+            self.lost = (
                 f"{reason}; the kernel lets this process use the GPU no more, and a worker of pytest-xdist "
                 "cannot be exchanged: run such tests without -n"
             )
@@ -199,8 +173,8 @@ class GpuSession:
 
     def check(self, devices: Iterable[Device]) -> None:
         """Raise `DeviceLostError` if tests can no longer run here, `QuarantinedError` if not on a device."""
-        if self._lost:
-            raise DeviceLostError(self._lost)
+        if self.lost:
+            raise DeviceLostError(self.lost)
         for device in devices:
             self.check_quarantine(device.name)
 
@@ -230,47 +204,6 @@ def start_session(config: pytest.Config) -> GpuSession:
         injecting = injection.Injecting(session, plan.injected)
         config.pluginmanager.register(injecting, injection.PLUGIN)
     return session
-
-
-def find_plan(config: pytest.Config) -> Plan:
-    """Find the GPUs and choose those that tests use, once in a run; raises `pytest.UsageError`."""
-    if _plan_key not in config.stash:
-        config.stash[_plan_key] = _make_plan(config)
-    return config.stash[_plan_key]
-
-
-def _make_plan(config: pytest.Config) -> Plan:
-    backend: str = config.getoption("--amdgpu-backend")
-    try:
-        machine = find_machine(
-            backend,
-            config.getoption("--amdgpu-software"),
-            model_files=config.getoption("--amdgpu-model"),
-            behaviour=config.getoption("--amdgpu-software-kernel"),
-            nearest_target=config.getoption("--amdgpu-nearest-target"),
-            hostile=config.getoption("--amdgpu-hostile"),
-        )
-    except NoUsableGpuError as error:
-        raise pytest.UsageError(f"--amdgpu-backend={backend}: {error}") from error
-    except BackendError as error:
-        raise pytest.UsageError(f"--amdgpu-backend: {error}") from error
-    except SoftwareSpecError as error:
-        raise pytest.UsageError(f"--amdgpu-software: {error}") from error
-    except ModelFileError as error:
-        raise pytest.UsageError(f"--amdgpu-model: {error}") from error
-    try:
-        selected = select_devices(
-            machine.devices,
-            config.getoption("--amdgpu-device"),
-            all_devices=config.getoption("--amdgpu-all-devices"),
-        )
-    except DeviceSelectionError as error:
-        raise pytest.UsageError(f"--amdgpu-device: {error}") from error
-    injected: list[str] = config.getoption("--amdgpu-inject")
-    if injected:
-        injection.check(injected, machine)
-    pool = selected if config.getoption("--amdgpu-device") else machine.devices
-    return Plan(machine, tuple(selected), tuple(pool), choose_seed(config), tuple(injected))
 
 
 def _start_trace(kernel: Kernel, config: pytest.Config) -> TracingKernel | None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
 from pytest_amdgpu.plugin.blame import (
+    ATTACHMENT_PROPERTY,
     BLAME_PROPERTY,
     CONFIRMATION_PROPERTY,
     FLAKE_PROPERTY,
     INFRA_PROPERTY,
     NOT_APPLICABLE,
-    TIMEOUT_PROPERTY,
-    TIMEOUT_TEXT,
+    timed_out,
 )
 from pytest_amdgpu.results.confirmation import Blame, Count, parse_counts
 from pytest_amdgpu.results.expectations import bare_name
@@ -34,6 +34,7 @@ class _State:
     blame: str = ""
     confirmation: tuple[Count, ...] = ()
     seen: bool = False
+    attachments: list[str] = field(default_factory=list)
 
 
 class States:
@@ -53,6 +54,10 @@ class States:
         state = self._states.setdefault(report.nodeid, _State())
         state.seen = True
         state.seconds += getattr(report, "duration", 0.0)
+        # What is written to JUnit files names those of earlier phases once more.
+        for name, value in report.user_properties:
+            if name == ATTACHMENT_PROPERTY and value not in state.attachments:
+                state.attachments.append(str(value))
         properties = dict(report.user_properties)
         if FLAKE_PROPERTY in properties or str(report.outcome) == "rerun":
             state.trust = Trust.FLAKY
@@ -70,7 +75,7 @@ class States:
             state.outcome, state.expected = _failure(report), ""
             state.text = _crash_text(report)
         elif hasattr(report, "wasxfail") and report.skipped:
-            state.outcome, state.expected = Outcome.FAIL, report.wasxfail or "xfail"
+            state.outcome, state.expected = _failure(report), report.wasxfail or "xfail"
         elif report.skipped:
             state.text = _skip_text(report)
             inapplicable = state.text.startswith(NOT_APPLICABLE)
@@ -102,18 +107,19 @@ class States:
             seconds=round(state.seconds, 6),
             expected=state.expected,
             text=state.text,
+            attachments=tuple(state.attachments),
             blame=state.blame,
             confirmation=state.confirmation,
         )
 
 
 def _failure(report: pytest.TestReport) -> Outcome:
-    if any(name == TIMEOUT_PROPERTY for name, _ in report.user_properties):
+    if timed_out(report):
         return Outcome.TIMEOUT
     # pytest-xdist reports a test that killed its worker under this name of a phase.
     if str(report.when) == "???":
         return Outcome.CRASH
-    return Outcome.TIMEOUT if TIMEOUT_TEXT in report.longreprtext else Outcome.FAIL
+    return Outcome.FAIL
 
 
 def _crash_text(report: pytest.TestReport) -> str:

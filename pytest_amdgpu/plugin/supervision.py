@@ -137,7 +137,8 @@ class Supervision:
     def take(self, record: Record) -> None:
         """Pass on what became of a test."""
         values = record.to_json()
-        self._say(Said.RECORD, {**values, "id": shortened(record.id), "text": shortened(record.text)})
+        texts = {name: shortened(values[name]) for name in ("id", "name", "text", "expected")}
+        self._say(Said.RECORD, {**values, **texts})
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -150,8 +151,11 @@ class Supervision:
 
     # First, because others see the report as it is made here.
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
-    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:
         """Say of a test whose worker was killed at its deadline that it timed out, and what was seen."""
+        if sched.tests_finished:
+            # pytest-xdist replaces the worker in any case, and waits for that to come up and end.
+            self._config.pluginmanager.getplugin("dsession")._clone_node = lambda node: node
         # What is told before a worker is killed may not have been read yet.
         self._heed()
         with self._lock:
@@ -164,8 +168,9 @@ class Supervision:
         report.location = (file, None, name)
         report.user_properties.append((TIMEOUT_PROPERTY, killed.phase))
         for device in killed.devices:
-            reason = self._config.stash[session_key].quarantine.reason(device)
+            reason = f"{crashitem} did not end and could not be interrupted"
             report.user_properties.append((QUARANTINE_PROPERTY, [device, reason]))
+            self._config.stash[session_key].quarantine.add(device, reason)
         if killed.evidence:
             report.sections.append((EVIDENCE_SECTION, killed.evidence))
 
@@ -221,7 +226,13 @@ class Supervision:
         elif kind == Told.QUARANTINE:
             self._config.stash[session_key].quarantine.add(*rest)
         elif kind == Told.LOST:
-            self._drop(self._nodes[rest[0]])
+            name = rest[0]
+            if name in self._killed:
+                killed = self._killed[name]
+                self._killed[name] = killed._replace(
+                    text=f"{killed.text} and does not die: the device is lost"
+                )
+            self._drop(self._nodes[name])
 
     def _drop(self, node: Any) -> None:
         """Let pytest-xdist go on as if a worker had died that the kernel does not let die."""

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_amdgpu.devices.groups import choose_groups
 from pytest_amdgpu.devices.identity import DeviceInfo
-from pytest_amdgpu.plugin.options import GROUP_MARKER
+from pytest_amdgpu.plugin.needs import wish_of
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 
 Devices = tuple[DeviceInfo, ...]
@@ -65,15 +65,17 @@ def make_twin(item: pytest.Function, devices: Devices) -> pytest.Function:
 def others(item: pytest.Item, pool: Sequence[DeviceInfo]) -> Iterator[Devices]:
     """Yield other devices of `pool` that the test could have run on, the most similar first.
 
-    They have the same targets, and as a group the same relation. Groups without a common device come first.
+    They have the same targets and what the test needs, and as a group the same relation. Groups without a
+    common device come first.
     """
     mine = devices_of(item)
     targets = [device.target for device in mine]
+    wish = wish_of(item)
+    near = [device for device in pool if device.host == mine[0].host]
+    pool = [device for device in near if not wish.needs.lacking(device)]
     found: Iterable[Devices] = ((device,) for device in pool)
     if len(mine) > 1:
-        marker = item.get_closest_marker(GROUP_MARKER)
-        relation = marker.kwargs.get("relation") if marker is not None else None
-        found = choose_groups(pool, pool, len(mine), relation)
+        found = choose_groups(pool, pool, len(mine), wish.relation)
     fitting = [
         devices
         for devices in found
@@ -91,6 +93,7 @@ def _same(first: DeviceInfo, second: DeviceInfo) -> int:
     kinds = [re.sub(r"-[^-]*$", "", device.id) for device in (first, second)]
     pairs = (
         kinds,
+        (first.features, second.features),
         (first.name, second.name),
         (first.num_xcc, second.num_xcc),
         (first.vram_bytes, second.vram_bytes),

@@ -7,14 +7,16 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_amdgpu.plugin.blame import INFRA_PROPERTY, QUARANTINE_PROPERTY
 from pytest_amdgpu.plugin.device_locks import LOCKS_INPUT, DeviceLocks
 from pytest_amdgpu.plugin.leasing import take_leases
+from pytest_amdgpu.plugin.leaving import LEAVING_INPUT, LEAVING_OUTPUT, Leaving
 from pytest_amdgpu.plugin.node_ids import DeviceIds
+from pytest_amdgpu.plugin.plan import Plan, find_plan, hosts_key
 from pytest_amdgpu.plugin.report import reproduction
 from pytest_amdgpu.plugin.scheduling import Task
 from pytest_amdgpu.plugin.session import (
@@ -22,7 +24,6 @@ from pytest_amdgpu.plugin.session import (
     WORKER_INPUT,
     GpuSession,
     QuarantinedError,
-    find_plan,
     session_key,
 )
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
     from pytest_amdgpu.plugin.device_scheduling import DeviceScheduling
+    from pytest_amdgpu.plugin.hosts import Host
 
 _OWN_MODE = "load"
 """The mode of `--dist` whose scheduler is replaced: the default of `-n`."""
@@ -53,6 +55,8 @@ def register(config: pytest.Config) -> None:
         if directory := worker_input[LOCKS_INPUT]:
             timeout: float = config.getoption("--amdgpu-lease-timeout")
             config.pluginmanager.register(DeviceLocks(Path(directory), timeout), "amdgpu_locks")
+        if worker_input[LEAVING_INPUT]:
+            config.pluginmanager.register(Leaving(config), "amdgpu_leaving")
     elif config.getoption("dist") != "no" and config.getoption("tx") and not config.option.collectonly:
         config.pluginmanager.register(XdistHooks(config), "amdgpu_xdist")
 
@@ -72,12 +76,25 @@ def number_of_workers(config: pytest.Config) -> int | None:
     return len(os.sched_getaffinity(0)) if plan.machine.is_private else len(plan.selected)
 
 
+class _Needs:
+    """Tells what tests need by their ids."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._ids = DeviceIds(device.id for device in plan.pool)
+        self._hosts = {device.id: device.host for device in plan.pool} if plan.hosts else {}
+
+    def __call__(self, node_id: str) -> Task:
+        devices = self._ids.found_in(node_id)
+        return Task(devices, self._hosts.get(devices[0]) if devices else None)
+
+
 class XdistHooks:
     """Runs in the controller."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._locks: str | None = None
+        self._leased = False
         self._scheduling: DeviceScheduling | None = None
         self._deaths: list[str] = []
         """What to say of each worker that died and of no test."""
@@ -91,21 +108,35 @@ class XdistHooks:
         return self._config.stash[session_key]
 
     def pytest_report_header(self) -> list[str]:
-        """Warn of modes that do not survive the death of a worker."""
+        """Tell the hosts; warn of modes that do not survive the death of a worker."""
+        lines = []
+        for host in self._hosts:
+            machine = host.machine
+            lines.append(f"amdgpu: host {host.name} ({host.key}): {machine.backend} GPUs ({machine.reason})")
+            if machine.backend == "hardware":
+                lines += [f"amdgpu: host {host.name}: cannot be used, {note}" for note in machine.notes]
         mode = self._config.getoption("dist")
         if mode not in _BREAKING_MODES:
-            return []
-        return [f"amdgpu: warning: --dist={mode} {_BREAKING_MODES[mode]}; --dist={_OWN_MODE} does not"]
+            return lines
+        return [
+            *lines,
+            f"amdgpu: warning: --dist={mode} {_BREAKING_MODES[mode]}; --dist={_OWN_MODE} does not",
+        ]
 
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Send a worker what was found here: workers that looked for themselves could find different GPUs."""
-        plan = self._session.plan
-        if self._locks is None and not plan.machine.is_private:
-            self._locks = tempfile.mkdtemp(prefix="pytest-amdgpu-locks-")
+        plan, host = self._session.plan, self._host(node)
+        if host is not None:
+            plan, locks = plan.on_host(host.name, host.machine), host.locks
+        else:
+            if self._locks is None and not plan.machine.is_private:
+                self._locks = tempfile.mkdtemp(prefix="pytest-amdgpu-locks-")
+            locks = self._locks
         node.workerinput |= {
             WORKER_INPUT: plan.to_json(),
             QUARANTINE_INPUT: [list(entry) for entry in self._session.quarantine],
-            LOCKS_INPUT: self._locks,
+            LOCKS_INPUT: locks,
+            LEAVING_INPUT: self._config.getoption("dist") == _OWN_MODE,
         }
 
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Producer) -> DeviceScheduling | None:
@@ -115,14 +146,13 @@ class XdistHooks:
         from pytest_amdgpu.plugin.device_scheduling import DeviceScheduling
 
         plan = self._session.plan
-        ids = DeviceIds(device.id for device in plan.pool)
-        exclusive = set() if plan.machine.is_private else {device.id for device in plan.pool}
+        machines = [plan.machine, *(host.machine for host in self._hosts)]
         self._scheduling = DeviceScheduling(
             config,
             log,
-            need=lambda node_id: Task(ids.found_in(node_id)),
-            host=lambda node: "",
-            exclusive=exclusive,
+            need=_Needs(plan),
+            host=lambda node: host.name if (host := self._host(node)) else "",
+            exclusive={one.id for machine in machines if not machine.is_private for one in machine.devices},
             before=self._withdraw_quarantined,
         )
         return self._scheduling
@@ -130,6 +160,15 @@ class XdistHooks:
     def pytest_xdist_node_collection_finished(self, node: WorkerController, ids: Sequence[str]) -> None:
         """Lease the GPUs of the tests, which only workers collect."""
         take_leases(node.config, ids)
+        if node.config.getoption("--amdgpu-lease") == "none" or self._leased:
+            return
+        self._leased = True
+        used = DeviceIds(device.id for device in self._session.plan.pool).found_in_any(ids)
+        for host in self._hosts:
+            if host.machine.is_private and node.config.getoption("--amdgpu-lease-directory") is None:
+                continue
+            if devices := [device for device in host.machine.devices if device.id in used]:
+                host.lease(node.config, devices)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Know what a worker runs."""
@@ -153,13 +192,23 @@ class XdistHooks:
         report.sections.append(("amdgpu", "\n".join(self._reproduction(crashitem))))
 
     def pytest_testnodedown(self, node: WorkerController, error: object) -> None:
-        """Note the death of a worker that no test's report will tell."""
+        """Replace a worker that left, and note the death of one that no test's report will tell."""
+        if not error and self._scheduling is not None and node.workeroutput.get(LEAVING_OUTPUT):
+            self._replace(node)
         if error and self._scheduling is not None and self._scheduling.running(node) is None:
             known = node in self._scheduling.nodes
             when = (
                 "while it ran no test" if known and self._scheduling.ids else "before it had collected tests"
             )
             self._deaths.append(f"{node.gateway.id} died {when}: {error}")
+
+    def _replace(self, node: WorkerController) -> None:
+        """Have another worker, if there is something to do, as pytest-xdist has after a crash."""
+        assert self._scheduling is not None
+        distributed: Any = self._config.pluginmanager.getplugin("dsession")
+        if self._scheduling.let_go(node) and not distributed.shouldstop:
+            distributed.shuttingdown = False
+            distributed._clone_node(node)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Let a run fail that lost tests, or workers for which no test is to blame."""
@@ -194,6 +243,16 @@ class XdistHooks:
         if self._locks is not None:
             shutil.rmtree(self._locks, ignore_errors=True)
 
+    @property
+    def _hosts(self) -> list[Host]:
+        hosts = self._config.stash.get(hosts_key, None)
+        return [] if hosts is None else hosts.all
+
+    def _host(self, node: WorkerController) -> Host | None:
+        """Return the host of a worker, or None if it is this machine."""
+        hosts = self._config.stash.get(hosts_key, None)
+        return None if hosts is None else hosts.of(node.gateway.spec)
+
     def _not_run(self) -> list[str]:
         return [] if self._scheduling is None else self._scheduling.left()
 
@@ -201,7 +260,7 @@ class XdistHooks:
         """The deaths of workers, in a run that has to do with devices at all."""
         ids = [] if self._scheduling is None else self._scheduling.ids
         devices = DeviceIds(device.id for device in self._session.plan.pool)
-        return self._deaths if any(map(devices.found_in, ids)) else []
+        return self._deaths if devices.found_in_any(ids) else []
 
     def _withdraw_quarantined(self, scheduling: DeviceScheduling) -> None:
         """Report the tests of devices in quarantine that no worker has been sent yet."""
@@ -240,4 +299,7 @@ class XdistHooks:
         plan = self._session.plan
         by_id = {device.id: device for device in plan.pool}
         devices = [by_id[one] for one in DeviceIds(by_id).found_in(node_id)]
+        for host in self._hosts:
+            if any(device.host == host.name for device in devices):
+                plan = plan.on_host(host.name, host.machine)
         return list(reproduction(self._config, plan, devices, node_id))

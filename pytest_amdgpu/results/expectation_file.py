@@ -30,6 +30,10 @@ class Kind(enum.Enum):
     SKIPS = "skips"
 
 
+FILL_IN = "(fill in)"
+"""The reason of a line that a command wrote: the linter wants a real one in its place."""
+
+
 class ExpectationError(ValueError):
     """A line that cannot be read; the message says file, line and what is allowed."""
 

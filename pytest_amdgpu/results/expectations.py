@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import re
 from collections.abc import Iterable, Sequence
@@ -20,9 +21,14 @@ WORSE_THAN_ITS_RATE = 0.001
 
 @dataclass(frozen=True, slots=True)
 class Expectations:
-    """The lines that are about one GPU, from general to special."""
+    """The lines that are about one GPU and in force, from general to special.
+
+    `lapsed` are those whose time has passed, or is still to come: of fails and flakes files they have no
+    effect. What must not be run stays so, because it may take the machine along.
+    """
 
     entries: tuple[Entry, ...]
+    lapsed: tuple[Entry, ...] = ()
 
     def fails(self, test: str) -> Entry | None:
         """Return the most special line of a fails file about a test."""
@@ -74,8 +80,8 @@ def expectation_files(directory: Path) -> dict[Path, tuple[str, Kind]]:
     return files
 
 
-def load_expectations(directory: Path, keys: Sequence[str]) -> Expectations:
-    """Read what the files of a directory say for the keys of a GPU, in their order.
+def load_expectations(directory: Path, keys: Sequence[str], today: datetime.date) -> Expectations:
+    """Read what the files of a directory say on this day for the keys of a GPU, in their order.
 
     Raises `ExpectationError`, and OSError for a file that cannot be read.
     """
@@ -84,7 +90,19 @@ def load_expectations(directory: Path, keys: Sequence[str]) -> Expectations:
         ((path, kind) for path, (key, kind) in files.items() if key in keys),
         key=lambda file: keys.index(files[file[0]][0]),
     )
-    return Expectations(tuple(entry for path, kind in mine for entry in read_entries(path, kind)))
+    entries = [entry for path, kind in mine for entry in read_entries(path, kind)]
+    lapsed = tuple(entry for entry in entries if has_lapsed(entry, today))
+    return Expectations(
+        tuple(entry for entry in entries if entry.kind is Kind.SKIPS or entry not in lapsed), lapsed
+    )
+
+
+def has_lapsed(entry: Entry, today: datetime.date) -> bool:
+    """Whether a line expired before today, or is dated later: a clock that went back revives nothing."""
+    notes = entry.notes
+    return (notes.expires is not None and notes.expires < today) or (
+        notes.date is not None and notes.date > today
+    )
 
 
 def bare_name(node_id: str, device_ids: Iterable[str]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from importlib.resources import files
+from urllib.parse import quote
 
 from pytest_amdgpu.results.comparison import State, flat_environment, state_of
 from pytest_amdgpu.results.record import Record
@@ -17,8 +19,11 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """Of the page: whatever a result holds, nothing is run and nothing is fetched."""
 
 
-def html(file: VerdictFile, earlier: Sequence[VerdictFile] = ()) -> str:
-    """Return the page. `earlier` are results to show trends from, the oldest first."""
+def html(file: VerdictFile, earlier: Sequence[VerdictFile] = (), attachments: str = ".") -> str:
+    """Return the page. `earlier` are results to show trends from, the oldest first.
+
+    `attachments` is the way from the page to where the paths of attachments begin.
+    """
     style = (files("pytest_amdgpu.results") / "report.css").read_text(encoding="utf-8")
     title = f"amdgpu verdict: {file.verdict.value}"
     parts = [
@@ -28,7 +33,7 @@ def html(file: VerdictFile, earlier: Sequence[VerdictFile] = ()) -> str:
         f"<title>{escape(title)}</title><style>\n{style}</style></head><body>",
         f'<h1 class="{"good" if file.verdict is Verdict.GOOD else "bad"}">{escape(title)}</h1>',
         *_summary(file),
-        *_failures(file),
+        *_failures(file, attachments),
         *_matrix(file, earlier),
         *(_runs([*earlier, file]) if earlier else ()),
         *_durations(file.records),
@@ -49,7 +54,7 @@ def _summary(file: VerdictFile) -> Iterator[str]:
     yield from _table(["device", *outcomes], ([device, *map(str, numbers)] for device, numbers in rows))
 
 
-def _failures(file: VerdictFile) -> Iterator[str]:
+def _failures(file: VerdictFile, attachments: str) -> Iterator[str]:
     tests = failing(file.records)
     if tests:
         yield f"<h2>Failing tests ({len(tests)})</h2>"
@@ -58,8 +63,21 @@ def _failures(file: VerdictFile) -> Iterator[str]:
         yield (
             f"<details><summary>{_badge(record)} {escape(record.id)}</summary>"
             f"{blamed}<pre>{escape(record.text or 'no text')}</pre>"
-            f"<p>To repeat:</p><pre>{escape(repeat_command(file, record))}</pre></details>"
+            f"<p>To repeat:</p><pre>{escape(repeat_command(file, record))}</pre>"
+            f"{''.join(_links(record, attachments))}</details>"
         )
+
+
+def _links(record: Record, attachments: str) -> Iterator[str]:
+    """Link the files that a test left; they are beside the page, whatever a result says."""
+    if record.attachments:
+        yield "<p>Attachments:</p><ul>"
+        for path in record.attachments:
+            # A path that says where it begins does not depend on the page's place.
+            whole = path if path.startswith("/") else f"./{attachments}/{path}"
+            yield f'<li><a href="{escape(quote(posixpath.normpath(whole)), quote=True)}">'
+            yield f"{escape(posixpath.basename(path))}</a></li>"
+        yield "</ul>"
 
 
 def _matrix(file: VerdictFile, earlier: Sequence[VerdictFile]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_amdgpu.families.models import model, model_names
 from pytest_amdgpu.families.registry import FAMILIES
-from pytest_amdgpu.results.expectation_file import Entry, ExpectationError, Kind, read_entries
+from pytest_amdgpu.results.expectation_file import FILL_IN, Entry, ExpectationError, Kind, read_entries
 from pytest_amdgpu.results.expectations import expectation_files, keys_of
 from pytest_amdgpu.results.status import Expected
 
@@ -54,6 +54,8 @@ def _of_one(entry: Entry, today: datetime.date, tests: Collection[str] | None) -
     notes = entry.notes
     if not notes.reason:
         yield "has no reason: put '# Bug Report: URL' or '# Reason: TEXT' above it"
+    elif notes.reason.strip().lower() == FILL_IN:
+        yield f"has no reason yet: put one in the place of '{FILL_IN}'"
     if notes.date is None:
         yield "has no date: put '# Date: YYYY-MM-DD' above it"
     elif notes.date > today:

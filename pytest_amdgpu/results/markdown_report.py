@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from posixpath import dirname
 
 from pytest_amdgpu.results.rows import counts, failing, repeat_command, words
 from pytest_amdgpu.results.verdict_reader import VerdictFile
@@ -47,6 +48,8 @@ def _lines(file: VerdictFile) -> Iterator[str]:
         if record.blame:
             yield f"  - {code(record.blame_text)}"
         yield f"  - to repeat: {code(repeat_command(file, record), None)}"
+        if record.attachments:
+            yield f"  - {len(record.attachments)} attachments: {code(dirname(record.attachments[0]), None)}"
     yield from _more(len(tests))
 
 

@@ -66,6 +66,8 @@ class Record:
     text: str = ""
     blame: str = ""
     confirmation: tuple[Count, ...] = ()
+    attachments: tuple[str, ...] = ()
+    """Files that it left, from the directory of the verdict on."""
 
     @property
     def is_regression(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -43,7 +44,16 @@ def failing(records: Sequence[Record]) -> list[Record]:
 def repeat_command(file: VerdictFile, record: Record) -> str:
     """Return the command that runs a test again as it ran."""
     devices = (f"--amdgpu-device={device}" for device in record.devices)
-    return shlex.join(["pytest", *file.repeat, *devices, record.id])
+    test = from_directory(record.id, file.rootdir, file.directory)
+    return shlex.join(["pytest", *file.repeat, *devices, test])
+
+
+def from_directory(test: str, rootdir: str, directory: str) -> str:
+    """Return how a test's id, which begins at `rootdir`, is named in `directory`, if both are known."""
+    if not rootdir or not directory or rootdir == directory:
+        return test
+    path, colons, rest = test.partition("::")
+    return os.path.relpath(os.path.join(rootdir, path), directory) + colons + rest
 
 
 def words(record: Record) -> str:

@@ -41,8 +41,14 @@ class VerdictFile:
     environment: Mapping[str, Any] = field(default_factory=dict)
     targets: Mapping[str, str] = field(default_factory=dict)
     """The target of each device, by id."""
+    products: Mapping[str, str] = field(default_factory=dict)
+    """The name of the product, by target."""
     repeat: tuple[str, ...] = ()
     """Options that find the same GPUs and use the same seed."""
+    directory: str = ""
+    """Where pytest was called."""
+    rootdir: str = ""
+    """Where ids of tests begin; empty if the file does not say it."""
     run: Mapping[str, Any] = field(default_factory=dict)
     """Seed, backend and arguments."""
 
@@ -95,7 +101,10 @@ def _checked(content: Mapping[str, Any], whole: bool, path: str) -> VerdictFile:
         started=value("started", str),
         environment=value("environment", dict),
         targets={device["id"]: device["target"] for device in devices},
+        products={device["target"]: str(device.get("name", "")) for device in devices},
         repeat=tuple(map(str, value("repeat", list))),
+        directory=value("directory", str),
+        rootdir=value("rootdir", str),
         run={key: content[key] for key in ("seed", "backend", "arguments") if key in content},
     )
 
@@ -120,6 +129,9 @@ def _record(test: Any, place: str) -> Record:
         raise VerdictFileError(f"{place}.seconds: {seconds!r} is not a number of seconds from 0 on")
     if not isinstance(devices, list) or not all(isinstance(device, str) for device in devices):
         raise VerdictFileError(f"{place}.devices: {devices!r} is not a list of ids")
+    attachments = test.get("attachments", [])
+    if not isinstance(attachments, list) or not all(isinstance(path, str) for path in attachments):
+        raise VerdictFileError(f"{place}.attachments: {attachments!r} is not a list of paths")
     return Record(
         id=test["id"],
         name=test["name"],
@@ -129,6 +141,7 @@ def _record(test: Any, place: str) -> Record:
         seconds=seconds,
         expected=test["expected"],
         text=test["text"],
+        attachments=tuple(attachments),
         **_confirmed(test, place),
     )
 
@@ -159,9 +172,11 @@ def _is_count(count: Mapping[str, Any]) -> bool:
 
 def _parse(data: bytes, path: str) -> tuple[dict[str, Any], bool]:
     """Return the object in a text of JSON, or of one that was cut off what is whole, and whether all is."""
+    # Of blocks that never came to the disk before the machine went down a file system makes zeros.
+    written = data.rstrip(b"\0")
     try:
         # A letter that the end cuts in two is no error.
-        text = codecs.getincrementaldecoder("utf-8")().decode(data)
+        text = codecs.getincrementaldecoder("utf-8")().decode(written)
     except UnicodeDecodeError as error:
         raise VerdictFileError(f"{path}: is not UTF-8 text: {error}") from error
     try:

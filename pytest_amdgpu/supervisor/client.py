@@ -23,7 +23,7 @@ from pytest_amdgpu.supervisor.signals import INTERRUPT, STACKS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_amdgpu.supervisor.protocol import QueuePlace
+    from pytest_amdgpu.supervisor.protocol import Limit, QueuePlace
 
 _PR_SET_PTRACER = 0x59616D61
 """prctl(2): who may read the process's memory where Yama restricts it (include/uapi/linux/prctl.h)."""
@@ -105,7 +105,8 @@ class Client(Connection):
         self._fail = fail
         self._deadline: float | None = None
         self._stacks = os.fdopen(os.memfd_create("amdgpu-stacks"), "w")
-        faulthandler.register(STACKS, self._stacks, all_threads=True, chain=False)
+        # Only the main thread, which takes the signal: the stack of one that runs meanwhile cannot be walked.
+        faulthandler.register(STACKS, self._stacks, all_threads=False, chain=False)
         self._handler = signal.signal(INTERRUPT, self._interrupted)
         # The supervisor is a descendant of who listened for it. Where there is no Yama this is refused, and
         # not needed.
@@ -121,11 +122,11 @@ class Client(Connection):
             except SupervisorGoneError:
                 self._gone = True
 
-    def begin(self, test: str, phase: str, deadline: float | None, devices: Sequence[str] = ()) -> None:
-        """Say that a phase begins and when, in seconds of time.monotonic, it must be over."""
+    def begin(self, test: str, phase: str, limit: Limit | None, devices: Sequence[str] = ()) -> None:
+        """Say that a phase begins, and when it must be over."""
         self._deadline = None
-        self.say(Said.PHASE, os.getpid(), protocol.shortened(test), phase, deadline, devices)
-        self._deadline = deadline
+        self.say(Said.PHASE, os.getpid(), protocol.shortened(test), phase, limit, devices)
+        self._deadline = limit.end if limit else None
 
     def over(self) -> None:
         """Know that a phase is over: whatever interrupts from here on does not belong to it."""

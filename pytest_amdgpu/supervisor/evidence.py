@@ -15,8 +15,8 @@ from pytest_amdgpu.supervisor import kernel_messages, process_state, queue_state
 from pytest_amdgpu.supervisor.protocol import QueuePlace
 from pytest_amdgpu.supervisor.watch import Watched
 
-_STACKS = 20000
-"""Characters of Python's stacks that are shown, the last ones, which begin with the newest dump."""
+_STACKS = 12000
+"""Characters of Python's stack that are shown, the last ones."""
 
 _GLANCES, _GLANCE = 10, 0.02
 """How often, and after how many seconds each, it is seen whether the stacks are written."""
@@ -32,7 +32,7 @@ def sections(process: Watched, stacks: str) -> Iterator[str]:
         yield from _section("kernel log of the software GPUs:", iter(process.log))
     yield from _section("kernel log:", kernel_messages.recent(process.begun))
     if stacks:
-        yield from _section("stacks of Python:", _written(stacks))
+        yield from _section("stack of Python:", _written(stacks))
     # Last, for reading the queues is what hangs if anything does.
     places = [QueuePlace(*place) for place in process.queues.values()]  # type: ignore[arg-type]
     yield from _section("queues:", queue_state.describe(process.pid, places))

@@ -35,6 +35,7 @@ class Results:
             **{
                 **values,
                 "devices": tuple(values["devices"]),
+                "attachments": tuple(values["attachments"]),
                 "outcome": Outcome(values["outcome"]),
                 "trust": Trust(values["trust"]),
             }

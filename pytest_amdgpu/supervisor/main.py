@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_amdgpu.supervisor import process_state
-from pytest_amdgpu.supervisor.protocol import LIMIT, MAIN, Said, Told, decode, encode, shortened
+from pytest_amdgpu.supervisor.protocol import LIMIT, MAIN, Limit, Said, Told, decode, encode, shortened
 from pytest_amdgpu.supervisor.signals import INTERRUPT, STACKS
 from pytest_amdgpu.supervisor.watch import Watch, Watched
 
@@ -30,7 +30,7 @@ _LOG_LINES = 50
 _FIRST_CONNECTION = 30.0
 """Seconds within which pytest must say who it is."""
 _EVIDENCE_LIMIT = 24000
-"""Characters of evidence: with all that JSON makes of them it fits into a packet."""
+"""Characters of evidence, which mostly fit into a packet."""
 
 
 class Peer:
@@ -45,9 +45,15 @@ class Peer:
         self.ended = False
 
     def tell(self, *message: Any) -> None:
-        """Send, if the other side still reads."""
+        """Send, if the other side still reads; the last part is shortened until all fits."""
+        while True:
+            try:
+                data = encode(*message)
+                break
+            except ValueError:
+                message = (*message[:-1], message[-1][: len(message[-1]) // 2])
         with contextlib.suppress(OSError):
-            self.connection.send(encode(*message), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            self.connection.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
 class Supervisor:
@@ -67,6 +73,8 @@ class Supervisor:
         self._controller: Peer | None = None
         self._controller_pid = 0
         self._controller_started = 0
+        self._left_at = 0.0
+        """When the controller's connection ended, until that is acted upon."""
         self._verdict: str | None = None
         self._facts: dict[str, Any] = {}
         self._portions: list[Any] = []
@@ -84,9 +92,11 @@ class Supervisor:
             if self._is_done():
                 break
             self._stuck_looks = [look for look in self._stuck_looks if not look.reap()]
-            for key, _events in self._selector.select(_HEARTBEAT if wait is None else min(wait, _HEARTBEAT)):
+            wait = _HEARTBEAT if wait is None else min(wait, _HEARTBEAT)
+            events = self._selector.select(0.0 if self._left_at else wait)
+            for key, _events in events:
                 key.data(key.fileobj)
-            self._check_controller()
+            self._mind_controller(quiet=not events)
 
     def _is_done(self) -> bool:
         if self._over:
@@ -122,18 +132,25 @@ class Supervisor:
         peer.connection.close()
         self._peers.remove(peer)
         if peer is self._controller:
-            self._controller_is_gone(peer.ended)
+            self._left_at = time.monotonic()
         elif peer.name != MAIN and peer.name in self._watch and self._watch[peer.name].step == 0:
             # One that is being ended is watched until it is dead, and the controller speaks for itself.
             self._watch.remove(peer.name)
 
-    def _check_controller(self) -> None:
-        """Notice a controller that died while a child of it kept its connection open."""
+    def _mind_controller(self, *, quiet: bool) -> None:
+        """Notice that the controller is gone, when all is read that was said before.
+
+        It may have died while a child of it keeps its connection open.
+        """
         controller = self._controller
-        if controller is not None and not process_state.is_alive(
-            self._controller_pid, self._controller_started
-        ):
-            self._disconnected(controller)
+        if controller is None:
+            return
+        if not self._left_at:
+            if quiet and not process_state.is_alive(self._controller_pid, self._controller_started):
+                self._disconnected(controller)
+        elif quiet or time.monotonic() > self._left_at + _HEARTBEAT:
+            self._left_at = 0.0
+            self._controller_is_gone(controller.ended)
 
     # What processes say.
     # --------------------------------------------------------------------------------------------------------
@@ -149,6 +166,8 @@ class Supervisor:
             peer.started = process_state.started(pid)
             for device, reason in self._quarantine.items():
                 peer.tell(Told.QUARANTINE, device, reason)
+            if self._over:
+                self._watch.end(peer.name, ORPHAN_PATIENCE)
         elif kind == Said.END:
             peer.ended = True
         elif kind in (Said.EXPECT, Said.RECORD):
@@ -164,10 +183,10 @@ class Supervisor:
                 process.pid, peer.started = pid, process_state.started(pid)
                 process.queues.clear()
         if kind == Said.PHASE:
-            _, test, phase, deadline, devices = rest
+            _, test, phase, limit, devices = rest
             if test != process.test:
                 process.log.clear()
-            self._watch.begin(process.name, test, phase, deadline, tuple(devices))
+            self._watch.begin(process.name, test, phase, Limit(*limit) if limit else None, tuple(devices))
         elif kind == Said.IDLE:
             self._watch.idle(process.name)
         elif kind == Said.CAUGHT:
@@ -200,16 +219,20 @@ class Supervisor:
         self._signal(process, INTERRUPT)
 
     def look_closer(self, process: Watched) -> None:
-        """Let faulthandler write the stacks, which needs no GIL, and gather evidence."""
+        """Let faulthandler write the stack, which needs no GIL, and gather evidence.
+
+        The controller is told what will come, for a process in such a state may die of anything.
+        """
+        self._tell_killing(process)
         self._signal(process, STACKS)
         peer = self._peer(process)
         self._look(process, peer.stacks if peer else "")
 
     def terminate(self, process: Watched) -> None:
         """Tell the controller and send SIGTERM."""
-        evidence = self._end_look(process)
+        self._end_look(process)
         if process.test:
-            self._kill_for_good(process, evidence)
+            self._condemn(process)
         self._signal(process, signal.SIGTERM)
         # A process that is stopped takes no signal but this and SIGKILL.
         self._signal(process, signal.SIGCONT)
@@ -265,24 +288,31 @@ class Supervisor:
             self._evidence[process.name] = shortened(look.text.rstrip(), _EVIDENCE_LIMIT)
         return self._evidence.get(process.name, "")
 
-    def _kill_for_good(self, process: Watched, evidence: str) -> None:
-        seconds = (process.deadline or process.begun) - process.begun
+    def _tell_killing(self, process: Watched) -> str:
+        """Tell the controller what is done to a process, and why; return that as text."""
+        seconds = process.limit.seconds if process.limit else 0.0
         text = (
-            f"Timeout: {process.phase} of {process.test} did not end within {round(seconds, 1):g} s, nor when"
+            f"Timeout: {process.phase} of {process.test} did not end within {seconds:g} s, nor when"
             f" it was interrupted: process {process.pid} was killed"
         )
+        if process.test and self._controller is not None:
+            evidence = self._evidence.get(process.name, "")
+            message = (process.name, process.test, process.phase, process.devices, text, evidence)
+            self._controller.tell(Told.KILLING, *message)
+        return text
+
+    def _condemn(self, process: Watched) -> None:
+        """Tell everybody that a process is killed: its devices are used no more."""
+        text = self._tell_killing(process)
         reason = f"{process.test} did not end and could not be interrupted"
         for device in process.devices:
             if self._quarantine.setdefault(device, reason) == reason:
                 for peer in self._peers:
                     peer.tell(Told.QUARANTINE, device, reason)
-        if self._controller is not None:
-            message = (process.name, process.test, process.phase, process.devices, text, evidence)
-            self._controller.tell(Told.KILLING, *message)
         if process.name == MAIN:
             self._portions.append(("timeout", [process.test, text]))
             self._trouble(f"{text}, which ran all tests")
-            sys.stderr.write(f"\namdgpu: {text}\n{evidence}\n")
+            sys.stderr.write(f"\namdgpu: {text}\n{self._evidence.get(process.name, '')}\n")
 
     def _signal(self, process: Watched, number: int) -> None:
         if self.is_alive(process):

@@ -113,12 +113,12 @@ def _describe_thread(pid: int, thread: int) -> str:
     where = _read(pid, thread, "wchan")
     if where not in ("", "0"):
         parts.append(f"in {where}")
-    if call := _describe_call(pid, _read(pid, thread, "syscall")):
+    if call := describe_call(pid, _read(pid, thread, "syscall")):
         parts.append(call)
     return ", ".join(parts)
 
 
-def _describe_call(pid: int, text: str) -> str:
+def describe_call(pid: int, text: str) -> str:
     """Name a system call, its descriptor's file and the request of an ioctl."""
     fields = text.split()
     if not fields or not fields[0].isdecimal():

@@ -16,12 +16,17 @@ from typing import Any, NamedTuple
 
 LIMIT = 1 << 16
 """Bytes of the longest packet; half of what a socket's buffer takes by default (net.core.wmem_default)."""
-TEXT_LIMIT = 8000
-"""Characters of the longest text that is passed on."""
+TEXT_LIMIT = 2000
+"""Characters of the longest text that is passed on, at 6 bytes each at most: four such fit into a packet."""
+_HEAD = 8192
+"""Bytes of a packet for what stands before a portion of a list."""
 MAIN = "pytest"
 """The name of a process that runs tests where the controller does it itself."""
 SEND_TIMEOUT = 5.0
 """Seconds after which a sender gives up on a supervisor that reads nothing."""
+
+
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Said(enum.StrEnum):
@@ -32,7 +37,7 @@ class Said(enum.StrEnum):
     WORKER = "worker"
     """Name, pid, path of the file that stacks go to: runs tests."""
     PHASE = "phase"
-    """pid, test, phase, end of its time (seconds of CLOCK_MONOTONIC, or None), ids of devices."""
+    """pid, test, phase, its `Limit` or None, ids of devices."""
     IDLE = "idle"
     """pid: between tests, where nothing can be late."""
     CAUGHT = "caught"
@@ -61,9 +66,19 @@ class Told(enum.StrEnum):
     QUARANTINE = "quarantine"
     """Id of a device, reason."""
     KILLING = "killing"
-    """Name of a worker, test, phase, devices, text, evidence: what is about to be killed, and why."""
+    """Name of a worker, test, phase, devices, text, evidence: what is about to be killed, and why. It is said
+    twice: when interrupting has not helped, and with all the evidence."""
     LOST = "lost"
     """Name of a worker: it was killed, and did not die."""
+
+
+class Limit(NamedTuple):
+    """The time of a phase."""
+
+    end: float
+    """In seconds of CLOCK_MONOTONIC."""
+    seconds: float
+    """How long it is, for messages."""
 
 
 class QueuePlace(NamedTuple):
@@ -110,7 +125,7 @@ def connect(address: str) -> socket.socket:
 
 def encode(*message: Any) -> bytes:
     """Return a message as bytes; ValueError if it is too long for a packet."""
-    data = json.dumps(message, separators=(",", ":")).encode()
+    data = _encoder(message).encode(errors="surrogatepass")
     if len(data) > LIMIT:
         raise ValueError(f"a message '{message[0]}' of {len(data)} bytes; a packet takes {LIMIT}")
     return data
@@ -118,7 +133,7 @@ def encode(*message: Any) -> bytes:
 
 def decode(data: bytes) -> list[Any]:
     """Undo `encode`; ValueError for what is no message."""
-    message = json.loads(data)
+    message = json.loads(data.decode(errors="surrogatepass"))
     if not isinstance(message, list) or not message or not isinstance(message[0], str):
         raise ValueError(f"no message: {data[:80]!r}")
     return message
@@ -135,9 +150,8 @@ def portions(texts: Iterable[str]) -> Iterator[list[str]]:
     size = 0
     for text in texts:
         text = shortened(text)
-        # A character takes at most 6 bytes, as "\\u00e9", and one that is no character of 16 bits 12.
-        length = len(json.dumps(text)) + 1
-        if portion and size + length > LIMIT // 2:
+        length = len(_encoder(text).encode(errors="surrogatepass")) + 1
+        if portion and size + length > LIMIT - _HEAD:
             yield portion
             portion, size = [], 0
         portion.append(text)

@@ -11,4 +11,4 @@ import signal
 INTERRUPT = signal.SIGRTMIN + 11
 """Python's handler raises an exception in the test."""
 STACKS = signal.SIGRTMIN + 12
-"""faulthandler writes the stacks of all threads, without the interpreter."""
+"""faulthandler writes the stack of the main thread, without the interpreter."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from pytest_amdgpu.supervisor.protocol import Limit
+
 UNWINDING = 5.0
 """Seconds that a test has to fail, once the interrupt has arrived in it."""
 BETWEEN = 30.0
@@ -22,7 +24,7 @@ class Watched:
     phase: str = ""
     devices: tuple[str, ...] = ()
     begun: float = 0.0
-    deadline: float | None = None
+    limit: Limit | None = None
     due: float | None = None
     step: int = 0
     queues: dict[tuple[str, str], list[object]] = field(default_factory=dict)
@@ -39,7 +41,7 @@ class Actions(Protocol):
         """Ask Python to give up the test."""
 
     def look_closer(self, process: Watched) -> None:
-        """The same again, with the stacks of Python."""
+        """The same again, with the stack of Python."""
 
     def terminate(self, process: Watched) -> None:
         """Tell what is about to be killed, and ask the process to end."""
@@ -106,9 +108,7 @@ class Watch:
         """Watch a process no more: it is gone."""
         self._processes.pop(name, None)
 
-    def begin(
-        self, name: str, test: str, phase: str, deadline: float | None, devices: tuple[str, ...]
-    ) -> None:
+    def begin(self, name: str, test: str, phase: str, limit: Limit | None, devices: tuple[str, ...]) -> None:
         """Know that a phase of a test begins, and when it must have ended."""
         process = self._processes[name]
         if process.step > _TERMINATE:
@@ -116,7 +116,7 @@ class Watch:
             return
         process.begun = self._clock()
         process.test, process.phase, process.devices = test, phase, devices
-        self._rearm(process, deadline)
+        self._rearm(process, limit)
 
     def idle(self, name: str) -> None:
         """Know that no test runs."""
@@ -134,7 +134,7 @@ class Watch:
         process = self._processes[name]
         if process.step in (_LOOK_CLOSER, _TERMINATE):
             process.phase = "what follows the phase"
-            self._rearm(process, self._clock() + BETWEEN)
+            self._rearm(process, Limit(self._clock() + BETWEEN, BETWEEN))
 
     def seen(self, name: str) -> None:
         """Know that evidence was gathered: nothing more is to be waited for."""
@@ -168,8 +168,10 @@ class Watch:
 
     def _step(self, process: Watched) -> None:
         if process.step == _LOOK and self._actions.is_suspended(process):
-            # All its time again, from when the run is continued.
-            self._rearm(process, self._clock() + max(1.0, (process.deadline or 0.0) - process.begun))
+            # It gets all its time again: the run may be continued at any moment from now on.
+            assert process.limit is not None
+            seconds = process.limit.seconds
+            self._rearm(process, Limit(self._clock() + seconds, seconds))
             return
         step = STEPS[process.step]
         process.step += 1
@@ -178,6 +180,6 @@ class Watch:
         if process.step > _GIVE_UP:
             self.remove(process.name)
 
-    def _rearm(self, process: Watched, deadline: float | None) -> None:
-        process.deadline = process.due = deadline
+    def _rearm(self, process: Watched, limit: Limit | None) -> None:
+        process.limit, process.due = limit, limit.end if limit else None
         process.step = 0

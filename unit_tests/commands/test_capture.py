@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from pytest_amdgpu.driver.topology import discover
 from pytest_amdgpu.emulator.kernel import EmulatedKernel
 from pytest_amdgpu.families.model_file import ModelFileError
 from pytest_amdgpu.families.models import DATA, load_model, model, model_names
+from pytest_amdgpu.kernel.protocol import KernelError
 
 
 @pytest.fixture
@@ -201,9 +203,30 @@ def test_a_name_with_quotes_is_written_as_toml_wants_it(two_gpus: EmulatedKernel
 
 def test_a_machine_without_gpus() -> None:
     kernel = EmulatedKernel([])
-    with pytest.raises(CaptureError, match="there is no GPU in /sys"):
+    with pytest.raises(CaptureError, match="no GPU: "):
         choose(kernel, None)
     kernel.shutdown()
+
+
+class NoTopology(EmulatedKernel):
+    """A kernel without amdkfd."""
+
+    def read_text(self, path: str) -> str:
+        raise KernelError(errno.ENOENT, "read", path)
+
+    def listdir(self, path: str) -> list[str]:
+        raise KernelError(errno.ENOENT, "listdir", path)
+
+
+def test_without_a_gpu_it_says_what_devices_says(capsys: pytest.CaptureFixture[str]) -> None:
+    kernel = NoTopology([])
+    told = []
+    for command in ("capture", "devices"):
+        assert main([command], kernel) == 1
+        told.append(capsys.readouterr().err)
+    kernel.shutdown()
+    assert told[0].startswith("capture: no GPU: ")
+    assert told[1] == told[0].replace("capture: ", "devices: cannot be used, ")
 
 
 def test_a_wrong_model_file_is_told_with_file_and_key(tmp_path: Path) -> None:

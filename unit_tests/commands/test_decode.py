@@ -73,7 +73,11 @@ def test_files_of_dwords(content: bytes, words: list[int], tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "0 bytes are not whole"), (b"\0" * 7, "7 bytes are not whole"), (b"12 hello", "'hello' is not")],
+    [
+        (b"", "dump: the file is empty; it must hold at least one dword"),
+        (b"\0" * 7, "7 bytes are not whole"),
+        (b"12 hello", "'hello' is not"),
+    ],
 )
 def test_files_without_dwords(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "dump"
@@ -86,6 +90,7 @@ def test_files_without_dwords(content: bytes, message: str, tmp_path: Path) -> N
     ("arguments", "message"),
     [
         (["--target", "gfx7", "--engine", "sdma", "x"], "decode: unknown gfx target 'gfx7'; known: gfx908"),
+        (["--target", "gfx1202", "--engine", "sdma", "x"], "gfx1250; its nearest relative is gfx1201$"),
         (["--target", "gfx942", "--engine", "sdma", "/none"], "decode: .*No such file"),
     ],
 )

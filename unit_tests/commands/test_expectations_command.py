@@ -1,4 +1,4 @@
-"""The command `expectations lint`."""
+"""The commands `expectations lint` and `expectations update`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import pytest
 
 from pytest_amdgpu.commands.expectations import collected_names
 from pytest_amdgpu.commands.main import main
+from pytest_amdgpu.results.record import Outcome, Record
+from pytest_amdgpu.results.verdict import Judgment, Verdict
+from pytest_amdgpu.results.verdict_file import verdict_json, write_verdict
 
 
 def test_lint_prints_what_is_wrong_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,3 +38,37 @@ def test_names_of_collected_tests_are_without_devices() -> None:
         "t.py::test_c",
         "t.py::test_d[vram]",
     ]
+
+
+def test_update_shows_and_writes_what_results_call_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    results = []
+    for number in range(2):
+        failed = Record("t.py::a[sw-gfx942-0]", "t.py::a", ("sw-gfx942-0",), Outcome.FAIL)
+        facts = {
+            "started": f"2026-11-28T10:00:0{number}+00:00",
+            "environment": {"kernel": "6.12"},
+            "backend": "software",
+            "devices": [{"id": "sw-gfx942-0", "target": "gfx942", "name": "AMD Instinct MI300X"}],
+        }
+        content = verdict_json(Judgment(Verdict.REGRESSION, ("x",)), [failed], facts, complete=True)
+        results.append(tmp_path / f"{number}.json")
+        write_verdict(results[-1], content)
+    command = ["expectations", "update", str(files), "--results", *map(str, results)]
+    assert main([*command, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "+# Seen With: Linux 6.12, software GPUs\n+t.py::a,Fail\n" in out
+    assert list(files.iterdir()) == []
+    assert main(command) == 0
+    assert capsys.readouterr().out == "t.py::a on gfx942: failed 2 of 2 times: line written\n"
+    assert (files / "gfx942-fails.txt").read_text().endswith("t.py::a,Fail\n")
+    assert main(command) == 0
+    assert capsys.readouterr().out == "no line has to change\n"
+    assert main(command[:-1]) == 1
+    assert capsys.readouterr().err.startswith("expectations: results of 2 runs are the least")
+    results[1].write_text(results[1].read_text()[:-20])
+    assert main(command) == 1
+    assert "1.json was cut off" in capsys.readouterr().err

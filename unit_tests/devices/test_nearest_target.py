@@ -126,3 +126,16 @@ def test_hardware_of_an_unknown_generation_is_refused_in_any_case(nearest_target
     (obstacle,) = report.obstacles
     assert obstacle.cause is Cause.UNKNOWN_TARGET
     assert obstacle.text.endswith("none of them is a near relative")
+
+
+def test_hardware_whose_packets_are_not_public_runs_only_where_that_is_wished() -> None:
+    (obstacle,) = _examine(nearest_target=False, version=120500).obstacles
+    assert obstacle.cause is Cause.UNKNOWN_TARGET
+    assert obstacle.text.endswith(
+        "(gfx1250): the packets of gfx1250 are not public in full; --amdgpu-nearest-target lets it run with"
+        " those of its relatives"
+    )
+    assert [node.target for node in _examine(nearest_target=True, version=120500).nodes] == [
+        "gfx1250",
+        "gfx942",
+    ]

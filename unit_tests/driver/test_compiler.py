@@ -121,6 +121,40 @@ def test_an_error_in_the_source_is_shown(require_ziglang):
         compile_source("int f(void) { return nothing; }", "gfx942")
 
 
+def test_an_error_in_the_source_has_no_cause_in_the_cache(require_ziglang):
+    with pytest.raises(CompilerError) as caught:
+        compile_source("int f(void) { return nothing; }", "gfx942")
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+
+
+@pytest.mark.parametrize("what", ["file", "directory"])
+def test_a_cache_that_cannot_be_used_is_named(cache, what, monkeypatch):
+    compiler = Compiler((sys.executable,), (sys.executable,), "test")
+    monkeypatch.setattr(module._Job, "run", lambda self: b"code")
+    if what == "file":
+        cache.write_text("")
+    else:
+        compile_source(SOURCE, "gfx942", compiler=compiler)
+        (kept,) = cache.iterdir()
+        kept.unlink()
+        kept.mkdir()
+    message = rf"cannot keep compiled kernels in {cache}: .*; \$PYTEST_AMDGPU_CACHE names another place"
+    with pytest.raises(CompilerError, match=message):
+        compile_source(SOURCE, "gfx942", compiler=compiler)
+
+
+def test_an_include_directory_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(CompilerError, match=f"include: there is no directory {tmp_path}/none"):
+        compile_source(SOURCE, "gfx942", include=[tmp_path / "none"])
+
+
+def test_an_option_that_cannot_be_run_is_refused(tmp_path):
+    clang = fake_compiler(tmp_path) / "clang"
+    clang.chmod(0o644)
+    with pytest.raises(CompilerError, match=f"--amdgpu-compiler: {clang} is no program that can be run"):
+        find_compiler(str(clang), {})
+
+
 def test_an_unknown_language_is_named():
     with pytest.raises(CompilerError, match="unknown language 'fortran'; known are c, cl, asm"):
         compile_source("", "gfx942", language="fortran")

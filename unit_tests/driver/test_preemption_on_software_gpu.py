@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,14 @@ from pytest_amdgpu.abi.kfd import (
     ContextSaveWaveState,
     GetQueueWaveStateArgs,
     KfdIoctl,
+    MapMemoryToGpuArgs,
     SetCuMaskArgs,
+    UnmapMemoryFromGpuArgs,
     UpdateQueueArgs,
 )
 from pytest_amdgpu.driver.compute_queue import ComputeQueue
 from pytest_amdgpu.driver.device import Device
-from pytest_amdgpu.driver.errors import WaitTimeoutError
+from pytest_amdgpu.driver.errors import MemoryFaultError, WaitTimeoutError
 from pytest_amdgpu.driver.kfd_backend import KfdBackend
 from pytest_amdgpu.driver.topology import discover
 from pytest_amdgpu.emulator.kernel import EmulatedKernel
@@ -110,6 +113,20 @@ class Bench:
             start + header.wave_state_offset - header.wave_state_size, header.wave_state_size
         )
 
+    @contextmanager
+    def unmapped(self, address: int) -> Iterator[None]:
+        """Take a buffer from the GPU as the driver never does, while kernels use it."""
+        process = self.kernel._process
+        assert process is not None
+        mapping = process.devices[self.gpu.gpu_id].space.find(address)
+        assert mapping is not None
+        ids = (ctypes.c_uint32 * 1)(self.gpu.gpu_id)
+        fields = {"device_ids_array_ptr": ctypes.addressof(ids), "n_devices": 1}
+        handle = mapping.bo.handle
+        self.ioctl(KfdIoctl.UNMAP_MEMORY_FROM_GPU, UnmapMemoryFromGpuArgs(handle=handle, **fields))
+        yield
+        self.ioctl(KfdIoctl.MAP_MEMORY_TO_GPU, MapMemoryToGpuArgs(handle=handle, **fields))
+
     def gpu_queues(self) -> list[Queue]:
         """The queues as the emulated kernel keeps them."""
         process = self.kernel._process
@@ -192,6 +209,60 @@ def test_registers_and_lds_are_in_the_area(bench: Bench) -> None:
         assert lds.tobytes() in areas[group % bench.gpu.num_xcc], group
     bench.update(100)
     bench.finish()
+
+
+def held_in_areas(bench: Bench) -> bool:
+    """Whether the areas have what all waves of `hold` hold, in registers and LDS."""
+    areas = [bench.saved(xcc) for xcc in range(bench.gpu.num_xcc)]
+    size = bench.hold.wave_size
+    registers = [
+        values.tobytes() in areas[wave * size // 64 % bench.gpu.num_xcc]
+        for k in range(8)
+        for wave, values in enumerate(held_register(k).reshape(-1, size))
+    ]
+    lds = [
+        (np.arange(64 * group, 64 * group + 64, dtype=np.uint32) ^ np.uint32(SEED)).tobytes()
+        in areas[group % bench.gpu.num_xcc]
+        for group in range(GROUPS)
+    ]
+    return all(registers) and all(lds)
+
+
+def test_the_waves_that_faulted_are_in_the_area(bench: Bench) -> None:
+    # They poll memory that goes away under them. The eviction has saved them: no UPDATE_QUEUE is needed.
+    flag = bench.device.gtt(4096)
+    arguments = [bench.buffer[:4], flag, bench.buffer[128:], SEED]
+    bench.queue.dispatch(bench.hold, 64 * GROUPS, arguments, block=64).signal(bench.done, 1).submit()
+    until(lambda: bool(bench.words[0] == GROUPS))
+    with bench.unmapped(flag.address), pytest.raises(MemoryFaultError):
+        bench.done.wait(1, timeout=10)
+    stack, state = bench.wave_state()
+    assert stack > 8
+    assert state > 0
+    assert held_in_areas(bench)
+    assert not bench.gpu.units.used.any()
+
+
+def test_a_wave_that_met_no_instruction_stays_on_its_unit_until_it_is_preempted(bench: Bench) -> None:
+    program = bench.device.load(OBJECTS / bench.device.family.name / "illegal.co")
+    bench.queue.dispatch(program["illegal"], 1, [bench.buffer], block=1).submit()
+    until(lambda: any("the wave is halted" in line for line in bench.kernel.log))
+    assert bench.gpu.units.used.sum() == bench.gpu.units.busy.sum() == 1
+    bench.update(0)
+    assert bench.wave_state()[1] >= 512 + 128
+    program_counter = int.from_bytes(bench.saved(0)[-128:][4:12], "little")
+    log = next(line for line in bench.kernel.log if "illegal instruction" in line)
+    assert f"{program_counter:#x}" in log
+    assert not bench.gpu.units.used.any()
+    bench.queue.close()
+
+
+def test_a_queue_with_a_halted_wave_ends_with_it(bench: Bench) -> None:
+    program = bench.device.load(OBJECTS / bench.device.family.name / "illegal.co")
+    bench.queue.dispatch(program["illegal"], 1, [bench.buffer], block=1).submit()
+    until(lambda: any("the wave is halted" in line for line in bench.kernel.log))
+    bench.queue.close()
+    assert not bench.gpu.units.used.any()
 
 
 def test_the_debugger_s_and_the_error_s_part_of_the_header_stay(bench: Bench) -> None:

@@ -162,3 +162,37 @@ def test_pending_words_are_what_the_engine_has_not_read() -> None:
     setup.put(bytes(range(32)))
     setup.read[0] = 2
     assert bytes(setup.ring.pending_words()) == bytes(range(8, 32))
+
+
+def words(setup: Setup) -> list[bytes]:
+    return [bytes(view) for view in setup.ring.read_words()]
+
+
+def test_what_the_engine_has_read_of_the_last_submissions() -> None:
+    setup = Setup()
+    for letter in (b"a", b"b", b"c"):
+        setup.put(letter * 8)
+    assert words(setup) == []
+    setup.read[0] = 12
+    assert words(setup) == [b"a" * 8, b"b" * 4]
+    setup.read[0] = 24
+    assert words(setup) == [b"a" * 8, b"b" * 8, b"c" * 8]
+
+
+def test_of_what_was_overwritten_nothing_is_shown() -> None:
+    setup = Setup()
+    setup.put(b"a" * 2000)
+    setup.put(b"b" * 1000)
+    setup.read[0] = 3000
+    # Does not fit before the end, and begins anew.
+    assert setup.put(b"c" * 1800) == 0
+    setup.read[0] = SIZE + 1800
+    assert words(setup) == [b"b" * 1000, b"c" * 1800]
+
+
+def test_only_the_last_submissions_are_remembered() -> None:
+    setup = Setup()
+    for number in range(20):
+        setup.put(bytes([number]) * 4)
+    setup.read[0] = 80
+    assert words(setup) == [bytes([number]) * 4 for number in range(4, 20)]

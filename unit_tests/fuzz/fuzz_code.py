@@ -10,12 +10,15 @@ from fuzz_rings import END_OF_PROGRAM, END_OF_PROGRAM_GFX11
 from fuzz_runner import Done, outcome
 
 from pytest_amdgpu.driver.code_object import CodeObject, parse
+from pytest_amdgpu.emulator.isa import program
 from pytest_amdgpu.emulator.isa.dispatch import Dispatch, DispatchState
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, AddressSpace, BufferObject, VmFault
 
 OBJECTS = Path(__file__).parents[2] / "hw_tests" / "kernels" / "objects"
 CODE, DATA, SCRATCH = 0x7000_0000_0000, 0x7100_0000_0000, 0x7200_0000_0000
+BLOCKS_KEPT_FOR = 200
+"""Cases after which translated blocks are forgotten."""
 BUDGET = 40
 """Basic blocks that a case may run."""
 
@@ -28,9 +31,15 @@ class CodeTarget:
     unit = "inputs"
 
     def __init__(self) -> None:
+        self._until_cleared = BLOCKS_KEPT_FOR
         self._objects = [parse(path.read_bytes(), path.name) for path in sorted(OBJECTS.glob("*/*.co"))]
 
     def case(self, rng: random.Random) -> Done:
+        self._until_cleared -= 1
+        if not self._until_cleared:
+            # The translated blocks are kept, thousands of them: their coming would look like a leak.
+            program._blocks.clear()
+            self._until_cleared = BLOCKS_KEPT_FOR
         code = rng.choice(self._objects)
         kernel = rng.choice(list(code.kernels.values()))
         image = np.zeros(-(-code.image_size // PAGE_SIZE) * PAGE_SIZE, np.uint8)

@@ -22,7 +22,11 @@ def run(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
     ) -> pytest.RunResult:
         others = ["hypothesispytest", *([] if xdist else ["xdist"])]
         disabled = [part for name in others for part in ("-p", f"no:{name}")]
-        gpus = [] if software is None else [f"--amdgpu-software={software}"]
+        gpus = (
+            []
+            if software is None or backend not in ("auto", "software")
+            else [f"--amdgpu-software={software}"]
+        )
         return pytester.runpytest_subprocess(
             *disabled, f"--amdgpu-backend={backend}", *gpus, *arguments, timeout=100
         )

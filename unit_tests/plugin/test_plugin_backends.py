@@ -54,6 +54,19 @@ def test_a_backend_of_another_package_runs_a_copy(
     )
 
 
+def test_options_of_software_gpus_are_refused(run: Run, install: Install, pytester: pytest.Pytester) -> None:
+    install("plain = plain_backend:PlainSource")
+    pytester.makepyfile(COPY)
+    result = run("--amdgpu-hostile=1", "--amdgpu-software=gfx942", backend="plain")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            "ERROR: --amdgpu-software, --amdgpu-hostile: for software GPUs only, but this run uses plain GPUs"
+            " (asked for); add --amdgpu-backend=software to run on software GPUs"
+        ]
+    )
+
+
 def test_its_kernel_is_traced_and_its_name_repeats_a_failure(
     run: Run, install: Install, pytester: pytest.Pytester
 ) -> None:

@@ -176,6 +176,59 @@ def test_without_hardware_software_is_used_and_the_header_says_why(
     result.stdout.fnmatch_lines(["amdgpu: seed *, software GPUs (no usable hardware, *)"])
 
 
+PRETEND_HARDWARE = """
+import dataclasses
+from pytest_amdgpu.plugin import plan
+
+find = plan.find_machine
+
+def find_hardware(backend, *arguments, **options):
+    if backend == "software":
+        return find(backend, *arguments, **options)
+    machine = find("software", "gfx1100")
+    reason = "asked for" if backend == "hardware" else "/dev/kfd is usable"
+    return dataclasses.replace(machine, backend="hardware", reason=reason, software=())
+
+plan.find_machine = find_hardware
+"""
+
+
+@pytest.mark.parametrize(
+    ("backend", "reason"), [("hardware", "asked for"), ("auto", "/dev/kfd is usable")], ids=["asked", "found"]
+)
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--amdgpu-software=gfx942",
+        "--amdgpu-software-kernel=6.12",
+        "--amdgpu-hostile=0",
+        "--amdgpu-model=mine.toml",
+    ],
+)
+def test_options_of_software_gpus_are_refused_on_hardware(
+    option: str, backend: str, reason: str, run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(PRETEND_HARDWARE)
+    pytester.makepyfile(ONE_TEST)
+    result = run("--collect-only", option, backend=backend, software=None)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    name = option.partition("=")[0]
+    result.stderr.fnmatch_lines(
+        [
+            f"ERROR: {name}: for software GPUs only, but this run uses hardware GPUs ({reason});"
+            " add --amdgpu-backend=software to run on software GPUs"
+        ]
+    )
+
+
+def test_hardware_needs_no_options_of_software_gpus(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(PRETEND_HARDWARE)
+    pytester.makepyfile(ONE_TEST)
+    result = run("--collect-only", backend="hardware")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["amdgpu: seed *, hardware GPUs (asked for)"])
+
+
 @pytest.mark.skipif(os.path.exists("/dev/kfd"), reason="the machine has a GPU")
 def test_hardware_that_is_not_there_is_an_error(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(ONE_TEST)
@@ -251,6 +304,65 @@ def test_a_targets_marker_with_other_arguments_is_an_error(run: Run, pytester: p
     result = run()
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*test_it: amdgpu_targets takes names of gfx targets, not*'family'*"])
+
+
+@pytest.mark.parametrize("marker", ['amdgpu_targets("gfx942")', "amdgpu(devices=2)"])
+def test_a_marker_that_does_nothing_is_an_error(marker: str, run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.mark.{marker}
+        def test_it(tmp_path): pass
+        """
+    )
+    result = run()
+    result.assert_outcomes(errors=1)
+    name = marker.partition("(")[0]
+    result.stdout.fnmatch_lines([f"*::test_it: {name} does nothing, because the test uses no GPU: let it*"])
+
+
+def test_a_marker_of_one_parameter_is_an_error(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        few = pytest.mark.amdgpu_targets("gfx942")
+
+        @pytest.mark.parametrize("number", [1, pytest.param(2, marks=few)])
+        def test_it(number, amdgpu_device): pass
+
+        @pytest.mark.parametrize("number", (value for value in [1, pytest.param(2, marks=pytest.mark.xfail)]))
+        def test_other(number, amdgpu_device): assert number == 1
+        """
+    )
+    result = run("--continue-on-collection-errors")
+    result.stdout.fnmatch_lines(["*::test_it: amdgpu_targets of one parameter does nothing, because the*"])
+    assert result.ret != pytest.ExitCode.OK
+
+
+def test_a_marker_of_a_class_or_module_may_cover_tests_without_a_gpu(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        pytestmark = pytest.mark.amdgpu_targets("gfx942", "gfx1100")
+
+        def test_none(): pass
+
+        @pytest.mark.amdgpu(target="gfx942")
+        class TestClass:
+            def test_none(self): pass
+            def test_one(self, amdgpu_device): pass
+
+        @pytest.mark.amdgpu(target="gfx1100")
+        @pytest.mark.usefixtures("amdgpu_device")
+        def test_used(): pass
+        """
+    )
+    run().assert_outcomes(passed=4)
 
 
 def test_an_unknown_target_in_a_marker_is_an_error(run: Run, pytester: pytest.Pytester) -> None:

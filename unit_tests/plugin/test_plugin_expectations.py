@@ -36,7 +36,8 @@ def expecting(run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPat
 
     def run_with(*options: str, fine: str = "0,1,2,3,4,5,6,7", xdist: bool = False, **files: str) -> object:
         monkeypatch.setenv("FINE", fine)
-        directory = pytester.mkdir("known")
+        directory = pytester.path / "known"
+        directory.mkdir(exist_ok=True)
         for name, text in files.items():
             (directory / f"{name.replace('__', '-')}.txt").write_text(text)
         known = "--amdgpu-expectations=known"
@@ -141,3 +142,61 @@ def test_a_directory_that_is_not_there_ends_the_run(run: Run, pytester: pytest.P
     result.stderr.fnmatch_lines(
         ["ERROR: --amdgpu-expectations: none is not a directory of expectation files"]
     )
+
+
+@pytest.mark.parametrize("workers", [[], ["-n2"]])
+def test_lines_about_tests_that_are_gone_end_in_a_failure(
+    workers: list[str], expecting: Callable[..., pytest.RunResult]
+) -> None:
+    fails = "# Reason: x\ntest_it.py::test_gone,Fail\ntest_it.py::test_fails,Fail\ntest_no.py::test_x,Fail\n"
+    files = {"all__fails": fails, "all__flakes": "# Reason: y\n.*_nowhere\n", "gfx11__fails": fails}
+    # Those that were deselected are there.
+    result = expecting("-k", "passes", "--amdgpu-gate", *workers, xdist=bool(workers), **files)
+    result.assert_outcomes(passed=1, deselected=0 if workers else 12)
+    assert result.ret == 11
+    result.stdout.fnmatch_lines(
+        [
+            "*amdgpu verdict: must-run violated*",
+            "known/all-fails.txt:2: x: test_it.py::test_gone was not collected: mend the name, or *",
+            "known/all-fails.txt:4: x: test_no.py::test_x was not collected: mend the name, or *",
+            "*amdgpu: expectation files that are out of date*",
+            "known/all-fails.txt:2: x: *",
+            "known/all-fails.txt:4: x: *",
+            "known/all-flakes.txt:2: y: .*_nowhere matches no test",
+        ]
+    )
+
+
+def test_a_run_of_some_paths_says_nothing_about_others(expecting: Callable[..., pytest.RunResult]) -> None:
+    result = expecting("test_it.py::test_passes", all__fails="test_it.py::test_gone,Fail\n")
+    assert (result.ret, "out of date" in result.stdout.str()) == (0, False)
+
+
+def test_expired_lines_have_no_effect_and_expired_skips_are_red(
+    expecting: Callable[..., pytest.RunResult],
+) -> None:
+    old = "# Reason: x\n# Expires: 2026-01-01\n"
+    result = expecting(
+        "-k", "fails or passes",
+        all__fails=f"{old}test_it.py::test_fails,Fail\n", all__skips=f"{old}test_it.py::test_crashes\n",
+    )  # fmt: skip
+    result.assert_outcomes(passed=1, failed=1, deselected=11)
+    result.stdout.fnmatch_lines(
+        [
+            "known/all-skips.txt:3: x: expired on 2026-01-01, and still keeps tests from running: look *",
+            "known/all-fails.txt:3: x: expired on 2026-01-01, and has no effect any more: look at it *",
+        ]
+    )
+    assert expecting("-k", "passes").ret == 1
+
+
+def test_a_flake_may_crash_its_worker_as_often_as_it_did(expecting: Callable[..., pytest.RunResult]) -> None:
+    flakes = FLAKES + "test_it.py::test_(flaky|crashes).*\n"
+    result = expecting("-n1", "-k", "flaky or crashes", all__flakes=flakes, xdist=True)
+    result.assert_outcomes(passed=8, xfailed=1)
+    assert result.ret == 0
+    # One that does nothing else fails more often than once in a thousand.
+    often = FLAKES.replace("1/10", "1/10000") + "test_it.py::test_crashes\n"
+    result = expecting("-n1", "-k", "passes or crashes", all__flakes=often, xdist=True)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["known/all-flakes.txt:3: *: failed 1 of 1 times, which at its rate *"])

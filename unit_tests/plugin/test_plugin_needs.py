@@ -69,7 +69,13 @@ def test_a_run_that_is_bound_to_a_device_takes_no_other(run: Run, pytester: pyte
     pytester.makepyfile(test_ids=ONE.format(wish="target='gfx1100'"))
     result = run("--amdgpu-device=gfx942", "-rs")
     result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines(["*not applicable: sw-gfx942-0: is no gfx1100"])
+    result.stdout.fnmatch_lines(
+        [
+            "amdgpu: 1 of the skipped tests was not applicable",
+            "    1: sw-gfx942-0: is no gfx1100",
+            "*not applicable: sw-gfx942-0: is no gfx1100",
+        ]
+    )
 
 
 def test_every_device_of_a_group_has_what_is_needed(run: Run, pytester: pytest.Pytester) -> None:

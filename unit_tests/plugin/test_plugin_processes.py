@@ -81,25 +81,44 @@ AS_ON_HARDWARE = """
 """Only another process of the machine can use the GPU again."""
 
 
-def test_after_a_fault_a_worker_that_cannot_be_exchanged_says_that_its_gpu_is_lost(
+FAULTS = """
+    from types import SimpleNamespace
+    import os, pytest
+    from pytest_amdgpu.driver.errors import MemoryFaultError
+
+    @pytest.mark.parametrize("time", range(2))
+    def test_fault(time, sdma_queue, gtt_buffer):
+        sdma_queue.copy(gtt_buffer(4096), SimpleNamespace(address=0x7E0000000000, size=64)).submit()
+        with pytest.raises(MemoryFaultError):
+            sdma_queue.wait_idle(10)
+
+    def test_next(userptr_buffer):
+        userptr_buffer(4096)
+        assert os.environ["PYTEST_XDIST_WORKER"] == "gw2"
+
+    def test_without_gpu(): pass
+"""
+
+
+@pytest.mark.parametrize("options", [["-n1"], ["--amdgpu-gate"]])
+def test_after_a_fault_another_worker_takes_the_place_of_one_that_cannot_go_on(
+    options: list[str], run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(AS_ON_HARDWARE)
+    pytester.makepyfile(test_lost=FAULTS)
+    result = run(*options, xdist=True)
+    assert result.ret == 0
+    result.assert_outcomes(passed=4)
+    result.stdout.no_fnmatch_line("*node down*")
+
+
+def test_after_a_fault_a_worker_that_nobody_replaces_says_that_its_gpu_is_lost(
     run: Run, pytester: pytest.Pytester
 ) -> None:
     pytester.makeconftest(AS_ON_HARDWARE)
-    pytester.makepyfile(
-        test_lost="""
-        from types import SimpleNamespace
-
-        def test_fault(sdma_queue, gtt_buffer):
-            sdma_queue.copy(gtt_buffer(4096), SimpleNamespace(address=0x7E0000000000, size=64)).submit()
-            sdma_queue.wait_idle(10)
-
-        def test_next(gtt_buffer): pass
-
-        def test_without_gpu(): pass
-        """
-    )
-    result = run("-n1", xdist=True)
-    result.assert_outcomes(passed=1, failed=1, errors=1)
+    pytester.makepyfile(test_lost=FAULTS)
+    result = run("-n1", "--dist=worksteal", xdist=True)
+    result.assert_outcomes(passed=2, errors=2)
     result.stdout.fnmatch_lines(
         ["*DeviceLostError: test_lost.py::test_fault* made the GPU fault; *run such tests without -n"]
     )

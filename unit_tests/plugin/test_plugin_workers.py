@@ -160,6 +160,7 @@ def test_a_worker_that_never_collects_ends_the_run_red(run: Run, pytester: pytes
     pytester.makepyfile("def test_a(amdgpu_device): pass")
     result = run("--tx=2*popen", "--dist=load", "--amdgpu-verdict=v.json", xdist=True)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["maximum crashed workers reached: 8"])
     result.stdout.fnmatch_lines(["*tests that were not run*", "test_a_worker*::test_a[[]sw-gfx942-0]"])
     assert [test["outcome"] for test in verdict_of(pytester.path)["tests"]] == ["missing"]
 
@@ -398,6 +399,14 @@ def test_software_gpus_need_a_worker_for_each_core(run: Run, pytester: pytest.Py
 
 def test_a_conftest_that_chooses_the_number_of_workers_is_heard(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makeconftest("def pytest_xdist_auto_num_workers(config): return 4")
+    pytester.makepyfile("def test_a(amdgpu_device): pass")
+    run("-nauto", xdist=True).stdout.fnmatch_lines(["*4 workers*"])
+
+
+def test_the_variable_of_pytest_xdist_for_the_number_of_workers_is_heard(
+    run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", "4")
     pytester.makepyfile("def test_a(amdgpu_device): pass")
     run("-nauto", xdist=True).stdout.fnmatch_lines(["*4 workers*"])
 

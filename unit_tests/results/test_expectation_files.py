@@ -135,14 +135,14 @@ def test_what_is_special_counts_before_what_is_general(write: Callable[..., Path
         gfx11__fails="a,Timeout\n",
         gfx94x__skips="b.*\n",
     )
-    mine = load_expectations(directory, keys_of("gfx942", "x"))
+    mine = load_expectations(directory, keys_of("gfx942", "x"), TODAY)
     entry = mine.fails("a")
     assert entry is not None
     assert (entry.expected, entry.place) == (Expected.CRASH, f"{directory}/gfx942-fails.txt:1")
     assert mine.fails("c") is None
     assert mine.skip("bc") is not None
     assert mine.flake("a") is None
-    other = load_expectations(directory, keys_of("gfx1201", "x"))
+    other = load_expectations(directory, keys_of("gfx1201", "x"), TODAY)
     assert other.fails("a") is not None
     assert other.skip("bc") is None
 
@@ -151,9 +151,9 @@ def test_what_is_special_counts_before_what_is_general(write: Callable[..., Path
 def test_a_file_that_would_be_ignored_is_an_error(name: str, tmp_path: Path) -> None:
     (tmp_path / name).touch()
     with pytest.raises(ExpectationError, match=f"{name}: is not called KEY-fails.txt"):
-        load_expectations(tmp_path, ["all"])
+        load_expectations(tmp_path, ["all"], TODAY)
     with pytest.raises(ExpectationError, match="/none is not a directory of expectation files"):
-        load_expectations(tmp_path / "none", ["all"])
+        load_expectations(tmp_path / "none", ["all"], TODAY)
 
 
 @pytest.mark.parametrize(

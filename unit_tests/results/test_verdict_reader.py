@@ -83,6 +83,14 @@ BLAMED = Record(
 )  # fmt: skip
 
 
+def test_a_file_whose_end_the_disk_never_saw_is_cut_off(path: Path) -> None:
+    """After a power cut the file system may have the size of a file and not all of its blocks: zeros."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(b'"c"')] + bytes(500))
+    file = read_verdict(path)
+    assert (file.cut_off, file.records) == (True, tuple(RECORDS[:2]))
+
+
 def test_what_a_failure_was_blamed_on_is_read(path: Path) -> None:
     content = verdict_json(
         Judgment(Verdict.INFRASTRUCTURE, ("bad",)), [BLAMED, RECORDS[0]], FACTS, complete=True
@@ -125,7 +133,7 @@ def test_a_run_that_goes_on_is_no_whole_one(path: Path) -> None:
         ("", "was cut off before anything of use"),
         ("[1, 2", "was cut off before anything of use"),
         ("hello", "is not JSON: Expecting value"),
-        ("\0" * 100, "is not JSON: Expecting value"),
+        ("\0" * 100, "was cut off before anything of use"),
         ('{"schema": 1, oops}', "is not JSON: Expecting property name"),
         ('{"schema": 1} {', "is not JSON: Extra data"),
         ("[" * 100000 + "]" * 100000, "is not JSON that can be read"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from injection import defect
 
-from pytest_amdgpu.driver import launch, program
+from pytest_amdgpu.driver import device_memory, launch, program
 from pytest_amdgpu.driver.backend import PAGE
 from pytest_amdgpu.driver.buffer import Buffer
 from pytest_amdgpu.driver.device import Device
@@ -76,7 +76,7 @@ def a_device_has_a_name_of_its_own(patch: pytest.MonkeyPatch) -> None:
 
 @defect
 def sizes_below_one_are_rounded_up(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Device, "_checked_size", lambda self, size, location: max(size, 1))
+    patch.setattr(device_memory, "checked_size", lambda size, location: max(size, 1))
 
 
 @defect

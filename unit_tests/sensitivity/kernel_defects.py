@@ -75,7 +75,7 @@ def more_vram_is_available_than_there_is(patch: pytest.MonkeyPatch) -> None:
 
 @defect
 def more_vram_can_be_had_than_there_is(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(memory_calls, "_require_room", lambda device, location, size: None)
+    patch.setattr(memory_calls, "_require_room", lambda device, location, size, charge: None)
 
 
 @defect

@@ -8,15 +8,15 @@ its own packet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.abi.kfd_debug import ExceptionCode
 from pytest_amdgpu.emulator.engine.aql_dispatch import KernelDispatch, aql_state, misuses, refusal
 from pytest_amdgpu.emulator.engine.caches import acquire_scope, release_scope
 from pytest_amdgpu.emulator.engine.command_processor import CommandProcessor
-from pytest_amdgpu.emulator.engine.queue import QueueThread
 from pytest_amdgpu.emulator.engine.queue_descriptor import QueueDescriptor
+from pytest_amdgpu.emulator.engine.shader_queue import ShaderQueue
 from pytest_amdgpu.emulator.engine.shaders import Shaders
 from pytest_amdgpu.emulator.engine.signals import check_signal, complete_signal, signal_value
 from pytest_amdgpu.emulator.engine.stream import read_dwords, show_dwords
@@ -26,14 +26,13 @@ from pytest_amdgpu.packets.layout import Packet, UnknownPacketError
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.engine.context import QueueContext
-    from pytest_amdgpu.emulator.engine.wave_save import SavedWaves
 
 _UNSUPPORTED = ExceptionCode.QUEUE_PACKET_UNSUPPORTED
 _VENDOR_UNSUPPORTED = ExceptionCode.QUEUE_PACKET_VENDOR_UNSUPPORTED
 _DEPENDENCIES = tuple(f"dep_signal{index}" for index in range(5))
 
 
-class AqlQueue(QueueThread):
+class AqlQueue(ShaderQueue):
     """A compute queue of AQL packets. Pointers count packets; the doorbell is the index of the last one."""
 
     def __init__(self, context: QueueContext) -> None:
@@ -55,28 +54,10 @@ class AqlQueue(QueueThread):
         """Return the write pointer: one behind the packet that was announced."""
         return doorbell + 1
 
-    def advance(self) -> bool:
-        """Run shaders while packets wait or there are none."""
-        return self._shaders.advance()
-
     @property
     def free_up_to(self) -> int:
         """Return the first packet that is not complete."""
         return self._retired
-
-    def saved_waves(self) -> Sequence[SavedWaves]:
-        """Return what the last preemption saved, by XCC."""
-        return self._shaders.saved
-
-    def set_aside(self) -> None:
-        """Save the waves and leave the hardware."""
-        self._shaders.save()
-        super().set_aside()
-
-    def abandon(self) -> None:
-        """Leave the hardware; the waves are lost."""
-        self._shaders.suspend()
-        super().abandon()
 
     def write_rptr(self) -> None:
         """Report packets, 64-bit and never wrapping."""
@@ -93,14 +74,16 @@ class AqlQueue(QueueThread):
             self._retire()
 
     def describe_position(self) -> str:
-        """Show the packet at the read pointer as dwords, and the PM4 packet it led to."""
+        """Show the packet that is taken as dwords, and the PM4 packet it led to."""
         address = self._slot(self.rptr)
         try:
             words = read_dwords(self.memory, address, PACKET_WORDS)
         except VmFault as fault:
             return f"; the ring cannot be read: {fault}"
         offset = address - self.context.ring_address
-        text = f"; at ring offset {offset:#x}, packet {self.rptr:#x}: [{show_dwords(words)}]"
+        # The read pointer is that of the oldest packet that is not complete.
+        behind = f" (read pointer {self.free_up_to:#x})" if self.free_up_to != self.rptr else ""
+        text = f"; at ring offset {offset:#x}, packet {self.rptr:#x}{behind}: [{show_dwords(words)}]"
         return text + self._commands.describe()
 
     def take_lower_doorbell(self, previous: int, value: int) -> None:
@@ -129,7 +112,7 @@ class AqlQueue(QueueThread):
             packet = aql_packets().decode(words)
         except UnknownPacketError as error:
             vendor = words[0] & 0xFF == PacketType.VENDOR_SPECIFIC
-            raise refusal(_VENDOR_UNSUPPORTED if vendor else _UNSUPPORTED, str(error)) from None
+            raise refusal(_VENDOR_UNSUPPORTED if vendor else _UNSUPPORTED, error.reason) from None
         handler = self._handlers.get(packet.name)
         if handler is None:
             raise refusal(_UNSUPPORTED, f"the emulated packet processor does not execute {packet.name}")

@@ -16,6 +16,7 @@ from pytest_amdgpu.emulator.memory import AddressSpace
 _WIDE = 0x20
 _CODE = 0x1F
 COMPARE_AND_SWAP = 0x08
+ADD_64 = _WIDE | 0x0F
 
 _Operation = Callable[[int, int, int, int], int]
 """(old, source, compare, sign bit) -> new value, to be cut to the width."""

@@ -50,7 +50,9 @@ class QueueHost(Protocol):
     """What a queue tells the kernel side. Called from the queue's own thread, without engine locks held.
 
     After `vm_fault`, `poison_consumed`, `illegal_instruction`, `not_emulated` or `bad_packet` the queue has
-    halted: it runs nothing more, `restore` does not revive it, and only `stop` is left to call.
+    halted: it runs nothing more, `restore` does not revive it, and only `stop` is left to call. Its waves
+    are saved when `vm_fault` is called; after `illegal_instruction` they stay on the compute units until the
+    queue is evicted or made inactive, which saves them.
     """
 
     def interrupt(self, event_id: int, source: InterruptSource) -> None:

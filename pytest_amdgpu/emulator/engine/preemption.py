@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from pytest_amdgpu.emulator.engine.errors import EngineStuckError, QueueStoppedError
@@ -20,7 +21,7 @@ class EngineThread(threading.Thread):
     """A queue's thread, told apart from the client's."""
 
 
-class Preemptible:
+class Preemptible(ABC):
     """The thread of a queue. Public methods may be called from any thread, `checkpoint` from its own only."""
 
     def __init__(self, name: str, active: bool, wake: Callable[[], None]) -> None:
@@ -34,6 +35,8 @@ class Preemptible:
         """Set when the thread goes on after it gave way."""
         self.halted: str | None = None
         """Why the queue will never run again."""
+        self.lingers = False
+        """Whether waves of a queue that has halted are still on the hardware, so that it can be preempted."""
         self.ended = False
         self.evicted = False
         self.active = active
@@ -77,22 +80,24 @@ class Preemptible:
         if self._thread.is_alive():
             raise EngineStuckError(f"{self.name} did not stop within {STOP_TIMEOUT} s: {self.state()}")
 
+    @abstractmethod
     def state(self) -> str:
         """Describe what the thread does."""
-        raise NotImplementedError
 
     def checkpoint(self) -> None:
         """Give way if asked to; raises QueueStoppedError to unwind a thread that is to end."""
         if self.attention:
             self._give_way()
 
+    @abstractmethod
     def live(self) -> None:
         """Do the queue's work, in its thread, until an error or QueueStoppedError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_aside(self) -> None:
         """Take what runs off the hardware and save it, in the queue's thread: it gives way."""
 
+    @abstractmethod
     def abandon(self) -> None:
         """Take what runs off the hardware, in the queue's thread: it ends."""
 
@@ -133,7 +138,7 @@ class Preemptible:
             return
         deadline = time.monotonic() + STOP_TIMEOUT
         with self.condition:
-            while not (self._parked or self.ended or self.halted):
+            while not (self._parked or self.ended or (self.halted and not self.lingers)):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break

@@ -8,7 +8,7 @@ stopped, and `wait_until`, which polls memory as the hardware's polling packets 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ EXECUTING = "executing packets"
 _PACKET_INCOMPLETE = "waiting for the rest of a packet"
 
 
-class QueueThread(Preemptible, ABC):
+class QueueThread(Preemptible):
     """A queue with a thread of its own; see `factory.EngineQueue` for what its callers rely on."""
 
     def __init__(self, context: QueueContext, kind: str, unit: int) -> None:
@@ -232,19 +232,28 @@ class QueueThread(Preemptible, ABC):
         except QueueStoppedError:
             raise
         except VmFault as fault:
-            self._halt(f"{fault}, while {self._activity}")
+            self._point_at_packet()
+            text = f"{fault}, while {self._activity}"
+            # The process's queues are evicted, which saves what runs and what the trap handler has halted.
+            self._leave_for_good()
+            self._halt(text)
             host.log(f"{self.halted}{self.describe_position()}")
             host.vm_fault(fault)
         except PoisonConsumed as error:
+            self._point_at_packet()
             self._halt(f"{error}, while {self._activity}")
             host.log(f"{self.name}: {self.halted}")
             host.poison_consumed(error.address)
         except NotEmulatedError as error:
+            self._point_at_packet()
             self._halt(f"{error}, while {self._activity}")
             host.not_emulated(f"{self.name}: {self.halted}")
         except IllegalInstruction as error:
+            self._point_at_packet()
+            self.lingers = True
             self._halt(f"{error}, while {self._activity}")
             host.illegal_instruction(f"{self.name}: {self.halted}")
+            self._linger()
         except (BadPacketError, PacketError) as error:
             self._point_at_packet()
             self._halt(str(error))
@@ -255,6 +264,26 @@ class QueueThread(Preemptible, ABC):
             self._halt(f"the emulator failed: {error!r}, while {self._activity}")
             host.bad_packet(f"{self.name}: {self.halted}", ExceptionCode.QUEUE_PACKET_UNSUPPORTED)
             raise
+
+    def _leave_for_good(self) -> None:
+        """Save the waves, as far as the context save area is there."""
+        try:
+            self.set_aside()
+        except VmFault as fault:
+            self.context.host.log(f"{self.name}: the waves cannot be saved: {fault}")
+
+    def _linger(self) -> None:
+        """Keep halted waves on the hardware until they are preempted or the queue ends (QueueStoppedError).
+
+        Their queue needs no slot meanwhile: it has nothing to do.
+        """
+        if self.seat is not None:
+            self.seat.leave()
+        while True:
+            with self.condition:
+                while not self.attention:
+                    self.condition.wait()
+            super().checkpoint()
 
     def _point_at_packet(self) -> None:
         """Report how far the queue came, for whoever asks what stopped it."""

@@ -51,7 +51,6 @@ _REFUSED = {
     "POLL_REG_WRITE_MEM": f"it reads registers, {_PRIVILEGED}",
     "COPY_SUB_WINDOW_LARGE": "no public source says in which unit it counts",
     "FILL_MULTI": "no public source says with what it fills",
-    "SEMAPHORE": "no public source says what it does to the semaphore",
     "PRE_EXE": "no public source says which device is which bit of dev_sel",
 }
 """Packets that are known and not executed, and why."""
@@ -89,6 +88,7 @@ class SdmaInterpreter(Interpreter):
             "POLL_MEM": self._poll,
             "POLL_REG": self._poll_register,
             "ATOMIC": self._atomic,
+            "SEMAPHORE": self._semaphore,
             "TIMESTAMP_SET": self._timestamp_set,
             "TIMESTAMP_GET": lambda packet: self._write_clock(packet, self._clock_offset),
             "TIMESTAMP_GET_GLOBAL": lambda packet: self._write_clock(packet, 0),
@@ -171,6 +171,24 @@ class SdmaInterpreter(Interpreter):
         self.queue.wait_until(
             attempt, f"repeating a compare-and-swap of {address:#x} until it is {compare:#x}"
         )
+        self.memory.notify()
+
+    def _semaphore(self, packet: Packet) -> None:
+        """Signal: count a semaphore of 64 bits up, or set it to 1.
+
+        The header of radeon for Sea Islands, whose SDMA has this packet with the same bits, says so (cikd.h,
+        SDMA_SEMAPHORE_EXTRA_*); radeon_semaphore_create clears 64 bits. Neither says whether a wait counts
+        down, nor what a mailbox is.
+        """
+        self.require_zero(packet, "mailbox")
+        if not packet["signal"]:
+            raise BadPacketError(f"{packet}: no public source says what a wait does to the semaphore")
+        address = self.require_aligned(packet, "addr", 8)
+        with self.memory.atomic_lock:
+            if packet["write_one"]:
+                self.memory.write_u64(address, 1)
+            else:
+                atomics.atomic(self.memory, address, atomics.ADD_64, 1, 0)
         self.memory.notify()
 
     def _timestamp_set(self, packet: Packet) -> None:

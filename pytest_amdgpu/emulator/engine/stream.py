@@ -155,7 +155,9 @@ class Interpreter(ABC):
             packet = self._codec.decode(words, index)
         except UnknownPacketError as error:
             shown = show_dwords(words[index : index + 16])
-            raise BadPacketError(f"unknown packet [{shown}]: {error}") from None
+            # An index counts from the beginning of an indirect buffer; of a ring it is no place.
+            why = str(error) if self.where else error.reason
+            raise BadPacketError(f"unknown packet [{shown}]: {why}") from None
         self.current = packet
         self._refuse_reserved(packet)
         return packet

@@ -7,36 +7,27 @@ back, so that a loop that waits for another wave ends.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_amdgpu.emulator.isa import hwreg
-from pytest_amdgpu.emulator.isa.decode.instruction import FLAT_SCRATCH
+from pytest_amdgpu.emulator.isa.chunk_state import ChunkState
 from pytest_amdgpu.emulator.isa.errors import IllegalInstruction, NotEmulatedError
-from pytest_amdgpu.emulator.isa.gather import Store
-from pytest_amdgpu.emulator.isa.lane_constants import LaneConstants
-from pytest_amdgpu.emulator.isa.launch import UNDEFINED, Launch
+from pytest_amdgpu.emulator.isa.execute import execute
+from pytest_amdgpu.emulator.isa.launch import Launch
 from pytest_amdgpu.emulator.isa.lineage import Source
-from pytest_amdgpu.emulator.isa.numpy_backend import compile_block
-from pytest_amdgpu.emulator.isa.numpy_emit import VARIANTS
 from pytest_amdgpu.emulator.isa.program import Program
-from pytest_amdgpu.emulator.isa.translate import Block
 from pytest_amdgpu.emulator.isa.waves import QUANTUM, Group
 from pytest_amdgpu.emulator.memory import PoisonConsumed, VmFault
-from pytest_amdgpu.families.shader_rules import FlatScratch
 
 if TYPE_CHECKING:
     from pytest_amdgpu.emulator.isa.dispatch import DispatchState
     from pytest_amdgpu.emulator.isa.memory_access import MemoryAccess
+    from pytest_amdgpu.emulator.isa.translate import Block
     from pytest_amdgpu.emulator.placement import Claim
 
-MSG_INTERRUPT, MSG_DEALLOC_VGPRS = 1, 3
-_UNDEFINED_ADDRESS = UNDEFINED << 32 | UNDEFINED
 
-
-class Chunk:
+class Chunk(ChunkState):
     """The running state of consecutive workgroups."""
 
     def __init__(
@@ -49,37 +40,12 @@ class Chunk:
         scratch_slot: int = 0,
         claim: Claim | None = None,
     ) -> None:
-        self.state = state
-        self.claim = claim
-        """Places of the workgroups; None while they are preempted (or if places do not matter)."""
-        self.memory = memory
-        self.wave_size = state.wave_size
-        self.full_exec = (1 << state.wave_size) - 1
-        self.lds_bytes = state.lds_bytes
-        # A guard keeps items that begin in one workgroup's LDS from reaching into the next one's.
-        stride = self._lds_stride = (state.lds_bytes + 15) // 8 * 8
-        self.lds = Store(np.full(max(count * stride, 8) // 4, UNDEFINED, np.uint32).view(np.uint8))
-        self.scratch_lane_bytes = state.scratch_wave_bytes // state.wave_size
-        self._program = program
-        self.first, self.count = first, count
-        self.constants = LaneConstants(state.wave_size)
-        self.undefined = np.full((1, state.wave_size), UNDEFINED, np.uint32)
-        self.written = program.written
         launch = Launch(state, first, count)
-        self._workgroup = launch.workgroup
-        self._index = launch.index
-        self.lds_bases = (launch.workgroup * stride).astype(np.int64)[:, None]
-        self._living = launch.waves_per_workgroup.copy()
+        super().__init__(state, launch, memory, first, count, scratch_slot, claim)
+        self._program = program
+        self.written = program.written
         self._arrived = np.zeros(count, np.int64)
-        self.scratch_start = state.scratch_base + scratch_slot * state.scratch_wave_bytes
-        self.scratch_bytes = launch.count * state.scratch_wave_bytes
-        self.scratch_area: tuple[int, Any] | None = None
-        """The scratch memory as `scratch.ScratchMemory` sees it, and for which version of the address
-        space.
-        """
-        slots = (np.arange(launch.count) + scratch_slot).astype(np.uint64)[:, None]
-        self._scratch_offsets = slots * np.uint64(state.scratch_wave_bytes)
-        self._flat_scratch = np.full((launch.count, 1), _UNDEFINED_ADDRESS, np.uint64)
+        """Waves of each workgroup that wait at its barrier."""
         self._ready: list[Group] = []
         self._parked: list[Group] = []
         self.yielded = False
@@ -101,83 +67,6 @@ class Chunk:
                 )
             )
 
-    # ---- what groups ask for ------------------------------------------------------------------------------
-
-    def getreg(self, g: Group, simm16: int) -> Any:
-        """Read a field of a hardware register."""
-        return hwreg.read(g, simm16)
-
-    def setreg(self, g: Group, simm16: int, value: Any) -> None:
-        """Write a field of a hardware register."""
-        hwreg.write(g, simm16, value)
-
-    def clock(self, kind: str) -> int:
-        """Read a counter: "cycles" counts nanoseconds, "realtime" the GPU's constant-frequency clock."""
-        return time.perf_counter_ns() if kind == "cycles" else self.state.clock()
-
-    def message(self, g: Group, simm16: int, m0: Any) -> None:
-        """s_sendmsg."""
-        number = simm16 & self.state.family.shader.message_mask
-        if number == MSG_INTERRUPT:
-            values = [m0] * len(g.living) if type(m0) is int else m0[g.living, 0].tolist()
-            for value in values:
-                self.state.interrupt(value & 0x7FFFFF)
-        elif number != MSG_DEALLOC_VGPRS:
-            raise IllegalInstruction(g.pc, (), f"message {simm16:#x} is not emulated")
-
-    def scratch_bases(self, g: Group) -> Any:
-        """Address of each wave's private memory [waves, 1]."""
-        return self._scratch_offsets[g.waves] + np.uint64(self.state.scratch_base)
-
-    def flat_scratch(self, g: Group) -> Any:
-        """FLAT_SCRATCH of each wave [waves, 1]; None where hardware sets it up."""
-        kind = self.state.family.shader.flat_scratch
-        if kind is FlatScratch.ARCHITECTED:
-            return None
-        if kind is FlatScratch.HARDWARE_REGISTERS:
-            return self._flat_scratch[g.waves]
-        low, high = (np.asarray(g.s[FLAT_SCRATCH + half], np.uint64) for half in range(2))
-        return high << np.uint64(32) | low
-
-    def set_flat_scratch(self, g: Group, value: Any, *, high: bool) -> None:
-        """Write half of the FLAT_SCRATCH hardware register of a group's waves."""
-        rows = g.living
-        halves = self._flat_scratch.view(np.uint32)
-        halves[g.waves[rows], int(high)] = value if type(value) is int else value[rows, 0]
-
-    def place_register(self, g: Group, number: int) -> Any:
-        """A hardware register that names the places of a group's waves [waves, 1]; see `hardware_ids`."""
-        if self.claim is None:
-            return np.zeros((1, 1), np.uint32)
-        fields = self.state.family.hardware_ids
-        values = self.claim.register({name: f for name, f in fields.items() if f.register == number})
-        return values[self._workgroup[g.waves], self._index[g.waves] % values.shape[1]][:, None]
-
-    def xccs(self) -> list[int]:
-        """The XCC of each workgroup."""
-        if self.claim is None:
-            return [0] * self.count
-        found: list[int] = self.claim.xccs.tolist()
-        return found
-
-    def position(self, wave: int) -> tuple[int, int]:
-        """Workgroup of a wave, from 0 in the chunk, and position in it."""
-        return int(self._workgroup[wave]), int(self._index[wave])
-
-    def lds_of(self, workgroup: int) -> bytes:
-        """The LDS of a workgroup."""
-        start = workgroup * self._lds_stride
-        return self.lds.data[start : start + self.lds_bytes].tobytes()
-
-    def leave(self, *, ended_only: bool = False) -> None:
-        """Give up the places of all workgroups, or of those that have ended."""
-        if self.claim is not None:
-            self.claim.release(self._living == 0 if ended_only else None)
-            if not ended_only:
-                self.claim = None
-
-    # ---- scheduling ---------------------------------------------------------------------------------------
-
     @property
     def done(self) -> bool:
         """Whether every wave has ended."""
@@ -195,7 +84,12 @@ class Chunk:
         self.yielded = False
         while used < budget and self._ready and not self.yielded:
             group = self._take()
-            used += self._run_group(group, budget - used)
+            try:
+                used += self._run_group(group, budget - used)
+            except (VmFault, PoisonConsumed, IllegalInstruction):
+                # Its waves are halted, with what they had at the beginning of the block.
+                self._ready.append(group)
+                raise
         if not self._ready and self._parked:
             raise RuntimeError(f"no wave can go on: {self.describe()}")
         return used
@@ -229,7 +123,7 @@ class Chunk:
             for index in block.vector_reads:
                 if v[index] is None:
                     v[index] = g.source.get(index)
-            result = self._execute(g, block)
+            result = execute(g, block)
             used += 1
             kind = block.kind
             if kind == "fall":
@@ -274,41 +168,6 @@ class Chunk:
     def _others(self, g: Group) -> int | None:
         """The lowest program counter of groups that do not stand back behind this one."""
         return min((group.pc for group in self._ready if group.penalty <= g.penalty), default=None)
-
-    def _execute(self, g: Group, block: Block) -> Any:
-        """Run one block on a group in the variant that fits it."""
-        s = g.s
-        index: int = g.full
-        if g.count > 1:
-            index += 2
-            for register in block.scalar_slots:
-                if type(s[register]) not in _PYTHON:
-                    index += 2
-                    break
-        code = block.compiled[index]
-        if code is None:
-            code = block.compiled[index] = compile_block(block, VARIANTS[index])
-        g.code_base = g.pc
-        try:
-            return code.function(g, g.v, s)
-        except (VmFault, PoisonConsumed, IllegalInstruction) as error:
-            error.add_note(self._where(g, block, code, error))
-            raise
-        except Exception as error:
-            error.add_note(f"{self._where(g, block, code, error)}\n{code.source}")
-            raise
-
-    def _where(self, g: Group, block: Block, code: Any, error: BaseException) -> str:
-        """Name the instruction in which an error came up."""
-        trace = error.__traceback__
-        offset = 0
-        while trace is not None:
-            if trace.tb_frame.f_code is code.code:
-                offset = code.line_offsets[trace.tb_lineno - 1]
-            trace = trace.tb_next
-        inst = next((inst for inst in block.instructions if inst.offset == offset), block.instructions[-1])
-        words = " ".join(f"{word:08x}" for word in inst.words)
-        return f"at {g.pc + inst.offset:#x}: {inst.name} [{words}]"
 
     def _branch(self, g: Group, condition: Any, target: int, following: int) -> None:
         """Go on where each wave's condition says; part if they differ."""
@@ -404,6 +263,3 @@ class Chunk:
             for group in self._ready + self._parked
         ]
         return ", ".join(lines) or "all waves have ended"
-
-
-_PYTHON = frozenset((int, bool))

@@ -433,7 +433,7 @@ def test_pred_exec_must_cover_whole_packets(bench, fake_shaders):
     [
         (
             vendor(0x1000, 4, kind=9),
-            "AQL vendor packet of format 9, only 1 (PM4 IB) is known at dword 0 (KFD exception 23",
+            "AQL vendor packet of format 9, only 1 (PM4 IB) is known (KFD exception 23",
         ),
         (vendor(0x1000, 4, left=3), "dword 5 is 0x00000003"),
         (words(bytes([4, 0]) + bytes(62)), "does not execute AGENT_DISPATCH (KFD exception 20"),

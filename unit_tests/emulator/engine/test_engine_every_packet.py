@@ -32,7 +32,6 @@ SDMA_REFUSED = {
     },
     "POLL_REG_WRITE_MEM": {"reg_addr": 0x40, "mem_addr": 0x1000},
     "FILL_MULTI": {"dst_addr": 0, "byte_stride": 8, "dma_count": 1, "count": 3},
-    "SEMAPHORE": {"addr": 0x1000},
     "SRBM_WRITE": {"addr": 0x40, "data": 1},
     "PRE_EXE": {"dev_sel": 1, "exec_count": 2},
 }
@@ -100,6 +99,13 @@ SDMA = {
     "CONSTANT_FILL": (lambda s: s.run(s.packets.constant_fill(s.b.address, 4, 11)), [4, 4, 4, 0]),
     "FENCE": (lambda s: s.run(s.packets.fence(s.b.address + 4, 9)), [0, 9, 0, 0]),
     "TRAP": (sdma_trap, [(7, "sdma")]),
+    "SEMAPHORE": (
+        lambda s: s.run(
+            s.packets.semaphore(s.b.address, signal=1, write_one=1),
+            s.packets.semaphore(s.b.address + 8, signal=1),
+        ),
+        [1, 0, 1, 0],
+    ),
     "POLL_MEM": (
         lambda s: s.run(s.packets.poll_mem(s.a.address, 1, func=3), s.packets.fence(s.b.address, 1)),
         [1, 0, 0, 0],

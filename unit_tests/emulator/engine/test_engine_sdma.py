@@ -332,3 +332,32 @@ def test_fault_of_the_source_and_of_rights(bench, target, packets):
         protected.address + 8,
         Reason.READ_ONLY,
     )
+
+
+@pytest.mark.parametrize(
+    ("before", "write_one", "after"),
+    [(0, 0, 1), (0xFFFF_FFFF, 0, 1 << 32), ((1 << 64) - 1, 0, 0), (0, 1, 1), (1 << 40, 1, 1)],
+)
+def test_a_semaphore_that_is_signalled(bench, sdma, packets, before, write_one, after):
+    block = bench.block()
+    block.array.view(np.uint64)[1:3] = before, 7
+    sdma.run(packets.semaphore(block.address + 8, signal=1, write_one=write_one))
+    assert block.array.view(np.uint64)[:3].tolist() == [0, after, 7]
+
+
+@pytest.mark.parametrize(
+    ("fields", "offset", "reason"),
+    [
+        ({}, 0, "no public source says what a wait does to the semaphore"),
+        ({"signal": 1, "mailbox": 1}, 0, "mailbox = 1 is not emulated"),
+        ({"signal": 1}, 4, "is not a multiple of 8"),
+    ],
+)
+def test_what_is_refused_of_semaphores(bench, sdma, packets, fields, offset, reason):
+    block = bench.block()
+    words = [*packets.semaphore(block.address, **fields)]
+    words[1] |= offset
+    sdma.submit(words)
+    sdma.wait_stopped()
+    assert reason in sdma.host.bad[0]
+    assert not block.array.any()

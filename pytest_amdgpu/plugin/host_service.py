@@ -1,0 +1,91 @@
+"""What a run asks of another host: which GPUs it has, what they may depend on, and to lease them.
+
+Runs there, in a process of its own beside the workers. One line of JSON goes either way for each question.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_amdgpu.devices.backends import BackendError
+from pytest_amdgpu.devices.lease_holder import Holder
+from pytest_amdgpu.devices.leases import (
+    Lease,
+    LeaseDirectory,
+    LeaseError,
+    LeaseTimeoutError,
+    default_directory,
+)
+from pytest_amdgpu.devices.machine import Machine, NoUsableGpuError, find_machine
+from pytest_amdgpu.devices.software import SoftwareSpecError
+from pytest_amdgpu.families.model_file import ModelFileError
+
+if TYPE_CHECKING:
+    import execnet
+
+ERROR, TIMEOUT, WAITING, DONE = "error", "timeout", "waiting", "done"
+"""The keys of answers about leases."""
+
+
+def serve(channel: execnet.Channel) -> None:
+    """Answer until the run ends; then the leases are given back, and the locks of devices removed."""
+    question = json.loads(channel.receive())
+    try:
+        machine = find_machine(**question["options"])
+    except (NoUsableGpuError, BackendError, SoftwareSpecError, ModelFileError) as error:
+        channel.send(json.dumps({ERROR: str(error)}))
+        return
+    locks = None if machine.is_private else tempfile.mkdtemp(prefix="pytest-amdgpu-locks-")
+    lease: Lease | None = None
+    try:
+        found = {"machine": machine.to_json(), "locks": locks}
+        if question["environment"]:
+            found["environment"] = _environment(machine)
+        channel.send(json.dumps(found))
+        while True:
+            # An EOFError of it is the end of the run.
+            lease = _take(json.loads(channel.receive()), channel)
+    except EOFError:
+        return
+    finally:
+        if lease is not None:
+            lease.release()
+        if locks is not None:
+            shutil.rmtree(locks, ignore_errors=True)
+
+
+def _environment(machine: Machine) -> dict[str, Any]:
+    from pytest_amdgpu.devices.fingerprint import fingerprint
+    from pytest_amdgpu.plugin import facts
+
+    kernel = machine.connect().source.kernel()
+    devices = fingerprint(kernel, machine.devices, nearest_target=machine.nearest_target)
+    return {**facts.environment(), **devices}
+
+
+def _take(wish: Mapping[str, Any], channel: execnet.Channel) -> Lease | None:
+    """Take leases as asked for, and tell how it went."""
+    timeout: float = wish["timeout"]
+
+    def waiting(name: str, holders: Sequence[Holder]) -> None:
+        by = "; ".join(map(str, holders)) or "a process that does not say who it is"
+        channel.send(json.dumps({WAITING: f"{name}, in use by {by}"}))
+
+    try:
+        directory = LeaseDirectory(Path(wish["directory"]) if wish["directory"] else default_directory())
+        lease = directory.take(
+            wish["names"], wish["purpose"], shared=wish["shared"], timeout=timeout, waiting=waiting
+        )
+    except LeaseError as error:
+        channel.send(json.dumps({ERROR: str(error)}))
+    except LeaseTimeoutError as error:
+        channel.send(json.dumps({TIMEOUT: str(error)}))
+    else:
+        channel.send(json.dumps({DONE: sorted(wish["names"])}))
+        return lease
+    return None

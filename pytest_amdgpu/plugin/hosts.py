@@ -1,0 +1,213 @@
+"""Runs over several hosts: the gateways of `--tx` that are not plain processes of this machine.
+
+A host is what workers share: a machine, and the environment that decides which of its GPUs they see. It is
+told from others by the text of its gateway, without the id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_amdgpu.devices.machine import Machine
+from pytest_amdgpu.plugin.host_service import DONE, ERROR, TIMEOUT, WAITING
+from pytest_amdgpu.plugin.options import INFRASTRUCTURE
+
+if TYPE_CHECKING:
+    import execnet
+
+    from pytest_amdgpu.devices.identity import DeviceInfo
+
+_LOOK = "from pytest_amdgpu.plugin.host_service import serve\nserve(channel)\n"
+_TIMEOUT = 120.0
+"""Seconds that a host has to tell which GPUs it has, and to answer about leases beyond those it may wait."""
+_END_TIMEOUT = 10.0
+"""Seconds after which a connection that does not end is killed."""
+_VARIABLES = {"PYTEST_AMDGPU_SOFTWARE": "software", "PYTEST_AMDGPU_BACKEND": "backend"}
+"""Variables of a gateway (`env:NAME=value`) that decide for its host what an option decides for all."""
+_NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
+_WITHOUT_EFFECT = ("id=", "execmodel=", "nice=", "dont_write_bytecode")
+"""Parts of a gateway's text that do not make it another host."""
+
+
+def key_of(spec: object) -> str:
+    """Return what tells the host of a gateway from others; empty for a plain process of this machine."""
+    parts = [part for part in str(spec).split("//") if not part.startswith(_WITHOUT_EFFECT)]
+    return "" if parts == ["popen"] else "//".join(parts)
+
+
+def connect(config: pytest.Config, options: Mapping[str, Any]) -> Hosts | None:
+    """Ask all hosts of a run which GPUs they have; None if it is of this machine only.
+
+    Raises `pytest.UsageError`; ends the run where a host cannot be reached.
+    """
+    specs = gateways(config)
+    if not any(map(key_of, specs)):
+        return None
+    hosts = Hosts(config, specs)
+    config.add_cleanup(hosts.end)
+    for host in hosts.all:
+        host.ask(options, environment=config.getoption("--amdgpu-verdict") is not None)
+    return hosts
+
+
+def gateways(config: pytest.Config) -> list[str]:
+    """Return the texts of the gateways that --tx names, if the run is distributed over those."""
+    if not config.getoption("tx", []) or config.option.numprocesses:
+        return []
+    from xdist.workermanage import parse_tx_spec_config
+
+    return list(parse_tx_spec_config(config))
+
+
+class Host:
+    """A host of the run, as the controller knows it."""
+
+    def __init__(
+        self, name: str, key: str, gateway: execnet.Gateway, variables: Mapping[str, object]
+    ) -> None:
+        self.name, self.key = name, key
+        self.variables = {
+            _VARIABLES[one]: str(value) for one, value in variables.items() if one in _VARIABLES
+        }
+        self.machine: Machine
+        self.locks: str | None = None
+        self.environment: dict[str, Any] = {}
+        self._channel = gateway.remote_exec(_LOOK)
+
+    def ask(self, options: Mapping[str, Any], *, environment: bool) -> None:
+        """Learn which GPUs the host has; raises `pytest.UsageError`."""
+        question = {"options": {**options, **self.variables}, "environment": environment}
+        answer = self._answer(_TIMEOUT, question)
+        if ERROR in answer:
+            raise pytest.UsageError(f"--tx: host {self.name}: {answer[ERROR]}")
+        self.machine = Machine.from_json(answer["machine"]).on_host(self.name)
+        self.locks = answer["locks"]
+        self.environment = answer.get("environment", {})
+        if self.environment:
+            devices = self.environment["devices"]
+            self.environment["devices"] = {
+                device.id: devices[device.local_id]
+                for device in self.machine.devices
+                if device.local_id in devices
+            }
+
+    @property
+    def has_named_software(self) -> bool:
+        """Whether its software GPUs were asked for on it."""
+        return "software" in self.variables
+
+    def lease(self, config: pytest.Config, devices: Iterable[DeviceInfo]) -> None:
+        """Have devices leased there until the run ends, or end the run if that takes too long."""
+        timeout: float = config.getoption("--amdgpu-lease-timeout")
+        wish = {
+            "names": [one.local_id if self.machine.is_private else one.pci_address for one in devices],
+            "purpose": f"pytest in {config.invocation_params.dir}",
+            "shared": config.getoption("--amdgpu-lease") == "shared",
+            "timeout": timeout,
+            "directory": config.getoption("--amdgpu-lease-directory"),
+        }
+        answer = self._answer(timeout + _TIMEOUT, wish)
+        while WAITING in answer:
+            terminal = config.pluginmanager.getplugin("terminalreporter")
+            if terminal is not None:
+                terminal.write_line(
+                    f"amdgpu: waiting at most {timeout:g} s on {self.name} for {answer[WAITING]}"
+                )
+            answer = self._answer(timeout + _TIMEOUT)
+        if ERROR in answer:
+            raise pytest.UsageError(f"--amdgpu-lease-directory: host {self.name}: {answer[ERROR]}")
+        if TIMEOUT in answer:
+            pytest.exit(
+                f"amdgpu: no test was run: host {self.name}: {answer[TIMEOUT]}", returncode=INFRASTRUCTURE
+            )
+        assert DONE in answer
+
+    def _answer(self, timeout: float, question: object = None) -> dict[str, Any]:
+        """Ask something, and wait for the next answer; without one the run ends."""
+        try:
+            if question is not None:
+                # To a channel that was closed for an error nothing can be sent; the error is told below.
+                with contextlib.suppress(OSError):
+                    self._channel.send(json.dumps(question))
+            answer: dict[str, Any] = json.loads(self._channel.receive(timeout))
+        except (self._channel.RemoteError, self._channel.TimeoutError, EOFError, OSError) as error:
+            last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            pytest.exit(
+                f"amdgpu: no test was run: host {self.name} does not tell its GPUs ({last[0]});"
+                f" pytest-amdgpu must be installed there",
+                returncode=INFRASTRUCTURE,
+            )
+        return answer
+
+
+class Hosts:
+    """All hosts of a run, and the connections to them, which end with the run."""
+
+    def __init__(self, config: pytest.Config, specs: Sequence[str]) -> None:
+        """Connect; raises `pytest.UsageError` for gateways that cannot be told apart or not be made."""
+        import execnet
+
+        self._group = execnet.Group()
+        self.all: list[Host] = []
+        self.has_local = not all(map(key_of, specs))
+        """Whether plain processes of this machine take part."""
+        by_key: dict[str, execnet.XSpec] = {}
+        for spec in specs:
+            if key := key_of(spec):
+                by_key.setdefault(key, execnet.XSpec(spec))
+        names = {key: name_of(spec, number) for number, (key, spec) in enumerate(by_key.items())}
+        for key, name in names.items():
+            if not _NAME.fullmatch(name):
+                raise pytest.UsageError(
+                    f"--tx: {by_key[key]}: a host cannot be called {name!r}; allowed are letters, digits,"
+                    " '_', '.' and '-'"
+                )
+            if list(names.values()).count(name) > 1:
+                raise pytest.UsageError(f"--tx: {by_key[key]}: two hosts are called {name}; add id=NAME")
+        for proxy in config.getoption("px"):
+            self._connect(execnet.XSpec(proxy))
+        for key, gateway in by_key.items():
+            self.all.append(Host(names[key], key, self._connect(gateway), gateway.env))
+
+    @property
+    def devices(self) -> tuple[DeviceInfo, ...]:
+        """The devices of all hosts."""
+        return tuple(device for host in self.all for device in host.machine.devices)
+
+    def end(self) -> None:
+        """Let the hosts give their leases back, and end the connections."""
+        self._group.terminate(_END_TIMEOUT)
+
+    def of(self, spec: object) -> Host | None:
+        """Return the host that a gateway is on, or None for this machine."""
+        key = key_of(spec)
+        return next((host for host in self.all if host.key == key), None)
+
+    def _connect(self, spec: execnet.XSpec) -> execnet.Gateway:
+        import execnet
+
+        try:
+            return self._group.makegateway(spec)
+        except (execnet.HostNotFound, OSError, EOFError, ValueError) as error:
+            pytest.exit(
+                f"amdgpu: no test was run: no connection to {spec}: {type(error).__name__}: {error}",
+                returncode=INFRASTRUCTURE,
+            )
+
+
+def name_of(spec: execnet.XSpec, number: int) -> str:
+    """Return the name of a host: the gateway's id, its address, or a number."""
+    if spec.id is not None:
+        return str(spec.id)
+    if spec.ssh:
+        words = [word for word in str(spec.ssh).split() if not word.startswith("-")]
+        return words[-1].rpartition("@")[2]
+    if spec.socket:
+        return str(spec.socket).replace(":", "-")
+    return str(spec.via) if spec.via else f"host{number}"

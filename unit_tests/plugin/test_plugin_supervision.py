@@ -1,0 +1,452 @@
+"""Tests that do not end, pytest that dies, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_amdgpu.supervisor import process_state
+
+Run = Callable[..., pytest.RunResult]
+GATE = ("--amdgpu-gate", "--amdgpu-verdict=verdict.json", "--amdgpu-all-devices")
+SHORT = "--amdgpu-deadline=setup=60,test=1,teardown=60"
+
+HANGS = """
+    import ctypes, os, pytest, signal
+
+    def never_returns(library):
+        # The C library waits for a mutex again when a signal came.
+        mutex = ctypes.create_string_buffer(64)
+        library.pthread_mutex_lock(mutex)
+        library.pthread_mutex_lock(mutex)
+
+    def test_before(amdgpu_device): pass
+
+    def test_hangs(amdgpu_device, sdma_queue, timeline_semaphore):
+        if "gfx942" in amdgpu_device.name:
+            sdma_queue.wait(timeline_semaphore, 5).submit()
+            {hang}
+
+    def test_after(amdgpu_device): pass
+"""
+HANG = {
+    "without the GIL": "never_returns(ctypes.CDLL(None))",
+    "with the GIL": "never_returns(ctypes.PyDLL(None))",
+    "stopped": "os.kill(os.getpid(), signal.SIGSTOP); signal.pause()",
+    "a wait": "timeline_semaphore.wait(6, timeout=1000)",
+}
+QUEUE = ["queues:", "  sdma queue * on sw-gfx942-0: write pointer *", "*: POLL_MEM *"]
+SOFT = ("stopped", "a wait")
+"""Those that the interrupt ends."""
+
+
+def verdict() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(Path("verdict.json").read_text())
+    return content
+
+
+def outcomes(content: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Outcome and trust by test and device."""
+    return {
+        f"{test['name'].rpartition('_')[2]} {test['devices'][0]}": (test["outcome"], test["trust"])
+        for test in content["tests"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("hang", "mode"),
+    [
+        *((hang, []) for hang in HANG),
+        # Several workers, and the only process.
+        ("without the GIL", ["-n2"]),
+        ("a wait", ["-n0"]),
+        ("stopped", ["-n0"]),
+    ],
+)
+def test_a_test_that_does_not_end(
+    hang: str, mode: Sequence[str], run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(test_it=HANGS.format(hang=HANG[hang]))
+    result = run(*GATE, SHORT, *mode, xdist=True)
+    assert result.ret == 1
+    content = verdict()
+    assert (content["complete"], content["verdict"]) == (True, "regression")
+    found = outcomes(content)
+    assert found["hangs sw-gfx942-0"] == ("timeout", "clean")
+    assert found["hangs sw-gfx1100-0"] == found["after sw-gfx1100-0"] == ("pass", "clean")
+    if mode != ["-n2"]:
+        assert found["before sw-gfx942-0"] == ("pass", "clean")
+        assert found["after sw-gfx942-0"] == (("pass", "clean") if hang in SOFT else ("fail", "infra"))
+    result.stdout.fnmatch_lines(["*- amdgpu evidence -*", "what * waits for:", "  process * is *"])
+    if hang not in SOFT:
+        result.stdout.fnmatch_lines(["stack of Python:", "*test_it.py*, line * in never_returns"])
+    result.stdout.fnmatch_lines(QUEUE)
+
+
+@pytest.mark.parametrize("hang", ["without the GIL", "with the GIL"])
+def test_a_test_that_does_not_end_in_the_only_process(hang: str, run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_it=HANGS.format(hang=HANG[hang]))
+    result = run(*GATE, SHORT, "-n0", xdist=True)
+    assert result.ret == -signal.SIGTERM
+    # The supervisor goes on when pytest is dead, and these words are its last ones.
+    end = time.monotonic() + 30
+    while (
+        "which ran all tests" not in (said := (pytester.path / "stderr").read_text()).partition("verdict")[2]
+    ):
+        assert time.monotonic() < end, said
+        time.sleep(0.05)
+    lines = pytest.LineMatcher(said.splitlines())
+    lines.fnmatch_lines(
+        ["amdgpu: Timeout: call of *test_hangs* did not end within 1 s*", "what pytest waits for:"]
+    )
+    lines.fnmatch_lines(["stack of Python:", "*test_it.py*, line * in never_returns", *QUEUE])
+    lines.fnmatch_lines(["amdgpu verdict: regression", "*test_hangs[[]sw-gfx942-0]: timeout"])
+    content = verdict()
+    assert (content["complete"], content["verdict"]) == (True, "regression")
+    assert outcomes(content) == {
+        "before sw-gfx942-0": ("pass", "clean"),
+        "hangs sw-gfx942-0": ("timeout", "clean"),
+        "after sw-gfx942-0": ("missing", "clean"),
+        **{f"{name} sw-gfx1100-0": ("missing", "clean") for name in ("before", "hangs", "after")},
+    }
+
+
+@pytest.mark.parametrize("mode", [[], ["-n0"]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("phase", "hang"),
+    [("setup", "signal.pause()\n    yield"), ("teardown", "yield\n    signal.pause()")],
+    ids=["setup", "teardown"],
+)
+def test_deadlines_of_the_other_phases(
+    phase: str, hang: str, mode: Sequence[str], run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        f"import pytest, signal\n@pytest.fixture\ndef slow():\n    {hang}\ndef test_it(slow): pass"
+    )
+    result = run("--amdgpu-supervise", f"--amdgpu-deadline={phase}=1", *mode, xdist=True)
+    result.assert_outcomes(errors=1, passed=int(phase == "teardown"))
+    word = {"setup": "set-up", "teardown": "tear-down"}[phase]
+    result.stdout.fnmatch_lines([f"*Timeout: {word} took longer than 1 s (--amdgpu-deadline)"])
+
+
+NEVER = """
+    import ctypes, os, pytest, signal
+    def never_returns():
+        mutex = ctypes.create_string_buffer(64)
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+"""
+
+
+def test_a_process_that_the_kernel_does_not_let_die(run: Run, pytester: pytest.Pytester) -> None:
+    """The supervisor cannot send the signals that end processes; such a process does not heed them."""
+    pytester.makeconftest(
+        """
+        from pytest_amdgpu.supervisor import client
+
+        client._PROGRAM = (
+            "import os; kill = os.kill; "
+            "os.kill = lambda pid, number: number in (9, 15) or kill(pid, number); "
+            + client._PROGRAM
+        )
+        """
+    )
+    pytester.makepyfile(
+        NEVER
+        + """
+    def test_hangs(amdgpu_device):
+        if "gfx942" in amdgpu_device.name:
+            with open("pid", "w") as file: file.write(str(os.getpid()))
+            never_returns()
+    def test_after(amdgpu_device): pass
+    """
+    )
+    try:
+        begun = time.monotonic()
+        result = run(*GATE, SHORT, xdist=True)
+        # At its end pytest-xdist would wait for the process for 20 seconds (execnet's Group.terminate).
+        assert time.monotonic() - begun < 60
+        os.kill(int(Path("pid").read_text()), 0)
+    finally:
+        os.kill(int(Path("pid").read_text()), signal.SIGKILL)
+    assert result.ret == 1
+    assert outcomes(verdict()) == {
+        "hangs sw-gfx942-0": ("timeout", "clean"),
+        "after sw-gfx942-0": ("fail", "infra"),
+        "hangs sw-gfx1100-0": ("pass", "clean"),
+        "after sw-gfx1100-0": ("pass", "clean"),
+    }
+    result.stdout.fnmatch_lines(["*Timeout: call of * and does not die: the device is lost*"])
+
+
+@pytest.mark.parametrize(
+    ("mark", "options"),
+    [
+        ("@pytest.mark.timeout(1)", []),
+        ("@pytest.mark.timeout(1, func_only=True)", []),
+        ("", ["--timeout=1"]),
+        ("", ["-o", "timeout=1", "-o", "timeout_func_only=true"]),
+        ("@pytest.mark.timeout(1, method='thread')", []),
+    ],
+)
+def test_timeouts_of_pytest_timeout_are_kept(
+    mark: str, options: Sequence[str], run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        f"import pytest, signal\n{mark}\ndef test_it(): signal.pause()\ndef test_next(): pass"
+    )
+    result = run("--amdgpu-supervise", "--amdgpu-deadline=test=1000", *options, "-n0", xdist=True)
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*DeadlineError: Timeout (>1.0s) from pytest-timeout.", "*amdgpu evidence*"])
+
+
+def test_a_test_may_have_more_time_than_others(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest, time
+
+        @pytest.mark.timeout(100)
+        def test_slow(): time.sleep(1.5)
+
+        def test_it(): pass
+        """
+    )
+    result = run("--amdgpu-supervise", "--amdgpu-deadline=test=1", "-n0", xdist=True)
+    result.assert_outcomes(passed=2)
+
+
+def test_without_pytest_timeout(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("import signal\ndef test_it(): signal.pause()\ndef test_next(): pass")
+    result = run("--amdgpu-supervise", SHORT, "-p", "no:timeout")
+    result.assert_outcomes(failed=1, passed=1)
+
+
+def test_a_test_that_swallows_the_interrupt_fails_nevertheless(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import signal
+
+        def test_it():
+            try:
+                signal.pause()
+            except BaseException:
+                pass
+        """
+    )
+    result = run(*GATE, SHORT, "-n0", xdist=True)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["Timeout: call took longer than 1 s (--amdgpu-deadline)"])
+    assert verdict()["tests"][0]["outcome"] == "timeout"
+
+
+def test_what_is_expected_to_time_out_may(run: Run, pytester: pytest.Pytester) -> None:
+    """Expectation files know timeouts by what they are, not by their words."""
+    pytester.mkdir("expectations")
+    (pytester.path / "expectations" / "gfx942-fails.txt").write_text(
+        "# reason: it hangs since long\ntest_it.py::test_hangs,Timeout\n"
+    )
+    pytester.makepyfile(
+        test_it=NEVER
+        + """
+    def test_hangs(amdgpu_device): never_returns()
+    """
+    )
+    result = run("--amdgpu-supervise", SHORT, "--amdgpu-expectations=expectations", xdist=True)
+    assert result.parseoutcomes() == {"xfailed": 1}
+
+
+# Where it runs, and where not.
+# ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "workers"),
+    [
+        (["--amdgpu-supervise"], True),
+        (["--amdgpu-gate"], True),
+        (["--amdgpu-verdict=v.json"], True),
+        ([], False),
+        (["--amdgpu-gate", "-n0"], False),
+        (["--amdgpu-gate", "-s"], False),
+        (["--amdgpu-gate", "--pdb"], False),
+        (["--amdgpu-gate", "--setup-show"], False),
+        (["--amdgpu-gate", "-p", "no:xdist"], False),
+    ],
+)
+def test_which_runs_have_a_worker(
+    options: Sequence[str], workers: bool, run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        "import os\ndef test_it(amdgpu_device): assert os.environ.get('PYTEST_XDIST_WORKER') == WORKER"
+    )
+    pytester.makeconftest(f"import builtins; builtins.WORKER = {'gw0' if workers else None!r}")
+    result = run(*options, xdist=True)
+    assert result.ret == 0
+    assert result.parseoutcomes()["passed"] == 1
+
+
+def test_a_run_that_is_not_judged_has_no_supervisor(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import os, sys
+
+        def test_it():
+            assert not any(name.startswith("pytest_amdgpu.supervisor") for name in sys.modules)
+            ours = f"pytest-amdgpu-{os.getpid()}-"
+            assert not any(ours in line for line in open("/proc/net/unix"))
+        """
+    )
+    run(xdist=True).assert_outcomes(passed=1)
+
+
+def test_collecting_only_needs_none(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(amdgpu_device): pass")
+    result = run("--amdgpu-gate", "--collect-only", xdist=True)
+    result.stdout.fnmatch_lines(["*test_it*"])
+    result.stdout.no_fnmatch_line("*worker*")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("tests=1", "'tests=1' is not one of setup=SECONDS, test=SECONDS, teardown=SECONDS"),
+        ("", "'' is not one of setup=SECONDS, test=SECONDS, teardown=SECONDS"),
+        ("test", "'test' is not one of setup=SECONDS, test=SECONDS, teardown=SECONDS"),
+        ("test=x", "'x' is not a number of seconds from 0 on"),
+        ("test=-1", "'-1' is not a number of seconds from 0 on"),
+        ("test=0", "'test=0': no test ends in 0 seconds; 'none' lifts the limit"),
+    ],
+)
+def test_deadlines_that_are_none(text: str, says: str, run: Run, pytester: pytest.Pytester) -> None:
+    result = run(f"--amdgpu-deadline={text}")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"*--amdgpu-deadline: {says}".replace("[", "[[]")])
+
+
+def test_deadlines_can_be_lifted(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(): pass")
+    run("--amdgpu-supervise", "--amdgpu-deadline=test=none, setup = 5").assert_outcomes(passed=1)
+
+
+# When processes of pytest die.
+# ------------------------------------------------------------------------------------------------------------
+
+
+WAITS = """
+    import os, pytest, signal, sys
+
+    @pytest.fixture
+    def late():
+        yield
+        wait("teardown")
+
+    def wait(phase):
+        if phase == os.environ["PHASE"]:
+            with open("pids", "w") as file: file.write(f"{os.getpid()} {os.getppid()}")
+            signal.pause()
+
+    def test_before(amdgpu_device): pass
+    def test_it(amdgpu_device, late): wait("call")
+    def test_after(amdgpu_device): pass
+"""
+
+
+def run_until_it_waits(pytester: pytest.Pytester, phase: str, *options: str) -> subprocess.Popen[str]:
+    pytester.makepyfile(test_it=WAITS)
+    command = [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", *GATE, *options]
+    process = subprocess.Popen(
+        [*command, "--amdgpu-backend=software", "--amdgpu-software=gfx942"],
+        env={**os.environ, "PHASE": phase},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    end = time.monotonic() + 60
+    while len(pids()) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return process
+
+
+def pids() -> list[int]:
+    """The process that runs the test, and its parent."""
+    path = Path("pids")
+    return [int(word) for word in path.read_text().split()] if path.exists() else []
+
+
+@pytest.mark.parametrize("phase", ["call", "teardown"])
+def test_when_the_controller_is_killed_its_verdict_is_written_and_no_worker_stays(
+    phase: str, pytester: pytest.Pytester
+) -> None:
+    process = run_until_it_waits(pytester, phase)
+    worker, controller = pids()
+    assert controller == process.pid
+    process.kill()
+    # All that hold its output end: the supervisor and the worker.
+    output, _ = process.communicate(timeout=60)
+    assert "amdgpu verdict: infrastructure" in output
+    content = verdict()
+    assert (content["complete"], content["verdict"]) == (True, "infrastructure")
+    assert content["reasons"][0] == f"pytest's process {controller} died before the end of the run"
+    assert outcomes(content) == {
+        "before sw-gfx942-0": ("pass", "clean"),
+        "it sw-gfx942-0": ("missing", "clean"),
+        "after sw-gfx942-0": ("missing", "clean"),
+    }
+    assert process_state.state(worker) in ("", "Z")
+
+
+def test_when_a_worker_is_killed_the_rest_runs(pytester: pytest.Pytester) -> None:
+    process = run_until_it_waits(pytester, "call")
+    os.kill(pids()[0], signal.SIGKILL)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, output
+    assert outcomes(verdict()) == {
+        "before sw-gfx942-0": ("pass", "clean"),
+        "it sw-gfx942-0": ("crash", "clean"),
+        "after sw-gfx942-0": ("pass", "clean"),
+    }
+
+
+def test_ctrl_c_ends_the_run_with_a_verdict(pytester: pytest.Pytester) -> None:
+    process = run_until_it_waits(pytester, "call")
+    for pid in pids():
+        # A terminal sends it to both.
+        os.kill(pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 10, output
+    content = verdict()
+    assert (content["complete"], content["verdict"]) == (True, "infrastructure")
+
+
+def test_a_supervisor_that_is_killed_does_not_leave_a_green_gate(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_sessionstart(session):
+            supervision = session.config.pluginmanager.getplugin("amdgpu_supervision")
+            if supervision is not None:
+                supervision._process.kill()
+                supervision._process.wait()
+        """
+    )
+    pytester.makepyfile("def test_it(amdgpu_device): pass")
+    result = run(*GATE, xdist=True)
+    assert result.ret == 10
+    assert verdict()["reasons"][0].startswith(
+        "from some point on nobody watched that tests end: the supervisor"
+    )
+    assert {test["outcome"] for test in verdict()["tests"]} == {"pass"}

@@ -1,0 +1,229 @@
+"""The supervisor as a process, with processes of the test's own in the place of pytest's."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_amdgpu.supervisor import client
+from pytest_amdgpu.supervisor.client import Connection, SupervisorGoneError
+from pytest_amdgpu.supervisor.protocol import Said, Told
+
+WAIT = 30
+"""Seconds in which everything here must have happened, on a machine with much else to do."""
+
+
+class Run:
+    """A supervisor, and the connection of a controller that is a process of its own."""
+
+    def __init__(self, verdict: Path) -> None:
+        self.verdict = verdict
+        self.address, self.process = client.start()
+        self.processes: list[subprocess.Popen[str]] = []
+        self.connection = Connection(self.address)
+        self.controller = self.start_process("import time; time.sleep(1000)")
+        facts = {"started": "", "arguments": [], "directory": "", "environment": {}}
+        self.connection.say(Said.CONTROLLER, self.controller.pid, str(verdict), facts)
+
+    def start_process(self, program: str, *arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-ISc", program, *arguments], stdout=subprocess.PIPE, text=True
+        )
+        self.processes.append(process)
+        return process
+
+    def worker(self, program: str, seconds: float = 0.2) -> subprocess.Popen[str]:
+        """Start a process that says it is in a test and then runs a program."""
+        root = str(Path(client.__file__).parent.parent.parent)
+        begin = f"""
+import ctypes, os, signal, sys, time
+sys.path.append({root!r})
+from pytest_amdgpu.supervisor.client import Client
+from pytest_amdgpu.supervisor.protocol import Limit
+def fail(): raise TimeoutError("late")
+client = Client({self.address!r}, "gw0", fail)
+client.begin("test_it", "call", Limit(time.monotonic() + {seconds}, {seconds}), ["sw-0"])
+print("begun", flush=True)
+"""
+        process = self.start_process(begin + program)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        return process
+
+    def told(self, wanted: str) -> list[Any]:
+        """Wait for a message."""
+        end = time.monotonic() + WAIT
+        while True:
+            for message in self.connection.told():
+                if message[0] == wanted:
+                    return message[1:]
+            assert time.monotonic() < end, wanted
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    run = Run(tmp_path / "verdict.json")
+    yield run
+    for process in run.processes:
+        process.kill()
+        process.communicate()
+    run.connection.socket.close()
+    run.process.wait(WAIT)
+
+
+NEVER = """
+mutex = ctypes.create_string_buffer(64)
+lib.pthread_mutex_lock(mutex)
+lib.pthread_mutex_lock(mutex)
+"""
+"""A call that never returns: the C library waits again when a signal came."""
+
+
+@pytest.mark.parametrize("library", ["CDLL", "PyDLL"])
+def test_a_call_that_never_returns_is_killed(library: str, run: Run) -> None:
+    worker = run.worker(f"lib = ctypes.{library}(None){NEVER}")
+    # First that it will be, then with all the evidence.
+    first, second = run.told(Told.KILLING), run.told(Told.KILLING)
+    assert first[:-1] == second[:-1]
+    name, test, phase, devices, text, evidence = second
+    assert (name, test, phase, devices) == ("gw0", "test_it", "call", ["sw-0"])
+    assert "Timeout: call of test_it did not end within 0.2 s, nor when it was interrupted" in text
+    assert f"process {worker.pid} is " in evidence
+    assert 'File "<string>", line ' in evidence
+    assert worker.wait(WAIT) == -signal.SIGTERM
+
+
+def test_a_wait_in_python_is_interrupted_and_what_was_seen_is_told_before(run: Run) -> None:
+    worker = run.worker("""
+try:
+    ctypes.CDLL(None).sleep(1000)
+except TimeoutError as error:
+    print(error, *next(client.told())[:2])
+client.begin("test_it", "tear-down", Limit(time.monotonic() + 1000, 1000))
+print("torn down", flush=True)
+signal.pause()
+""")
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "late evidence test_it\n"
+    assert worker.stdout.readline() == "torn down\n"
+    assert worker.poll() is None
+
+
+def test_a_process_that_is_stopped_goes_on_and_is_interrupted(run: Run) -> None:
+    worker = run.worker("""
+try:
+    os.kill(os.getpid(), signal.SIGSTOP)
+    signal.pause()
+except TimeoutError as error:
+    print(next(client.told())[2].splitlines()[1])
+""")
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == f"  process {worker.pid} is stopped\n"
+
+
+def test_a_process_that_ignores_all_it_can_is_killed(run: Run) -> None:
+    worker = run.worker(f"""
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+lib = ctypes.CDLL(None){NEVER}
+""")
+    run.told(Told.KILLING)
+    assert worker.wait(WAIT) == -signal.SIGKILL
+
+
+def test_an_interrupt_that_comes_between_phases_hurts_nobody(run: Run) -> None:
+    worker = run.worker("""
+client.over()
+end = time.monotonic() + 2
+while time.monotonic() < end: time.sleep(0.01)
+client.idle()
+print("nothing happened", flush=True)
+""")
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "nothing happened\n"
+
+
+@pytest.fixture
+def cannot_kill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A supervisor whose signals do not end anything, as with a process in uninterruptible sleep."""
+    harmless = (
+        "import os; kill = os.kill; os.kill = lambda pid, number: number in (9, 15) or kill(pid, number); "
+    )
+    monkeypatch.setattr(client, "_PROGRAM", harmless + client._PROGRAM)
+
+
+@pytest.mark.usefixtures("cannot_kill")
+def test_a_process_that_does_not_die_is_lost_and_not_waited_for(run: Run) -> None:
+    worker = run.worker(f"lib = ctypes.CDLL(None){NEVER}")
+    run.told(Told.KILLING)
+    assert run.told(Told.LOST) == ["gw0"]
+    assert worker.poll() is None
+    run.connection.say(Said.END)
+    run.connection.socket.close()
+    assert run.process.wait(WAIT) == 0
+    assert worker.poll() is None
+
+
+def test_a_device_in_quarantine_is_told_to_all_and_to_who_comes_later(run: Run) -> None:
+    other = Connection(run.address)
+    other.say(Said.WORKER, "gw1", os.getpid(), "")
+    run.worker(f"lib = ctypes.CDLL(None){NEVER}")
+    reason = "test_it did not end and could not be interrupted"
+    assert run.told(Told.QUARANTINE) == ["sw-0", reason]
+    late = Connection(run.address)
+    late.say(Said.WORKER, "gw2", os.getpid(), "")
+    for connection in (other, late):
+        end = time.monotonic() + WAIT
+        while not (messages := list(connection.told())):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        assert messages == [["quarantine", "sw-0", reason]]
+        connection.close()
+
+
+def test_when_the_controller_is_killed_the_verdict_is_written_and_its_workers_end(run: Run) -> None:
+    worker = run.worker("signal.pause()", seconds=1000)
+    run.connection.say(Said.EXPECT, ["sw-0"], ["t.py::test_a", "test_it"])
+    run.controller.kill()
+    assert worker.wait(WAIT) == -signal.SIGTERM
+    assert run.process.wait(WAIT) == 0
+    content = json.loads(run.verdict.read_text())
+    assert content["verdict"] == "infrastructure"
+    assert content["reasons"][0] == f"pytest's process {run.controller.pid} died before the end of the run"
+    assert [test["outcome"] for test in content["tests"]] == ["missing", "missing"]
+
+
+def test_when_the_run_ends_in_order_nothing_is_written(run: Run) -> None:
+    run.connection.say(Said.END)
+    run.connection.socket.close()
+    assert run.process.wait(WAIT) == 0
+    assert not run.verdict.exists()
+
+
+def test_a_supervisor_to_whom_nobody_speaks_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    patience = "import pytest_amdgpu.supervisor.main as m; m._FIRST_CONNECTION = 0.1; main()"
+    monkeypatch.setattr(client, "_PROGRAM", client._PROGRAM.replace("main()", patience))
+    address, process = client.start()
+    assert process.wait(WAIT) == 0
+    with pytest.raises(SupervisorGoneError):
+        Connection(address)
+
+
+def test_the_supervisor_is_in_a_session_of_its_own_where_no_ctrl_c_comes(run: Run) -> None:
+    assert os.getsid(run.process.pid) == run.process.pid
+
+
+def test_what_it_imports_is_little(run: Run) -> None:
+    """A run waits for nothing of this, but pays for it with its processor."""
+    maps: Callable[[], str] = Path(f"/proc/{run.process.pid}/maps").read_text
+    run.worker("signal.pause()", seconds=1000)
+    assert "numpy" not in maps()
