@@ -16,6 +16,7 @@ from pytest_amdgpu.plugin import (
     parametrize,
     progress,
     report,
+    take_back,
 )
 from pytest_amdgpu.plugin.fixtures import (
     _amdgpu_take_back,
@@ -153,6 +154,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         parametrize.parametrize_devices(metafunc, metafunc.config.stash[session_key].plan)
     else:
         parametrize.refuse_idle_markers(metafunc)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let what tests make of their devices be taken back."""
+    take_back.attend(items)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

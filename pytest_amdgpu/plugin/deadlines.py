@@ -6,8 +6,8 @@ The timeouts of pytest-timeout are kept in the same way, in place of its own tim
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Generator
+from time import monotonic  # tests put other clocks into the module
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -97,7 +97,7 @@ class Deadlines:
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> bool:
         """Keep the time that an item's mark, an option or the configuration says."""
-        self._timer = (time.monotonic() + settings.timeout, settings.timeout)
+        self._timer = (monotonic() + settings.timeout, settings.timeout)
         if self._phase:
             self._arm(item, self._phase)
         return True
@@ -145,14 +145,20 @@ class Deadlines:
         self._phase = phase
         self._arm(item, phase)
         try:
-            return (yield)
-        finally:
+            result = yield
+        except BaseException:
             self._client.over()
+            raise
+        finally:
             self._phase = ""
+        if self._client.over():
+            # It was late, and came to its end before it could be interrupted.
+            self._fail()
+        return result
 
     def _arm(self, item: pytest.Item, phase: str) -> None:
         name, word = _PHASES[phase]
-        now = time.monotonic()
+        now = monotonic()
         seconds = self._seconds[name]
         end = now + seconds
         self._text = f"Timeout: {word} took longer than {seconds:g} s (--amdgpu-deadline)"

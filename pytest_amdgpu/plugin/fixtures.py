@@ -74,13 +74,11 @@ def amdgpu_devices(amdgpu_device: Device, request: pytest.FixtureRequest) -> Ite
             session.close(device)
 
 
-# It is set up before and torn down after the other fixtures of a test, and so sees all they did.
-@pytest.fixture(autouse=True)
+# Tests that use a device have it without asking (`attend`). It is set up before and torn down after the other
+# fixtures of a test, and so sees all they did.
+@pytest.fixture
 def _amdgpu_take_back(request: pytest.FixtureRequest) -> Iterator[None]:
     """Take back, after each test and whatever happened in it, all that it was given of the GPU."""
-    if DEVICE_FIXTURE not in request.fixturenames:
-        yield
-        return
     session = request.config.stash[session_key]
     devices = [request.getfixturevalue(DEVICE_FIXTURE)]
     if GROUP_FIXTURE in request.fixturenames:

@@ -10,9 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from time import monotonic  # tests put other clocks into the module
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -128,9 +128,11 @@ class Client(Connection):
         self.say(Said.PHASE, os.getpid(), protocol.shortened(test), phase, limit, devices)
         self._deadline = limit.end if limit else None
 
-    def over(self) -> None:
-        """Know that a phase is over: whatever interrupts from here on does not belong to it."""
+    def over(self) -> bool:
+        """Know that a phase is over: no interrupt belongs to it any more. Return whether it was late."""
+        late = self._deadline is not None and monotonic() >= self._deadline
         self._deadline = None
+        return late
 
     def idle(self) -> None:
         """Say that no test runs."""
@@ -160,7 +162,7 @@ class Client(Connection):
 
     def _interrupted(self, _number: int, _frame: FrameType | None) -> None:
         __tracebackhide__ = True
-        if self._deadline is None or time.monotonic() < self._deadline:
+        if self._deadline is None or monotonic() < self._deadline:
             self.say(Said.LATE)
             return
         self._deadline = None

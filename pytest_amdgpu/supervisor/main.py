@@ -214,9 +214,10 @@ class Supervisor:
         evidence = self._end_look(process)
         if peer is not None:
             peer.tell(Told.EVIDENCE, process.test, evidence)
-        if process_state.state(process.pid) == "T":
-            self._signal(process, signal.SIGCONT)
         self._signal(process, INTERRUPT)
+        if process_state.state(process.pid) == "T":
+            # The interrupt waits there, so that it comes before whatever the process goes on with.
+            self._signal(process, signal.SIGCONT)
 
     def look_closer(self, process: Watched) -> None:
         """Let faulthandler write the stack, which needs no GIL, and gather evidence.

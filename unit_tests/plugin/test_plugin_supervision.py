@@ -120,6 +120,56 @@ def test_a_test_that_does_not_end_in_the_only_process(hang: str, run: Run, pytes
     }
 
 
+@pytest.mark.parametrize(
+    ("defect", "phase", "after"),
+    [
+        ("process-stopped:call=DOORBELL", "call", "pass"),
+        ("wedge-queue", "call", "pass"),
+        ("call-never-returns:phase=setup,call=CREATE_QUEUE", "set-up", "fail"),
+        ("call-never-returns:phase=teardown,kind=holds-gil,call=DESTROY_QUEUE", "tear-down", "fail"),
+    ],
+)
+def test_software_gpus_that_hang(
+    defect: str, phase: str, after: str, run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        """
+        def test_hangs(sdma_queue, gtt_buffer, timeline_semaphore):
+            sdma_queue.fill(gtt_buffer(4096), 5).signal(timeline_semaphore, 1).submit()
+            timeline_semaphore.wait(1, timeout=1000)
+
+        def test_after(amdgpu_device): pass
+        """
+    )
+    limits = f"--amdgpu-deadline={'setup=15' if phase == 'set-up' else 'test=2,teardown=2'}"
+    result = run(*GATE, limits, "--amdgpu-confirm=0", f"--amdgpu-inject={defect}@sw-gfx942-0", xdist=True)
+    assert result.ret == 1
+    found = outcomes(verdict())
+    assert found["hangs sw-gfx942-0"] == ("timeout", "clean")
+    assert found["after sw-gfx942-0"][0] == after
+    assert found["hangs sw-gfx1100-0"] == found["after sw-gfx1100-0"] == ("pass", "clean")
+    result.stdout.fnmatch_lines([f"*Timeout: {phase} *"])
+
+
+def test_a_test_that_ends_late_by_itself_was_late(run: Run, pytester: pytest.Pytester) -> None:
+    """Whatever comes first, interrupt or end: here time passes for the test, not for the supervisor."""
+    pytester.makepyfile(
+        """
+        import time
+        from pytest_amdgpu.supervisor import client
+
+        def test_it(monkeypatch):
+            monkeypatch.setattr(client, "monotonic", lambda: time.monotonic() + 1000)
+
+        def test_with_another_clock(monkeypatch):
+            monkeypatch.setattr(time, "monotonic", lambda: 1e9)
+        """
+    )
+    result = run("--amdgpu-supervise", "--amdgpu-deadline=test=500,teardown=none", "-n0", xdist=True)
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*DeadlineError: Timeout: call took longer than 500 s (--amdgpu-deadline)"])
+
+
 @pytest.mark.parametrize("mode", [[], ["-n0"]], ids=" ".join)
 @pytest.mark.parametrize(
     ("phase", "hang"),
