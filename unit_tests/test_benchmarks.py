@@ -11,11 +11,12 @@ import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py") if path.name != "measure.py")
-ROW = re.compile(r"^\S.* [-+]?\d+\.\d+ (us|ms|s|M/s|GB/s) .* \d+\.\d+ x ")
+ROW = re.compile(r"^\S.* [-+]?\d+\.\d+ (us|ms|s|M/s|GB/s) .* -?\d+\.\d+ x ")
 
 ROWS = {
     "idle.py": 1,
     "instructions.py": 6,
+    "overhead.py": 8,
     "sdma_copy.py": 2,
     "startup.py": 21,
     "submission.py": 18,

@@ -25,13 +25,18 @@ def command_line() -> argparse.ArgumentParser:
     listed = _add(
         commands,
         "devices",
-        "list the GPUs of this machine, what else they are called, and who has leased them",
+        "list the GPUs of this machine, their other names, who has leased them, and quarantine",
     )
     listed.add_argument(
         "--lease-directory",
         type=Path,
         metavar="DIR",
         help="as with --amdgpu-lease-directory (default: /run/lock/pytest-amdgpu)",
+    )
+    listed.add_argument(
+        "--release",
+        metavar="ID",
+        help="take a device (an id or PCI address) out of quarantine; list nothing",
     )
     expected = _add(commands, "expectations", "work on the files of --amdgpu-expectations")
     actions = expected.add_subparsers(dest="action", required=True, metavar="ACTION")

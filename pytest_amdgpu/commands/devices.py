@@ -8,13 +8,28 @@ from pathlib import Path
 from pytest_amdgpu.devices.hardware import examine_hardware
 from pytest_amdgpu.devices.identity import hardware_devices
 from pytest_amdgpu.devices.leases import LeaseDirectory, default_directory
+from pytest_amdgpu.devices.machine_quarantine import MachineQuarantine
 from pytest_amdgpu.kernel.protocol import Kernel
 
-_HEAD = ("device", "name", "KFD node", "PCI address", "render node", "unique id", "HIP/ROCR", "holder")
+_HEAD = (
+    "device",
+    "name",
+    "KFD node",
+    "PCI address",
+    "render node",
+    "unique id",
+    "HIP/ROCR",
+    "holder",
+    "quarantine",
+)
 
 
 class NoDevicesError(RuntimeError):
     """No GPU can be used; the message says why."""
+
+
+class ReleaseError(RuntimeError):
+    """A device that is to be released is not in quarantine."""
 
 
 def lines(kernel: Kernel, lease_directory: Path | None = None) -> Iterator[str]:
@@ -30,6 +45,7 @@ def lines(kernel: Kernel, lease_directory: Path | None = None) -> Iterator[str]:
     path = lease_directory or default_directory()
     # Looking makes no directory: without one nothing is leased.
     leases = LeaseDirectory(path) if path.is_dir() else None
+    quarantine = MachineQuarantine(path)
     rows = [_HEAD]
     for number, (node, device) in enumerate(zip(report.nodes, hardware_devices(report.nodes), strict=True)):
         rows.append(
@@ -42,12 +58,28 @@ def lines(kernel: Kernel, lease_directory: Path | None = None) -> Iterator[str]:
                 f"{node.unique_id:#x}" if node.unique_id else "-",
                 str(number),
                 _holder(leases, node.identity),
+                str(quarantine.entry(node.identity) or "-"),
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
     yield from obstacles
+
+
+def release(kernel: Kernel, name: str, lease_directory: Path | None = None) -> str:
+    """Take a device out of the machine's quarantine, and return what to say of it.
+
+    `name` is its id, or its PCI address; by that a GPU can be released that is gone. Raises `ReleaseError`
+    and `MachineQuarantineError`.
+    """
+    path = lease_directory or default_directory()
+    known = {device.id: device.pci_address for device in hardware_devices(examine_hardware(kernel).nodes)}
+    quarantine = MachineQuarantine(path)
+    if not quarantine.release(known.get(name, name)):
+        there = ", ".join(quarantine.names()) or "none"
+        raise ReleaseError(f"{name} is not in quarantine in {path}; there are {there}")
+    return f"{name} is out of quarantine"
 
 
 def _holder(leases: LeaseDirectory | None, name: str) -> str:

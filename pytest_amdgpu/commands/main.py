@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from pytest_amdgpu.commands import capture, compare, decode, devices, expectations, report
 from pytest_amdgpu.commands.command_line import command_line
+from pytest_amdgpu.devices.machine_quarantine import MachineQuarantineError
 from pytest_amdgpu.devices.selection import DeviceSelectionError
 from pytest_amdgpu.driver.errors import DeviceOpenError
 from pytest_amdgpu.families.registry import UnknownFamilyError
@@ -22,6 +23,7 @@ _FAILURES = (
     capture.CaptureError,
     decode.DecodeError,
     devices.NoDevicesError,
+    devices.ReleaseError,
     report.ReportError,
     ExpectationError,
     ObservationError,
@@ -29,6 +31,7 @@ _FAILURES = (
     UnknownFamilyError,
     VerdictFileError,
     DeviceOpenError,
+    MachineQuarantineError,
     KernelError,
     OSError,
 )
@@ -41,8 +44,11 @@ def main(arguments: Sequence[str] | None = None, kernel: Kernel | None = None) -
         if options.command == "capture":
             _capture(options, kernel or LinuxKernel())
         elif options.command == "devices":
-            for line in devices.lines(kernel or LinuxKernel(), options.lease_directory):
-                print(line)
+            if options.release is not None:
+                print(devices.release(kernel or LinuxKernel(), options.release, options.lease_directory))
+            else:
+                for line in devices.lines(kernel or LinuxKernel(), options.lease_directory):
+                    print(line)
         elif options.command == "expectations":
             if options.action == "update":
                 lines = expectations.update_lines(

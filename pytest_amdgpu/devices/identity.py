@@ -46,6 +46,10 @@ class DeviceInfo:
     features: tuple[str, ...] = ()
     """Words of `features.FEATURES`."""
 
+    def __hash__(self) -> int:
+        # pytest asks for it several times for each test.
+        return hash(self.id)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for another process."""
         return dataclasses.asdict(self)

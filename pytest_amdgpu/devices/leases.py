@@ -22,7 +22,8 @@ from typing import Self
 from pytest_amdgpu.devices.lease_holder import Holder, parse_holders, released_line
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.005, 0.25
-_NAME = re.compile(r"[\w.:-]+")
+LEASE_NAME = re.compile(r"[\w.:+-]+")
+"""What a device may be called in the directory."""
 _EVERYBODY_READS_AND_WRITES = 0o666
 _EVERYBODY_ADDS = 0o1777
 
@@ -168,7 +169,7 @@ class LeaseDirectory:
             return file
 
     def _file(self, name: str) -> Path:
-        if not _NAME.fullmatch(name):
+        if not LEASE_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not a name for a lease")
         return self.path / f"{name}.lease"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 class Quarantine:
@@ -10,10 +10,15 @@ class Quarantine:
 
     def __init__(self) -> None:
         self._reasons: dict[str, str] = {}
+        self.listener: Callable[[str, str], None] | None = None
+        """Is told of each device that comes into quarantine, and why."""
 
     def add(self, device_id: str, reason: str) -> None:
         """Put a device in quarantine; the first reason stays, for what follows is often its consequence."""
-        self._reasons.setdefault(device_id, reason)
+        if device_id not in self._reasons:
+            self._reasons[device_id] = reason
+            if self.listener is not None:
+                self.listener(device_id, reason)
 
     def reason(self, device_id: str) -> str | None:
         """Return why a device is in quarantine, or None if it is not."""

@@ -182,8 +182,8 @@ class SdmaQueue(Queue[SdmaCommands]):
         node = device.node
         if engine is not None:
             engine = whole_number(engine, "the number of an SDMA engine")
-        if engine is not None and engine not in (*node.sdma_engines, *node.xgmi_engines):
-            last = len(node.sdma_engines) + len(node.xgmi_engines) - 1
+        if not (engine is None or engine in node.sdma_engines or engine in node.xgmi_engines):
+            last = node.xgmi_engines.stop - 1
             raise CommandError(f"{device.name} has the SDMA engines 0 to {last}, not {engine}")
         self.packets: SdmaPackets = sdma_packets(device.family.sdma)
         self.copy_limit = device.family.sdma_copy_limit

@@ -29,6 +29,8 @@ MAX_VALUE = (1 << 64) - 1
 _SLOT = 64
 """Bytes per semaphore: a cache line each, so that polls of one do not slow writes of another."""
 
+_FIRST_AGE = 1
+"""What the kernel counts signals of an event from."""
 _REMEMBERED_SIGNALS = 128
 
 
@@ -44,7 +46,7 @@ class TimelineSemaphore:
         self._event = event
         self._word = page.memory[offset : offset + 8].cast("Q")
         self._word[0] = initial
-        self._age = 1
+        self._age = _FIRST_AGE
         self._signals: list[tuple[int, str, int]] = []
         self._narrow_wait = 0
         self._freed = False
@@ -102,6 +104,13 @@ class TimelineSemaphore:
             age = self._age = self._backend.wait_event(self._event, age, remaining)
             if word[0] >= value:
                 return
+
+    def was_interrupted(self, timeout: float) -> bool:
+        """Sleep until a signal has come since it was made: from the GPU an interrupt; False if none came.
+
+        `wait` does not tell, because it looks at the value. Other than there, `timeout` is no error.
+        """
+        return self._backend.wait_event(self._event, _FIRST_AGE, timeout) != _FIRST_AGE
 
     def check_value(self, value: int) -> int:
         """Return `value` as an int; raises `SemaphoreValueError` unless a 64-bit counter can have it."""

@@ -185,7 +185,8 @@ class GpuNode:
     @property
     def xgmi_engines(self) -> range:
         """Numbers of the SDMA engines that are for XGMI links; they follow the others."""
-        first = len(self.sdma_engines)
+        # Not the length of the others: a file may say any number, and lengths have 64 bits.
+        first = max(self.sdma_engines.stop, 0)
         return range(first, first + self.properties.get("num_sdma_xgmi_engines", 0))
 
     @property

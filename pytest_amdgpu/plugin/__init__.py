@@ -6,7 +6,18 @@ from collections.abc import Generator
 
 import pytest
 
-from pytest_amdgpu.plugin import blame, injection, leasing, options, parametrize, progress, report
+from pytest_amdgpu.plugin import (
+    blame,
+    health,
+    injection,
+    leasing,
+    machine_wide,
+    options,
+    parametrize,
+    progress,
+    report,
+    take_back,
+)
 from pytest_amdgpu.plugin.fixtures import (
     _amdgpu_take_back,
     amdgpu_attach,
@@ -111,7 +122,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Find the GPUs and choose those that tests run on."""
-    session.config.stash[session_key] = start_session(session.config)
+    gpus = session.config.stash[session_key] = start_session(session.config)
+    if health.is_wanted(session.config, gpus):
+        health.register(session.config, gpus)
+    machine_wide.start(session.config, gpus)
     if options.is_supervised(session.config):
         from pytest_amdgpu.plugin import supervision
 
@@ -140,6 +154,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         parametrize.parametrize_devices(metafunc, metafunc.config.stash[session_key].plan)
     else:
         parametrize.refuse_idle_markers(metafunc)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let what tests make of their devices be taken back."""
+    take_back.attend(items)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -183,6 +203,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """List what tests left behind, and why tests were not applicable."""
     report.write_leaks(terminalreporter)
     report.write_not_applicable(terminalreporter)
+    if gpus := terminalreporter.config.stash.get(session_key, None):
+        health.write_summary(terminalreporter, gpus)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -23,6 +23,7 @@ from pytest_amdgpu.results.expectations import (
     keys_of,
     load_expectations,
 )
+from pytest_amdgpu.results.node_ids import devices_in
 from pytest_amdgpu.results.observations import EXPECTED_TEXT, KNOWN_FLAKE_TEXT
 from pytest_amdgpu.results.status import Judgement, Status, judge
 
@@ -85,11 +86,8 @@ class KnownResults:
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
         """See a test that killed its worker (in the controller of pytest-xdist)."""
-        # The longest id that is in it: one can begin as another one does.
-        for device in sorted(self._of_device, key=len, reverse=True):
-            if device in report.nodeid:
-                self._see(report, self._of_device[device], _status(report, Status.CRASH))
-                return
+        for device in devices_in(report.nodeid, self._of_device)[:1]:
+            self._see(report, self._of_device[device], _status(report, Status.CRASH))
 
     def _see(self, report: pytest.TestReport, expectations: Expectations, status: Status) -> None:
         name = bare_name(report.nodeid, self._of_device)

@@ -52,7 +52,7 @@ def amdgpu_device(request: pytest.FixtureRequest) -> Iterator[Device]:
             pytrace=False,
         )
     session = request.config.stash[session_key]
-    device = session.open(request.param)
+    device = session.open_for_tests(request.param)
     yield device
     session.close(device)
 
@@ -67,31 +67,35 @@ def amdgpu_devices(amdgpu_device: Device, request: pytest.FixtureRequest) -> Ite
     session = request.config.stash[session_key]
     opened = [amdgpu_device]
     try:
-        opened += [session.open(info) for info in request.param[1:]]
+        opened += [session.open_for_tests(info) for info in request.param[1:]]
         yield list(opened)
     finally:
         for device in reversed(opened[1:]):
             session.close(device)
 
 
-# It is set up before and torn down after the other fixtures of a test, and so sees all they did.
-@pytest.fixture(autouse=True)
+# Tests that use a device have it without asking (`attend`). It is set up before and torn down after the other
+# fixtures of a test, and so sees all they did.
+@pytest.fixture
 def _amdgpu_take_back(request: pytest.FixtureRequest) -> Iterator[None]:
     """Take back, after each test and whatever happened in it, all that it was given of the GPU."""
-    if DEVICE_FIXTURE not in request.fixturenames:
-        yield
-        return
     session = request.config.stash[session_key]
     devices = [request.getfixturevalue(DEVICE_FIXTURE)]
     if GROUP_FIXTURE in request.fixturenames:
         devices = request.getfixturevalue(GROUP_FIXTURE)
     session.check(devices)
+    if session.health is not None:
+        session.health.before_first_test(devices)
+        session.check(devices)
     ledger = Ledger(devices)
     request.node.stash[ledger_key] = ledger
     yield
     request.node.user_properties += [(LEAK_PROPERTY, leak) for leak in ledger.leaks()]
     renew = partial(session.renew, f"{request.node.nodeid} made the GPU fault")
-    errors = ledger.take_back(renew, failed=request.node.stash.get(failed_key, False))
+    failed = request.node.stash.get(failed_key, False)
+    errors = ledger.take_back(renew, failed=failed)
+    if session.health is not None:
+        errors += session.health.after_test(devices, failed=failed or bool(errors))
     if len(errors) == 1:
         raise errors[0]
     if errors:

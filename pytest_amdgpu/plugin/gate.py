@@ -233,6 +233,9 @@ class Gate:
         records = self._states.records(final=True)
         if status in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR) and not self._troubles:
             self._trouble(f"pytest ended with {status!r}")
+        for device, reason in self._config.stash[session_key].quarantine:
+            if any(device in record.devices for record in records):
+                self._trouble(f"{device} is in quarantine: {reason}")
         judgment = judge_run(records, tuple(self._lacking(records)), self._troubles)
         known = self._config.pluginmanager.getplugin("amdgpu_expectations")
         worse = tuple(known.worse()) if known is not None else ()

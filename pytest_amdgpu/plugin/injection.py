@@ -88,18 +88,21 @@ class Injecting:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """Begin a test."""
+        __tracebackhide__ = True
         self.begin(item)
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self) -> Generator[None, object, object]:
         """Begin the second phase."""
+        __tracebackhide__ = True
         self._session.software_kernel.injections.begin_phase("call")
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self) -> Generator[None, object, object]:
         """Begin the last phase, and end the test."""
+        __tracebackhide__ = True
         self._session.software_kernel.injections.begin_phase("teardown")
         try:
             return (yield)

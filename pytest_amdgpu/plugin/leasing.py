@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,12 @@ from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
 from pytest_amdgpu.plugin.plan import Plan
 from pytest_amdgpu.plugin.session import session_key
+from pytest_amdgpu.results.node_ids import DeviceIds
 
 if TYPE_CHECKING:
     from pytest_amdgpu.devices.lease_holder import Holder
     from pytest_amdgpu.devices.leases import Lease
+    from pytest_amdgpu.devices.machine import Machine
 
 _lease_key: pytest.StashKey[Lease] = pytest.StashKey()
 
@@ -32,7 +34,7 @@ def take_leases(config: pytest.Config, node_ids: Iterable[str]) -> None:
     plan = config.stash[session_key].plan
     if kind == "none" or (wanted is None and plan.machine.software) or _lease_key in config.stash:
         return
-    names = _names(plan, node_ids)
+    names = _names(plan, _used(plan, node_ids))
     if not names:
         return
     # Most runs end above, and do not pay for the import.
@@ -91,7 +93,8 @@ def borrowed(
         default_directory,
     )
 
-    more = _names(plan, (device.id for device in devices)) - _names(plan, (test.nodeid for test in tests))
+    mine = _used(plan, (test.nodeid for test in tests))
+    more = _names(plan, {device.id for device in devices}) - _names(plan, mine)
     purpose = f"pytest in {config.invocation_params.dir}, to run failing tests again"
     try:
         directory = LeaseDirectory(Path(wanted) if wanted else default_directory())
@@ -102,14 +105,23 @@ def borrowed(
         yield
 
 
-def _names(plan: Plan, node_ids: Iterable[str]) -> set[str]:
-    """What the devices that tests are parametrized with are called in the lease directory.
+def machine_name(machine: Machine, device: DeviceInfo) -> str:
+    """Return what a device is called in the lease directory: hardware by its PCI address.
 
-    Hardware goes by its PCI address, under which every program of the machine knows it.
+    Under that every program of the machine knows it.
     """
-    ids = set(node_ids)
+    return device.local_id if machine.software else device.pci_address
+
+
+def _used(plan: Plan, node_ids: Iterable[str]) -> set[str]:
+    """The ids of the devices that tests are parametrized with."""
+    return DeviceIds(device.id for device in plan.pool).found_in_any(node_ids)
+
+
+def _names(plan: Plan, device_ids: Set[str]) -> set[str]:
+    """What devices of this machine are called in the lease directory."""
     return {
-        device.local_id if plan.machine.software else device.pci_address
+        machine_name(plan.machine, device)
         for device in plan.pool
-        if device.host == plan.host and any(device.id in node_id for node_id in ids)
+        if device.host == plan.host and device.id in device_ids
     }

@@ -16,6 +16,8 @@ from pytest_amdgpu.results.verdict import EXIT_STATUS, Verdict
 MAX_SEED = (1 << 32) - 1
 MAX_CONFIRMATIONS = 1000
 LEASE_KINDS = ("exclusive", "shared", "none")
+HEALTH_CHOICES = ("auto", "on", "off")
+QUARANTINE_CHOICES = ("run", "machine")
 INFRASTRUCTURE = EXIT_STATUS[Verdict.INFRASTRUCTURE]
 """Exit status of a run that the machine kept from testing anything."""
 
@@ -169,6 +171,20 @@ def add_options(parser: pytest.Parser) -> None:
         help="Run a failing test again, N times on its device and N times on another one of its target, "
         "to see whether it is a regression, a flake or the device. 0: never. "
         "Default: as often as it needs, if there is another device.",
+    )
+    group.addoption(
+        "--amdgpu-health",
+        choices=HEALTH_CHOICES,
+        default=HEALTH_CHOICES[0],
+        help="Check that devices work: before the first test, after each test that failed, and at the end. "
+        "One that does not is used no more. auto (default): on hardware and in a gate.",
+    )
+    group.addoption(
+        "--amdgpu-quarantine",
+        choices=QUARANTINE_CHOICES,
+        default=QUARANTINE_CHOICES[0],
+        help="How long a device that failed is not used. run (default): to the end of the run. machine: by "
+        "no later run either, until `python -m pytest_amdgpu devices --release ID`.",
     )
     group.addoption(
         "--amdgpu-lease",

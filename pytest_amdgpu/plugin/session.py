@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.device import Device
     from pytest_amdgpu.driver.queue import QueueWatcher
     from pytest_amdgpu.emulator.kernel import EmulatedKernel
+    from pytest_amdgpu.plugin.health import Health
 
 session_key = pytest.StashKey["GpuSession"]()
 WORKER_INPUT = "amdgpu"
@@ -61,6 +62,8 @@ class GpuSession:
         self.quarantine = Quarantine()
         self.queue_watcher: QueueWatcher | None = None
         """Whom each device tells of its queues."""
+        self.health: Health | None = None
+        """Who checks devices, if anybody."""
 
     @property
     def software_kernel(self) -> EmulatedKernel:
@@ -98,6 +101,19 @@ class GpuSession:
     def _read_counters(self, device: Device) -> dict[str, int]:
         # What other backends speak through need not have files.
         return read_counters(self.kernel, device.node) if self.plan.machine.backend in OWN_BACKENDS else {}
+
+    def open_for_tests(self, info: DeviceInfo) -> Device:
+        """Open a device as `open` does; raises `QuarantinedError` where it is in quarantine.
+
+        Where devices are checked, one that cannot be opened goes into quarantine, too.
+        """
+        self.check_quarantine(info.id)
+        try:
+            return self.open(info)
+        except Exception as error:
+            if self.health is not None:
+                self.health.cannot_open(info.id, error)
+            raise
 
     def close(self, device: Device) -> None:
         """Close a device; errors as from `Device.close`."""
@@ -160,8 +176,12 @@ class GpuSession:
         if self.lost:
             raise DeviceLostError(self.lost)
         for device in devices:
-            if (reason := self.quarantine.reason(device.name)) is not None:
-                raise QuarantinedError(f"{device.name} is in quarantine: {reason}")
+            self.check_quarantine(device.name)
+
+    def check_quarantine(self, device_id: str) -> None:
+        """Raise `QuarantinedError` if a device is in quarantine."""
+        if (reason := self.quarantine.reason(device_id)) is not None:
+            raise QuarantinedError(f"{device_id} is in quarantine: {reason}")
 
     def end(self) -> None:
         """End the trace."""

@@ -18,6 +18,7 @@ from pytest_amdgpu.plugin.blame import (
 )
 from pytest_amdgpu.results.confirmation import Blame, Count, parse_counts
 from pytest_amdgpu.results.expectations import bare_name
+from pytest_amdgpu.results.node_ids import devices_in
 from pytest_amdgpu.results.record import Outcome, Record, Trust
 
 _TRUST = {Blame.FLAKY: Trust.FLAKY, Blame.DEVICE_SUSPECT: Trust.INFRA, Blame.MACHINE: Trust.INFRA}
@@ -101,7 +102,7 @@ class States:
         return Record(
             id=node_id,
             name=bare_name(node_id, self.devices),
-            devices=tuple(device for device in self.devices if device in node_id),
+            devices=devices_in(node_id, self.devices),
             outcome=state.outcome,
             trust=state.trust,
             seconds=round(state.seconds, 6),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
+from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
+
 if TYPE_CHECKING:
     from pytest_amdgpu.driver.device import Device
     from pytest_amdgpu.driver.resources import Resource
@@ -18,7 +20,23 @@ IDLE_TIMEOUT = 10.0
 IDLE_TIMEOUT_AFTER_FAILURE = 0.5
 """Seconds that a queue gets to become idle after a test."""
 
+TAKE_BACK_FIXTURE = "_amdgpu_take_back"
+
 ledger_key = pytest.StashKey["Ledger"]()
+
+
+def attend(items: Iterable[pytest.Item]) -> None:
+    """Give the fixture that takes back to each test that uses a device, before all others of its scope.
+
+    As a fixture that pytest uses by itself it would cost the other tests, too.
+    """
+    for item in items:
+        names: list[str] = getattr(item, "fixturenames", [])
+        if DEVICE_FIXTURE in names and TAKE_BACK_FIXTURE not in names:
+            known = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
+            wider = sum(1 for name in names if name in known and known[name][-1].scope != "function")
+            # They are in the order of their scopes, and those of all tests of a function are one list.
+            names.insert(wider, TAKE_BACK_FIXTURE)
 
 
 class Ledger:

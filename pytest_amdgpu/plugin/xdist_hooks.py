@@ -15,7 +15,6 @@ from pytest_amdgpu.plugin.blame import INFRA_PROPERTY, QUARANTINE_PROPERTY
 from pytest_amdgpu.plugin.device_locks import LOCKS_INPUT, DeviceLocks
 from pytest_amdgpu.plugin.leasing import take_leases
 from pytest_amdgpu.plugin.leaving import LEAVING_INPUT, LEAVING_OUTPUT, Leaving
-from pytest_amdgpu.plugin.node_ids import DeviceIds
 from pytest_amdgpu.plugin.plan import Plan, find_plan, hosts_key
 from pytest_amdgpu.plugin.report import reproduction
 from pytest_amdgpu.plugin.scheduling import Task
@@ -26,6 +25,7 @@ from pytest_amdgpu.plugin.session import (
     QuarantinedError,
     session_key,
 )
+from pytest_amdgpu.results.node_ids import DeviceIds
 
 if TYPE_CHECKING:
     from xdist.remote import Producer

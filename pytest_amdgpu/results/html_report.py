@@ -74,7 +74,8 @@ def _links(record: Record, attachments: str) -> Iterator[str]:
         yield "<p>Attachments:</p><ul>"
         for path in record.attachments:
             # A path that says where it begins does not depend on the page's place.
-            whole = path if path.startswith("/") else f"./{attachments}/{path}"
+            # Two slashes would name another host.
+            whole = "/" + path.lstrip("/") if path.startswith("/") else f"./{attachments}/{path}"
             yield f'<li><a href="{escape(quote(posixpath.normpath(whole)), quote=True)}">'
             yield f"{escape(posixpath.basename(path))}</a></li>"
         yield "</ul>"

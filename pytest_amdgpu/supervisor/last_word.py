@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_amdgpu.results.expectations import bare_name
+from pytest_amdgpu.results.node_ids import devices_in
 from pytest_amdgpu.results.record import Outcome, Record, Trust
 from pytest_amdgpu.results.verdict import Judgment, judge_run
 from pytest_amdgpu.results.verdict_file import verdict_json, write_verdict
@@ -65,5 +66,5 @@ class Results:
         write_verdict(path, verdict_json(judgment, list(self._records.values()), facts, complete=True))
 
     def _blank(self, node_id: str) -> Record:
-        devices = tuple(device for device in self.devices if device in node_id)
+        devices = devices_in(node_id, self.devices)
         return Record(node_id, bare_name(node_id, self.devices), devices, Outcome.MISSING)

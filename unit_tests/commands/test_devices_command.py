@@ -11,6 +11,7 @@ import pytest
 
 from pytest_amdgpu.commands.main import main
 from pytest_amdgpu.devices.leases import LeaseDirectory
+from pytest_amdgpu.devices.machine_quarantine import MachineQuarantine
 from pytest_amdgpu.emulator.kernel import EmulatedKernel
 from pytest_amdgpu.families.models import model
 
@@ -30,11 +31,11 @@ def test_each_gpu_has_a_row_with_its_names(
         assert main(["devices", "--lease-directory", str(tmp_path)], two_gpus) == 0
     head, first, second = (re.split(r" {2,}", line) for line in capsys.readouterr().out.splitlines())
     names = ["device", "name", "KFD node", "PCI address", "render node", "unique id", "HIP/ROCR", "holder"]
-    assert head == names
+    assert head == [*names, "quarantine"]
     gpu = two_gpus.gpus[0]
     assert first == [
         "gfx942-0000:03:00.0", "AMD Instinct MI300X", "1", "0000:03:00.0", "renderD128",
-        f"{gpu.unique_id:#x}", "0", "-",
+        f"{gpu.unique_id:#x}", "0", "-", "-",
     ]  # fmt: skip
     assert second[6] == "1"
     assert second[7].startswith(f"pid {os.getpid()} of ")
@@ -47,6 +48,25 @@ def test_looking_makes_no_directory(
     assert main(["devices", "--lease-directory", str(tmp_path / "none")], two_gpus) == 0
     assert capsys.readouterr().out.count("  -\n") == 2
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("name", ["gfx942-0000:03:00.0", "0000:03:00.0"])
+def test_a_device_is_in_quarantine_until_it_is_released(
+    name: str, two_gpus: EmulatedKernel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["devices", "--lease-directory", str(tmp_path)]
+    quarantine = MachineQuarantine(tmp_path)
+    quarantine.add("0000:03:00.0", "it hangs")
+    quarantine.add("0000:03:00.0", "what came later")
+    assert main(command, two_gpus) == 0
+    first, second = capsys.readouterr().out.splitlines()[1:]
+    assert re.search(r"  since 20\d\d-.* by .*, pid \d+ on .*: it hangs$", first)
+    assert second.endswith("  -")
+    assert main([*command, "--release", name], two_gpus) == 0
+    assert capsys.readouterr().out == f"{name} is out of quarantine\n"
+    assert quarantine.entry("0000:03:00.0") is None
+    assert main([*command, "--release", name], two_gpus) == 1
+    assert f"{name} is not in quarantine in {tmp_path}; there are none" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.path.exists("/dev/kfd"), reason="the machine has a GPU")

@@ -100,6 +100,14 @@ def test_facts_of_a_node() -> None:
     assert node(num_xcc=0).num_xcc == node().num_xcc == 1
 
 
+def test_engines_for_xgmi_follow_the_others_however_many_a_file_says_there_are() -> None:
+    assert node(num_sdma_engines=2, num_sdma_xgmi_engines=3).xgmi_engines == range(2, 5)
+    many = 10**30
+    absurd = node(num_sdma_engines=many, num_sdma_xgmi_engines=1).xgmi_engines
+    assert (absurd.start, absurd.stop) == (many, many + 1)
+    assert node(num_sdma_engines=-1, num_sdma_xgmi_engines=1).xgmi_engines == range(1)
+
+
 def test_capabilities_of_memory() -> None:
     """Bit 20 of `capability` says that memory errors are told, bit 26 that SRAMs have ECC."""
     # As dumps of an MI300X and of an RX 7900 XTX have them.

@@ -319,3 +319,23 @@ def test_a_gpu_asked_for_too_late_is_an_error_that_says_what_to_do(
     result = run()
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*too late to run per device: let it name the fixture amdgpu_device*"])
+
+
+def test_other_tests_have_no_fixture_of_the_plugin(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+        @pytest.fixture(scope="module")
+        def wide(amdgpu_device): return amdgpu_device.vram(4096)
+        @pytest.fixture(autouse=True)
+        def each(request): return None
+        def test_other(request): assert request.fixturenames == ["each", "request"]
+        @pytest.mark.parametrize("number", range(2))
+        def test_device(wide, number, request):
+            # After what outlives the test, and before all that is made for it.
+            assert request.fixturenames[:4] == ["amdgpu_device", "wide", "_amdgpu_take_back", "each"]
+        """
+    )
+    result = run("--amdgpu-device=gfx1100")
+    result.assert_outcomes(passed=3)
+    assert "taken back" not in result.stdout.str()

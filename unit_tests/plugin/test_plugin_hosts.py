@@ -147,11 +147,14 @@ def test_workers_of_this_machine_and_of_a_host(run: Run, pytester: pytest.Pytest
     pytester.makeconftest(JOURNAL)
     pytester.makepyfile(test_it=COPY)
     options = ("--tx=popen", f"--tx=2*{BETA}", "--dist=load", "--amdgpu-all-devices")
-    result = run(*options, software="gfx90a", xdist=True)
+    result = run(*options, "--amdgpu-verdict=v.json", software="gfx1100", xdist=True)
     result.assert_outcomes(passed=11)
     where = ran_on(pytester.path)
-    assert {host for name, host in where.items() if "[sw-gfx90a-0" in name} == {"here"}
+    assert {host for name, host in where.items() if "[sw-gfx1100-0" in name} == {"here"}
     assert {host for name, host in where.items() if "[host0/sw-gfx1100-0" in name} == {"gfx1100"}
+    tests = json.loads((pytester.path / "v.json").read_text())["tests"]
+    used = [tuple(test["devices"]) for test in tests if "[" in test["id"]]
+    assert sorted(used) == [("host0/sw-gfx1100-0",)] * 5 + [("sw-gfx1100-0",)] * 5
 
 
 def test_only_collecting_lists_the_tests_of_all_hosts(run: Run, pytester: pytest.Pytester) -> None:

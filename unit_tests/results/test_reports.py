@@ -186,3 +186,26 @@ def test_what_simply_passed_can_be_hidden() -> None:
 def test_an_empty_run_has_a_page() -> None:
     assert Page(html(file((), environment={}))).open == []
     assert markdown(file((), reasons=())) == "## amdgpu verdict: regression\n\n"
+
+
+def test_attachments_are_linked_and_lead_nowhere_else() -> None:
+    paths = (
+        "v.json-attachments/t-1/log.txt",
+        "/elsewhere/t-1/got.npy",
+        "//evil.example/x",
+        "javascript:alert(1)",
+        "a/'\"><script>x",
+    )
+    record = Record("t.py::a", "t.py::a", (), Outcome.FAIL, attachments=paths)
+    page = Page(html(file((record,)), attachments="../results"))
+    assert page.open == []
+    assert not page.tags & {"script"}
+    assert page.addresses == [
+        "../results/v.json-attachments/t-1/log.txt",
+        "/elsewhere/t-1/got.npy",
+        "/evil.example/x",
+        "../results/javascript%3Aalert%281%29",
+        "../results/a/%27%22%3E%3Cscript%3Ex",
+    ]
+    assert "log.txt" in page.texts["a"]
+    assert "  - 5 attachments: `v.json-attachments/t-1`\n" in markdown(file((record,)))

@@ -186,3 +186,15 @@ def test_wrong_values_are_refused_by_place(keys: list[Any], value: Any, message:
     with pytest.raises(VerdictFileError) as error:
         read_verdict(path)
     assert str(error.value).startswith(f"{path}: {message}")
+
+
+def test_attachments_are_read_and_older_files_have_none(path: Path) -> None:
+    content = json.loads(path.read_text())
+    content["tests"][0]["attachments"] = ["a/b.txt"]
+    del content["tests"][1]["attachments"]
+    path.write_text(json.dumps(content))
+    assert [record.attachments for record in read_verdict(path).records] == [("a/b.txt",), (), ()]
+    content["tests"][0]["attachments"] = ["a", 3]
+    path.write_text(json.dumps(content))
+    with pytest.raises(VerdictFileError, match=r"tests\[0\].attachments: \['a', 3\] is not a list of paths"):
+        read_verdict(path)

@@ -85,6 +85,11 @@ DISPATCH = _rows(
     ("open of another minor", "ENODEV", "! there is one device node; others are ENOENT"),
     ("open of a node that does not exist", "ENOENT", "test_kfd_lifecycle.py::test_open_unknown_node_enoent"),
     (
+        "a call that names a GPU which an injected defect has taken away (an assumption)",
+        "ENODEV",
+        "test_kfd_injected.py::test_calls_about_a_gpu_that_is_gone_enodev",
+    ),
+    (
         "open by a forked child of a process that has it open (amdkfd allows it)",
         "ENODEV",
         "test_kfd_lifecycle.py::test_open_again_in_a_forked_child_enodev",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_amdgpu.plugin.node_ids import DeviceIds
+from pytest_amdgpu.results.node_ids import DeviceIds, devices_in
 
 IDS = DeviceIds(
     ["sw-gfx942-1", "sw-gfx942-10", "sw-gfx942+no-sdma-0", "gfx942-0000:03:00.0", "far/sw-gfx942-1"]
@@ -32,4 +32,5 @@ def test_devices_are_found_whole(parameters: str, devices: list[str]) -> None:
 
 
 def test_without_devices_none_is_found() -> None:
+    assert devices_in("test_a.py::test_b[sw-gfx942-1]", ()) == ()
     assert DeviceIds([]).found_in("test_a.py::test_b[sw-gfx942-1]") == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 
@@ -22,3 +23,13 @@ class DeviceIds:
     def found_in_any(self, node_ids: Iterable[str]) -> set[str]:
         """Return the devices of tests."""
         return {device for node_id in node_ids for device in self.found_in(node_id)}
+
+
+@functools.lru_cache(maxsize=8)
+def _device_ids(device_ids: tuple[str, ...]) -> DeviceIds:
+    return DeviceIds(device_ids)
+
+
+def devices_in(node_id: str, device_ids: Iterable[str]) -> tuple[str, ...]:
+    """Return which of the devices a test runs on."""
+    return _device_ids(tuple(device_ids)).found_in(node_id)

@@ -1,0 +1,61 @@
+"""The quarantine that outlives a run: read when one begins, written with `--amdgpu-quarantine=machine`."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_amdgpu.plugin.leasing import machine_name
+from pytest_amdgpu.plugin.options import QUARANTINE_CHOICES, is_worker
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.plugin.session import GpuSession
+
+HOW_TO_RELEASE = "release it with `python -m pytest_amdgpu devices --release {}`"
+
+
+def start(config: pytest.Config, session: GpuSession) -> None:
+    """Take over what earlier runs have put into quarantine, and write down what this one does if it is to.
+
+    A worker is told by its controller. Raises `pytest.UsageError` where there is no place for it: software
+    GPUs are each process's own, unless a lease directory is named.
+    """
+    named: str | None = config.getoption("--amdgpu-lease-directory")
+    writes = config.getoption("--amdgpu-quarantine") == QUARANTINE_CHOICES[1]
+    machine = session.plan.machine
+    if named is None and machine.software:
+        if writes:
+            raise pytest.UsageError(
+                "--amdgpu-quarantine=machine: software GPUs are each run's own, unless"
+                " --amdgpu-lease-directory names a place for what runs are to know of each other's"
+            )
+        return
+    from pytest_amdgpu.devices.leases import LeaseDirectory, LeaseError, default_directory
+    from pytest_amdgpu.devices.machine_quarantine import MachineQuarantine, MachineQuarantineError
+
+    path = Path(named) if named else default_directory()
+    quarantine = MachineQuarantine(path)
+    names = {device.id: machine_name(machine, device) for device in machine.devices}
+    if not is_worker(config):
+        for device_id, name in names.items():
+            if (entry := quarantine.entry(name)) is not None:
+                session.quarantine.add(
+                    device_id, f"of the whole machine, {entry}; {HOW_TO_RELEASE.format(name)}"
+                )
+    if not writes:
+        return
+    try:
+        LeaseDirectory(path)
+    except LeaseError as error:
+        raise pytest.UsageError(f"--amdgpu-quarantine=machine: {error}") from error
+
+    def write(device_id: str, reason: str) -> None:
+        try:
+            quarantine.add(names[device_id], reason)
+        except MachineQuarantineError as error:
+            warnings.warn(pytest.PytestWarning(f"--amdgpu-quarantine=machine: {error}"), stacklevel=2)
+
+    session.quarantine.listener = write
