@@ -322,6 +322,7 @@ def test_what_is_expected_to_time_out_may(run: Run, pytester: pytest.Pytester) -
     ("options", "workers"),
     [
         (["--amdgpu-supervise"], True),
+        (["--amdgpu-deadline=test=5"], True),
         (["--amdgpu-gate"], True),
         (["--amdgpu-verdict=v.json"], True),
         ([], False),
