@@ -66,7 +66,7 @@ def python_blocks(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
 
 
-@pytest.mark.parametrize(("page", "blocks"), [("README.md", 1), ("docs/tests.md", 2)])
+@pytest.mark.parametrize(("page", "blocks"), [("README.md", 1), ("docs/tests.md", 3)])
 def test_the_example_tests_pass(
     page: str, blocks: int, pytester: pytest.Pytester, require_ziglang: None
 ) -> None:

@@ -17,7 +17,6 @@ from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.plan import Plan
 from pytest_amdgpu.plugin.session import GpuSession
 from pytest_amdgpu.plugin.take_back import ledger_key
-from pytest_amdgpu.results.rows import from_directory
 
 LOG_LINES = 50
 """Lines of the kernel's log that a failure shows, from the end of the test backwards."""
@@ -163,6 +162,9 @@ def reproduction(
     for host in hosts:
         options += _gateway(plan, host)
     yield f"seed: {plan.seed}"
+    # Most runs say nothing of failures, and do not pay for the import.
+    from pytest_amdgpu.results.rows import from_directory
+
     test = from_directory(node_id, str(config.rootpath), str(config.invocation_params.dir))
     yield f"to repeat: pytest {shlex.join([*options, *others, test])}"
 
