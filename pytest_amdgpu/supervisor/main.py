@@ -24,6 +24,8 @@ from pytest_amdgpu.supervisor.watch import Watch, Watched
 
 ORPHAN_PATIENCE = 3.0
 """Seconds that workers have to end by themselves when the controller is gone."""
+QUEUES = "queues:"
+"""Title of the last section of the evidence."""
 _HEARTBEAT = 1.0
 """Seconds between two looks at whether the controller is there."""
 _LOG_LINES = 50
@@ -206,6 +208,7 @@ class Supervisor:
 
     def look(self, process: Watched) -> None:
         """Gather evidence."""
+        self._evidence.pop(process.name, None)
         self._look(process, "")
 
     def interrupt(self, process: Watched) -> None:
@@ -286,7 +289,11 @@ class Supervisor:
             self._selector.unregister(look.fd)
             look.close()
             self._stuck_looks.append(look)
-            self._evidence[process.name] = shortened(look.text.rstrip(), _EVIDENCE_LIMIT)
+            before, seen = self._evidence.get(process.name, ""), look.text.rstrip()
+            if QUEUES in before and QUEUES not in seen:
+                # There was no time for all of it again.
+                seen = f"{seen}\n{before[before.index(QUEUES) :]}"
+            self._evidence[process.name] = shortened(seen, _EVIDENCE_LIMIT)
         return self._evidence.get(process.name, "")
 
     def _tell_killing(self, process: Watched) -> str:
