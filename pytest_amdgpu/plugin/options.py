@@ -105,7 +105,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--amdgpu-nearest-target",
         action="store_true",
-        help="Let a GPU whose stepping is unknown run as its nearest relative. "
+        help="Let a GPU whose stepping or packets are unknown run as its nearest relative. "
         "Without it: such a GPU is refused.",
     )
     group.addoption(
