@@ -125,7 +125,8 @@ def _failure(report: pytest.TestReport) -> Outcome:
 
 def _crash_text(report: pytest.TestReport) -> str:
     crash = getattr(report.longrepr, "reprcrash", None)
-    text = crash.message if crash is not None else report.longreprtext
+    # Not `longreprtext`: that begins with a line about the worker.
+    text = crash.message if crash is not None else str(report.longrepr)
     return next(iter(text.strip().splitlines()), "")
 
 

@@ -95,8 +95,13 @@ def test_a_test_that_kills_its_worker_is_told_once_and_the_rest_runs(
     pytester.makepyfile(test_many=DIES.format(**phases))
     result = run(workers, "--amdgpu-all-devices", "--amdgpu-seed=3", "--amdgpu-verdict=v.json", xdist=True)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    tests = {test["id"]: test["outcome"] for test in verdict_of(pytester.path)["tests"]}
+    records = verdict_of(pytester.path)["tests"]
+    tests = {test["id"]: test["outcome"] for test in records}
     crashed = [f"test_many.py::test_dies[sw-{target}-0]" for target in ("gfx942", "gfx1100")]
+    texts = {test["id"]: test["text"] for test in records if test["outcome"] == "crash"}
+    for name, text in texts.items():
+        assert text.startswith("worker 'gw")
+        assert text.endswith(f"crashed while running '{name}'")
     assert {name for name, outcome in tests.items() if outcome == "crash"} == {*crashed}
     assert list(tests.values()).count("pass") == 24
     for name in crashed:
