@@ -374,6 +374,24 @@ def test_nobody_watches(run: Run, tests: pytest.Pytester) -> None:
     assert verdict()["reasons"][0].startswith("from some point on nobody watched that tests end")
 
 
+def test_a_test_ends_the_only_process(run: Run, tests: pytest.Pytester) -> None:
+    tests.makepyfile(
+        test_it="""
+        import os
+
+        def test_forks(amdgpu_device):
+            child = os.fork()
+            if not child:
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+
+        def test_leaves(amdgpu_device): os._exit(0)
+        """
+    )
+    assert run(*GATE).ret == INFRASTRUCTURE
+    assert run(*GATE, "-k", "forks").ret == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_the_run_is_ended_by_a_signal(number: int, tests: pytest.Pytester) -> None:
     tests.makepyfile(test_it="def test_waits(amdgpu_device): print('ready', flush=True); input()")
