@@ -114,9 +114,11 @@ class SoftwareGpu:
     def __repr__(self) -> str:
         return f"<SoftwareGpu {self.index} {self.model.name} {self.pci_address} gpu_id {self.gpu_id}>"
 
-    def clock(self) -> int:
-        """Return the constant-frequency counter, which runs at `counter_khz`."""
-        return time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW) * self.counter_khz // 1_000_000
+    def clock(self, raw_ns: int | None = None) -> int:
+        """Return the constant-frequency counter (of `counter_khz`), now or at a raw monotonic time."""
+        if raw_ns is None:
+            raw_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
+        return raw_ns * self.counter_khz // 1_000_000
 
     @property
     def counter_khz(self) -> int:

@@ -10,6 +10,13 @@ TWO_UNLIKE = "gfx942,gfx1100"
 """One GPU with 64 lanes per wave and several dies, one with 32 lanes and one die."""
 
 
+@pytest.fixture(autouse=True)
+def outside_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no run of pytest take itself for a worker because the tests here run in one."""
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def run(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
     """Run pytest in a process of its own, on two software GPUs unless told otherwise (None: the default).

@@ -135,8 +135,8 @@ def test_a_test_that_does_not_end_in_the_only_process(hang: str, run: Run, pytes
 @pytest.mark.parametrize(
     ("defect", "phase", "after"),
     [
-        ("process-stopped:call=DOORBELL", "call", "pass"),
-        ("wedge-queue", "call", "pass"),
+        ("process-stopped:phase=call,call=DOORBELL", "call", "pass"),
+        ("wedge-queue:phase=call", "call", "pass"),
         ("call-never-returns:phase=setup,call=CREATE_QUEUE", "set-up", "fail"),
         ("call-never-returns:phase=teardown,kind=holds-gil,call=DESTROY_QUEUE", "tear-down", "fail"),
     ],

@@ -48,10 +48,10 @@ def get_version(process: Process, args: GetVersionArgs) -> None:
 
 
 def get_clock_counters(process: Process, args: GetClockCountersArgs) -> None:
-    """Read all clocks; an unknown GPU's counter reads 0."""
+    """Read all clocks; an unknown GPU's counter reads 0. GPU and CPU are read at once, or almost."""
     device = process.devices.get(args.gpu_id)
-    args.gpu_clock_counter = device.gpu.clock() if device else 0
     args.cpu_clock_counter = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
+    args.gpu_clock_counter = device.gpu.clock(args.cpu_clock_counter) if device else 0
     args.system_clock_counter = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     args.system_clock_freq = 1_000_000_000
 
