@@ -29,6 +29,7 @@ def tests(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makepyfile(test_it=TESTS)
     # Of an earlier run, which was green.
     Path("verdict.json").write_text('{"verdict": "good", "complete": true}')
+    Path("more.toml").write_text("[[must_run]]\ntests = ['test_more.py::test_more']\n")
     return pytester
 
 
@@ -167,6 +168,13 @@ FILES = {
         MUST_RUN,
         "tests must run on 3 devices all, and ran on 2",
         ("--amdgpu-must-run=contract.toml", "--amdgpu-all-devices", "-k", "passes"),
+    ),
+    "test-that-must-run-is-expected-not-to": Found(
+        "test_more.py",
+        "import pytest\n@pytest.mark.xfail(run=False)\ndef test_more(amdgpu_device): assert False",
+        MUST_RUN,
+        "test_more.py::test_more",
+        ("--amdgpu-must-run=more.toml", "-k", "passes or more"),
     ),
     "expectations-are-corrupt": Found("all-fails.txt", "test_it.py::test_pa\0\n", USAGE, "", KNOWN),
     "expectations-are-cut-off": Found("all-fails.txt", "test_it.py::test_passes,F", USAGE, "", KNOWN),
