@@ -45,11 +45,16 @@ def register(config: pytest.Config) -> Gate:
     gate: bool = config.getoption("--amdgpu-gate")
     verdict: str | None = config.getoption("--amdgpu-verdict")
     contract: str | None = config.getoption("--amdgpu-must-run")
-    gathering = Gate(config, Path(verdict) if verdict else None, decides=gate or contract is not None)
+    decides = gate or contract is not None
+    gathering = Gate(config, Path(verdict) if verdict else None, decides=decides)
     try:
         gathering.write()
     except OSError as error:
         raise pytest.UsageError(f"--amdgpu-verdict: {error}") from error
+    if decides and sys.flags.optimize:
+        raise pytest.UsageError(
+            "--amdgpu-gate: Python ignores assert statements (-O, PYTHONOPTIMIZE): tests pass that fail"
+        )
     try:
         gathering.demands = read_contract(Path(contract)) if contract else ()
     except (MustRunError, OSError) as error:

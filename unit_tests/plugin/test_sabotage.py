@@ -405,6 +405,16 @@ def test_the_run_is_ended_by_a_signal(number: int, tests: pytest.Pytester) -> No
     assert [(test["outcome"], test["trust"]) for test in content["tests"]] == [("crash", "infra")]
 
 
+def test_python_ignores_assert_statements(
+    run: Run, tests: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+    result = run(*GATE, "--assert=plain", "-k", "passes or fails")
+    assert result.ret == USAGE
+    result.stderr.fnmatch_lines(["*--amdgpu-gate: Python ignores assert statements (-O, PYTHONOPTIMIZE)*"])
+    assert verdict()["verdict"] != "good"
+
+
 def test_there_are_enough_ways() -> None:
     """The number that the issue asks for, each by a name of its own; the functions here come on top."""
     assert len({*COMMAND_LINES, *FILES}) >= 30
