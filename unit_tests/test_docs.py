@@ -28,14 +28,25 @@ def test_the_output_page_shows_what_is_printed(require_ziglang: None) -> None:
 def test_pages_link_to_files_that_exist() -> None:
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     for page in pages:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", page.read_text()):
+            linked = page.parent / target if target else page
+            assert linked.exists(), f"{page.name} links to {target}"
+            assert not anchor or anchor in anchors(linked), f"{page.name} links to {target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that headings of a page can be linked by."""
+    heads = re.findall(r"^#+ (.*)", page.read_text(), re.M)
+    return {re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
 def test_files_that_the_architecture_names_exist() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     named = set(
-        re.findall(r"`((?:driver|packets|families|emulator|kernel|devices|plugin)/[\w/]+\.py)`", text)
+        re.findall(
+            r"`((?:driver|packets|families|emulator|kernel|devices|plugin|results|supervisor|commands)/[\w/]+\.py)`",
+            text,
+        )
     )
     assert len(named) > 10
     assert [name for name in sorted(named) if not (ROOT / "pytest_amdgpu" / name).exists()] == []
@@ -66,7 +77,7 @@ def python_blocks(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
 
 
-@pytest.mark.parametrize(("page", "blocks"), [("README.md", 1), ("docs/tests.md", 2)])
+@pytest.mark.parametrize(("page", "blocks"), [("README.md", 1), ("docs/tests.md", 2), ("docs/gate.md", 1)])
 def test_the_example_tests_pass(
     page: str, blocks: int, pytester: pytest.Pytester, require_ziglang: None
 ) -> None:

@@ -153,16 +153,25 @@ def test_waves_of_more_queues_than_the_hardware_has_keep_what_they_hold(
 
 
 def test_more_queues_than_the_hardware_has_all_go_on(amdgpu_device, suite_kernel, gtt_buffer):
-    """Each waits, with a wave that runs, for a number from the next, which may not have had its turn yet."""
-    count = amdgpu_device.node.hardware_queues + 2
+    """Each waits, with a wave, for a number from the next; the last ones come when all places are taken."""
+    places = amdgpu_device.node.hardware_queues
+    count = places + 2
     kernel = suite_kernel("pass_on")
-    numbers = gtt_buffer(64 * (count + 1), uncached=True)
+    numbers, started = (gtt_buffer(64 * (count + 1), uncached=True) for _ in range(2))
     numbers.array[:] = 0
+    started.array[:] = 0
+    begin = started[64 * count : 64 * count + 4]
+    started.view(np.uint32)[16 * count] = 1
     with ExitStack() as close:
         queues = [close.enter_context(amdgpu_device.compute_queue()) for _ in range(count)]
         for index, queue in enumerate(queues):
             source, target = (numbers[64 * place : 64 * place + 4] for place in (index + 1, index))
+            queue.dispatch(kernel, 1, [begin, started[64 * index : 64 * index + 4]], block=1)
             queue.dispatch(kernel, 1, [source, target], block=1).submit()
+            deadline = time.monotonic() + 10
+            while index < places and not started.view(np.uint32)[16 * index]:
+                assert time.monotonic() < deadline, f"queue {index} of {places} has not started"
+                time.sleep(0.0005)
         numbers.view(np.uint32)[16 * count] = 1
         for queue in queues:
             queue.wait_idle(timeout=20)

@@ -34,6 +34,11 @@ def command_line() -> argparse.ArgumentParser:
         help="as with --amdgpu-lease-directory (default: /run/lock/pytest-amdgpu)",
     )
     listed.add_argument(
+        "--check",
+        action="store_true",
+        help="let each GPU that nobody has leased copy, compute and interrupt; exit with 1 if one does not",
+    )
+    listed.add_argument(
         "--release",
         metavar="ID",
         help="take a device (an id or PCI address) out of quarantine; list nothing",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from pytest_amdgpu.commands import capture, compare, decode, devices, expectations, report
 from pytest_amdgpu.commands.command_line import command_line
+from pytest_amdgpu.devices.leases import LeaseError
 from pytest_amdgpu.devices.machine_quarantine import MachineQuarantineError
 from pytest_amdgpu.devices.selection import DeviceSelectionError
 from pytest_amdgpu.driver.errors import DeviceOpenError
@@ -24,6 +25,8 @@ _FAILURES = (
     decode.DecodeError,
     devices.NoDevicesError,
     devices.ReleaseError,
+    devices.UnhealthyError,
+    LeaseError,
     report.ReportError,
     ExpectationError,
     ObservationError,
@@ -47,7 +50,8 @@ def main(arguments: Sequence[str] | None = None, kernel: Kernel | None = None) -
             if options.release is not None:
                 print(devices.release(kernel or LinuxKernel(), options.release, options.lease_directory))
             else:
-                for line in devices.lines(kernel or LinuxKernel(), options.lease_directory):
+                table = devices.lines(kernel or LinuxKernel(), options.lease_directory, check=options.check)
+                for line in table:
                     print(line)
         elif options.command == "expectations":
             if options.action == "update":

@@ -1,21 +1,19 @@
-"""What a GPU and its kernel count of damage: resets, memory and link errors, and memory that is free.
+"""What a GPU and its kernel count of damage: errors, resets, and memory that is free.
 
-Sources: AMDGPU_INFO_VRAM_LOST_COUNTER of amdgpu_kms.c; `ras/*_err_count` ("ue: N", "ce: N", by
-amdgpu_ras_sysfs_read in amdgpu_ras.c); `aer_dev_*`, whose line TOTAL_ERR_* is the sum (aer.c of PCI).
+Errors are those of `counters.py`. Resets: AMDGPU_INFO_VRAM_LOST_COUNTER of amdgpu_kms.c.
 """
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_amdgpu.abi.drm import AmdgpuInfo, DrmIoctl
 from pytest_amdgpu.abi.drm_info import InfoQuery
-from pytest_amdgpu.kernel.protocol import KernelError
+from pytest_amdgpu.devices.counters import read_counters
 
 if TYPE_CHECKING:
     from pytest_amdgpu.driver.device import Device
@@ -25,19 +23,13 @@ if TYPE_CHECKING:
 VRAM_TOLERANCE = 64 << 20
 """Bytes of VRAM that may be taken although nothing is allocated: the kernel keeps page tables and caches."""
 RESETS = "resets that lost VRAM"
-_AER = {"aer_dev_fatal": True, "aer_dev_nonfatal": False, "aer_dev_correctable": False}
-"""Files of link errors, and whether one is damage."""
-_RAS_DAMAGE = "ue"
-"""Uncorrectable; `ce` were corrected, and `de` not met by anybody yet."""
 
 
 @dataclass(frozen=True, slots=True)
-class Counters:
+class Reading:
     """Counters at one time; what the kernel does not have is left out."""
 
     counts: Mapping[str, int]
-    damage: frozenset[str]
-    """Names of counts any increase of which is damage."""
     free_vram: int | None
     """Bytes, None while something of this process's is out on the GPU."""
 
@@ -49,26 +41,19 @@ class Changes(NamedTuple):
     notes: list[str]
 
 
-def read_counters(kernel: Kernel, device: Device) -> Counters:
+def read(kernel: Kernel, device: Device) -> Reading:
     """Read what there is; raises `KernelError` where the GPU does not answer."""
-    counts: dict[str, int] = {}
-    damage: set[str] = set()
-    for name, count, is_damage in _files(kernel, device.node):
-        counts[name] = count
-        if is_damage:
-            damage.add(name)
-    counts[RESETS] = _lost_vram(kernel, device.node)
-    free = None if device.tracker.all() else device.available_vram()
-    return Counters(counts, frozenset(damage), free)
+    counts = {**read_counters(kernel, device.node), RESETS: _lost_vram(kernel, device.node)}
+    return Reading(counts, None if device.tracker.all() else device.available_vram())
 
 
-def changes(before: Counters, now: Counters, *, exclusive: bool) -> Changes:
+def changes(before: Reading, now: Reading, *, exclusive: bool) -> Changes:
     """Compare two times. `exclusive` says that nobody else can have the memory that is missing."""
     found = Changes([], [])
     for name, count in now.counts.items():
-        more = count - before.counts.get(name, 0)
-        if more > 0:
-            (found.damage if name in now.damage else found.notes).append(f"{more} more {name}")
+        old = before.counts.get(name, count)
+        if count > old:
+            (found.damage if _is_damage(name) else found.notes).append(f"{name}: {old} -> {count}")
     if before.free_vram is not None and now.free_vram is not None:
         missing = before.free_vram - now.free_vram
         if missing > VRAM_TOLERANCE:
@@ -77,30 +62,9 @@ def changes(before: Counters, now: Counters, *, exclusive: bool) -> Changes:
     return found
 
 
-def _files(kernel: Kernel, node: GpuNode) -> Iterator[tuple[str, int, bool]]:
-    directory = f"/sys/class/drm/{os.path.basename(node.render_path)}/device"
-    there = kernel.listdir(directory)
-    for file in sorted(kernel.listdir(f"{directory}/ras")) if "ras" in there else ():
-        if file.endswith("_err_count"):
-            for line in _lines(kernel, f"{directory}/ras/{file}"):
-                kind, colon, count = line.partition(":")
-                if colon and count.strip().isdecimal():
-                    yield f"{file.removesuffix('_err_count')} {kind} errors", int(count), kind == _RAS_DAMAGE
-    for file, is_damage in _AER.items():
-        for line in _lines(kernel, f"{directory}/{file}") if file in there else ():
-            name, _, count = line.rpartition(" ")
-            if name.startswith("TOTAL_ERR_") and count.isdecimal():
-                yield f"PCIe errors ({file})", int(count), is_damage
-
-
-def _lines(kernel: Kernel, path: str) -> list[str]:
-    """Read a file; nothing where that is not possible, as for blocks whose error counting is off."""
-    try:
-        return kernel.read_text(path).splitlines()
-    except KernelError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.EACCES):
-            raise
-        return []
+def _is_damage(name: str) -> bool:
+    """Whether errors of this name do harm; others were corrected, or nobody has met them yet."""
+    return name.endswith(" uncorrectable") or name.startswith("PCIe fatal ")
 
 
 def _lost_vram(kernel: Kernel, node: GpuNode) -> int:

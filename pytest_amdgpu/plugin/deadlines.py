@@ -15,6 +15,7 @@ from _pytest.outcomes import Failed
 
 from pytest_amdgpu.emulator.kernel_log import KernelLog
 from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, TIMEOUT_PROPERTY
+from pytest_amdgpu.plugin.options import DEADLINES
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.session import GpuSession, session_key
 from pytest_amdgpu.supervisor.client import Client, SupervisorGoneError
@@ -38,7 +39,7 @@ class Deadlines:
         """Raises `SupervisorGoneError`."""
         self._config = config
         self._session: GpuSession = config.stash[session_key]
-        self._seconds: dict[str, float] = config.getoption("--amdgpu-deadline")
+        self._seconds: dict[str, float] = config.getoption("--amdgpu-deadline") or DEADLINES
         self._client = Client(address, name, self._fail)
         self._timer: tuple[float, float] | None = None
         """When pytest-timeout's time is over, and the seconds of it."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_amdgpu.plugin import facts
+from pytest_amdgpu.plugin import early_exit, facts
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
 from pytest_amdgpu.plugin.plan import hosts_key
 from pytest_amdgpu.plugin.report import all_gateways, repeat_options
@@ -69,6 +69,8 @@ def register(config: pytest.Config) -> Gate:
     except (MustRunError, OSError) as error:
         raise pytest.UsageError(f"--amdgpu-must-run: {error}") from error
     config.pluginmanager.register(gathering, "amdgpu_gate")
+    if gate or contract is not None:
+        early_exit.guard(config, INFRASTRUCTURE, lambda: gathering.complete)
     return gathering
 
 
@@ -86,7 +88,7 @@ class Gate:
         self._states = States()
         self._facts: dict[str, Any] = facts.of_software(config)
         self._judgment = Judgment(Verdict.INCOMPLETE, ("the run has not come to its end",))
-        self._complete = False
+        self.complete = False
         self._next_write = 0.0
         self._supervision: Supervision | None = None
 
@@ -184,7 +186,7 @@ class Gate:
         if self._config.option.collectonly and not self._decides:
             return
         self._judgment = self._judge(pytest.ExitCode(session.exitstatus) if session.exitstatus < 6 else None)
-        self._complete = True
+        self.complete = True
         try:
             self.write()
         except OSError as error:
@@ -200,7 +202,7 @@ class Gate:
     @pytest.hookimpl(tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Tell the verdict before all else."""
-        if not self._complete:
+        if not self.complete:
             return
         reasons, good = self._judgment.reasons, self._judgment.verdict is Verdict.GOOD
         title = f"amdgpu verdict: {self._judgment.verdict.value}"
@@ -217,8 +219,8 @@ class Gate:
     def write(self) -> None:
         """Write the file of the verdict as far as it goes, if there is to be one; raises OSError."""
         if self._path is not None:
-            records = self._states.records(final=self._complete)
-            content = verdict_json(self._judgment, records, self._facts, complete=self._complete)
+            records = self._states.records(final=self.complete)
+            content = verdict_json(self._judgment, records, self._facts, complete=self.complete)
             write_verdict(self._path, content)
 
     def _write_meanwhile(self) -> None:

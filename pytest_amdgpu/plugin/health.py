@@ -21,7 +21,7 @@ from pytest_amdgpu.plugin.options import LEASE_KINDS
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 
 if TYPE_CHECKING:
-    from pytest_amdgpu.devices.health_counters import Counters
+    from pytest_amdgpu.devices.health_counters import Reading
     from pytest_amdgpu.driver.device import Device
     from pytest_amdgpu.plugin.session import GpuSession
 
@@ -44,7 +44,7 @@ class Health:
         """`exclusive` says that nobody else uses the devices, whose free memory then is ours to explain."""
         self._session = session
         self._exclusive = exclusive
-        self._before: dict[str, Counters | None] = {}
+        self._before: dict[str, Reading | None] = {}
         self._used_next: set[str] = set()
         """Devices of the test that comes next."""
         self._pending: list[tuple[str, object]] = []
@@ -108,11 +108,11 @@ class Health:
 
     def _compare_counters(self, device: Device, when: str) -> list[str]:
         """Return what the counters say against the device; tell what else has changed."""
-        from pytest_amdgpu.devices.health_counters import changes, read_counters
+        from pytest_amdgpu.devices.health_counters import changes, read
         from pytest_amdgpu.kernel.protocol import KernelError
 
         try:
-            now = read_counters(self._session.kernel, device)
+            now = read(self._session.kernel, device)
         except KernelError as error:
             return [f"counters: {error}"]
         before = self._before.get(device.name)

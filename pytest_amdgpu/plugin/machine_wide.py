@@ -53,6 +53,9 @@ def start(config: pytest.Config, session: GpuSession) -> None:
         raise pytest.UsageError(f"--amdgpu-quarantine=machine: {error}") from error
 
     def write(device_id: str, reason: str) -> None:
+        if device_id not in names:
+            # Of another host, where its worker writes it down.
+            return
         try:
             quarantine.add(names[device_id], reason)
         except MachineQuarantineError as error:

@@ -105,7 +105,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--amdgpu-nearest-target",
         action="store_true",
-        help="Let a GPU whose stepping is unknown run as its nearest relative. "
+        help="Let a GPU whose stepping or packets are unknown run as its nearest relative. "
         "Without it: such a GPU is refused.",
     )
     group.addoption(
@@ -153,9 +153,8 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--amdgpu-deadline",
         type=_deadlines,
-        default=DEADLINES,
         metavar="setup=S,test=S,teardown=S",
-        help="Seconds that a supervised test's set-up, the test itself and its tear-down may take, or none. "
+        help="Supervise, with these seconds for set-up, the test itself and tear-down, or none. "
         f"Default: {','.join(f'{name}={seconds:g}' for name, seconds in DEADLINES.items())}. "
         "A timeout of pytest-timeout goes before that of the test.",
     )
@@ -238,7 +237,13 @@ def refuse_software_options(config: pytest.Config, used: str) -> None:
 
 def is_supervised(config: pytest.Config) -> bool:
     """Whether a supervisor watches the run, of which this process may be any part."""
-    options = ("--amdgpu-gate", "--amdgpu-verdict", "--amdgpu-must-run", "--amdgpu-supervise")
+    options = (
+        "--amdgpu-gate",
+        "--amdgpu-verdict",
+        "--amdgpu-must-run",
+        "--amdgpu-supervise",
+        "--amdgpu-deadline",
+    )
     return any(map(config.getoption, options)) and not config.option.collectonly
 
 

@@ -92,16 +92,6 @@ class GpuSession:
                 return device
         raise DeviceGoneError(f"device {info.id} is gone from the topology")
 
-    def new_errors(self, device: Device) -> list[str]:
-        """Return which error counters of a device changed since it was opened, or since the last call."""
-        before = self._counters.get(device.name, {})
-        after = self._counters[device.name] = self._read_counters(device)
-        return counted(before, after)
-
-    def _read_counters(self, device: Device) -> dict[str, int]:
-        # What other backends speak through need not have files.
-        return read_counters(self.kernel, device.node) if self.plan.machine.backend in OWN_BACKENDS else {}
-
     def open_for_tests(self, info: DeviceInfo) -> Device:
         """Open a device as `open` does; raises `QuarantinedError` where it is in quarantine.
 
@@ -114,6 +104,16 @@ class GpuSession:
             if self.health is not None:
                 self.health.cannot_open(info.id, error)
             raise
+
+    def new_errors(self, device: Device) -> list[str]:
+        """Return which error counters of a device changed since it was opened, or since the last call."""
+        before = self._counters.get(device.name, {})
+        after = self._counters[device.name] = self._read_counters(device)
+        return counted(before, after)
+
+    def _read_counters(self, device: Device) -> dict[str, int]:
+        # What other backends speak through need not have files.
+        return read_counters(self.kernel, device.node) if self.plan.machine.backend in OWN_BACKENDS else {}
 
     def close(self, device: Device) -> None:
         """Close a device; errors as from `Device.close`."""

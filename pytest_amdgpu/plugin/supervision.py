@@ -154,8 +154,7 @@ class Supervision:
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:
         """Say of a test whose worker was killed at its deadline that it timed out, and what was seen."""
         if sched.tests_finished:
-            # pytest-xdist replaces the worker in any case, and waits for that to come up and end.
-            self._config.pluginmanager.getplugin("dsession")._clone_node = lambda node: node
+            self._replace_no_worker()
         # What is told before a worker is killed may not have been read yet.
         self._heed()
         with self._lock:
@@ -173,6 +172,19 @@ class Supervision:
             self._config.stash[session_key].quarantine.add(device, reason)
         if killed.evidence:
             report.sections.append((EVIDENCE_SECTION, killed.evidence))
+
+    def _replace_no_worker(self) -> None:
+        """Let pytest-xdist not replace the worker that died just now.
+
+        It does so also where nothing is left, and then waits for the new one to come up and end.
+        """
+        distributed: Any = self._config.pluginmanager.getplugin("dsession")
+
+        def once(node: Any) -> Any:
+            del distributed._clone_node
+            return node
+
+        distributed._clone_node = once
 
     def close(self) -> None:
         """End the supervisor, unless it has still to do with a process; it then ends by itself."""

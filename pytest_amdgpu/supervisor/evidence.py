@@ -23,16 +23,16 @@ _GLANCES, _GLANCE = 10, 0.02
 
 
 def sections(process: Watched, stacks: str) -> Iterator[str]:
-    """Yield the text of what is seen, the most certain first.
+    """Yield the text of what is seen; what is most wanted and most certain comes first.
 
     `stacks` is the file that faulthandler writes to, or empty if it was not asked.
     """
+    if stacks:
+        yield from _section("stack of Python:", _written(stacks))
     yield from _section(f"what {process.name} waits for:", process_state.describe(process.pid))
     if process.log:
         yield from _section("kernel log of the software GPUs:", iter(process.log))
     yield from _section("kernel log:", kernel_messages.recent(process.begun))
-    if stacks:
-        yield from _section("stack of Python:", _written(stacks))
     # Last, for reading the queues is what hangs if anything does.
     places = [QueuePlace(*place) for place in process.queues.values()]  # type: ignore[arg-type]
     yield from _section("queues:", queue_state.describe(process.pid, places))

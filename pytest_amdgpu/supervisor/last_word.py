@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pytest_amdgpu.results.confirmation import Count
 from pytest_amdgpu.results.expectations import bare_name
 from pytest_amdgpu.results.node_ids import devices_in
 from pytest_amdgpu.results.record import Outcome, Record, Trust
@@ -37,6 +38,7 @@ class Results:
                 **values,
                 "devices": tuple(values["devices"]),
                 "attachments": tuple(values["attachments"]),
+                "confirmation": tuple(Count(**count) for count in values.get("confirmation", ())),
                 "outcome": Outcome(values["outcome"]),
                 "trust": Trust(values["trust"]),
             }

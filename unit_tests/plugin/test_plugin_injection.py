@@ -56,7 +56,7 @@ SDMA = "assert copied() == []"
 TWICE = "assert [copied(1), copied(2)] == [[], []]"
 COMPUTE = "signalled(compute_queue, timeline_semaphore)"
 TIMED = "begun = time.monotonic(); copied(); assert time.monotonic() - begun < 0.9"
-LATE = "pytest_amdgpu.driver.errors.WaitTimeoutError: waited 1.0 s for 1 of *"
+LATE = "pytest_amdgpu.driver.errors.WaitTimeoutError: waited 1 s for 1 of *"
 
 CASES = {
     "wedged": Case("wedge-queue", SDMA, LATE),

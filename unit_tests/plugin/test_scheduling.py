@@ -277,6 +277,17 @@ def test_a_worker_that_dies_between_tests_blames_none_the_first_time() -> None:
     assert run.die("w2", when="before") is None
 
 
+def test_a_worker_that_leaves_of_its_own_accord_blames_none_however_often() -> None:
+    run = Run([NO_DEVICE] * 4, ["a"])
+    for number in range(5):
+        assert run.schedule.leave(f"w{number}", willingly=True) is None
+        del run.workers[f"w{number}"]
+        run.add("a")
+        run.obey()
+    run.go_on()
+    assert run.results == Counter(range(4))
+
+
 def test_a_test_that_is_to_run_again_does() -> None:
     run = Run([NO_DEVICE] * 2, ["a"])
     run.begin("w0")

@@ -11,7 +11,7 @@ import pytest
 from pytest_amdgpu.results import confirmation
 from pytest_amdgpu.results.confirmation import Blame, Count, Repeats, blame, counts_text, parse_counts
 
-DOCS = Path(__file__).parents[2] / "docs" / "tests.md"
+DOCS = Path(__file__).parents[2] / "docs" / "gate.md"
 
 
 def repeats(results: str) -> Repeats:

@@ -21,6 +21,7 @@ from pytest_amdgpu.driver.program import Program, ProgramKernel
 from pytest_amdgpu.driver.queue import Queue
 from pytest_amdgpu.driver.sdma_queue import SdmaCommands
 from pytest_amdgpu.driver.semaphore import MAX_VALUE, TimelineSemaphore
+from pytest_amdgpu.emulator.kernel import EmulatedKernel
 
 
 @defect
@@ -119,8 +120,8 @@ def freed_buffers_are_kept(patch: pytest.MonkeyPatch) -> None:
 
 @defect
 def addresses_are_given_twice(patch: pytest.MonkeyPatch) -> None:
-    """To buffers of 18 pages."""
-    reserve = KfdMemory.reserve
+    """To buffers of 18 pages. They are not unmapped: the second would take what is there by then."""
+    reserve, munmap = KfdMemory.reserve, EmulatedKernel.munmap
     given: list[int] = []
 
     def again(self: KfdMemory, size: int) -> int:
@@ -130,7 +131,12 @@ def addresses_are_given_twice(patch: pytest.MonkeyPatch) -> None:
             given.append(reserve(self, size))
         return given[0]
 
+    def unmap_others(self: EmulatedKernel, address: int, length: int) -> None:
+        if address not in given:
+            munmap(self, address, length)
+
     patch.setattr(KfdMemory, "reserve", again)
+    patch.setattr(EmulatedKernel, "munmap", unmap_others)
 
 
 @defect

@@ -9,6 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from pytest_amdgpu.results.confirmation import Count
 from pytest_amdgpu.results.record import Outcome, Record, Trust
 from pytest_amdgpu.results.verdict import Judgment, Verdict
 from pytest_amdgpu.results.verdict_file import verdict_json, write_verdict
@@ -53,6 +54,15 @@ def test_what_ran_is_kept_and_what_did_not_is_missing(results: Results, tmp_path
         Record(IDS[1], "t.py::test_b", ("sw-0",), Outcome.MISSING),
         Record(IDS[2], "t.py::test_c", (), Outcome.MISSING),
     )
+
+
+def test_what_a_failure_was_blamed_on_is_kept(results: Results) -> None:
+    counts = (Count("sw-0", 2, 2), Count("sw-1", 0, 2))
+    record = Record(
+        IDS[0], "t.py::test_a", ("sw-0",), Outcome.FAIL, blame="device suspect", confirmation=counts
+    )
+    results.take(json.loads(json.dumps(record.to_json())))
+    assert results.judge([]).reasons[0] == f"{IDS[0]}: fail, {record.blame_text}"
 
 
 @pytest.mark.parametrize("left", [None, "", '{"schema": 1, "sta', "[]"])

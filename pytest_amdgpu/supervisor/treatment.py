@@ -1,0 +1,130 @@
+"""What is done to a process that is late; `watch.py` decides when."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from pytest_amdgpu.supervisor import process_state
+from pytest_amdgpu.supervisor.account import Account
+from pytest_amdgpu.supervisor.looks import Looks
+from pytest_amdgpu.supervisor.peers import Peers
+from pytest_amdgpu.supervisor.protocol import MAIN, Told
+from pytest_amdgpu.supervisor.signals import INTERRUPT, STACKS
+from pytest_amdgpu.supervisor.watch import Watch, Watched
+
+
+class Treatment:
+    """The `Actions` of the watch."""
+
+    def __init__(
+        self,
+        peers: Peers,
+        account: Account,
+        selector: selectors.BaseSelector,
+        send_signal: Callable[[int, int], None],
+    ) -> None:
+        self.watch = Watch(time.monotonic, self)
+        self.quarantine: dict[str, str] = {}
+        """Why a device is used no more, by its id."""
+        self._peers = peers
+        self._account = account
+        self._looks = Looks(selector, self.watch.seen)
+        self._send_signal = send_signal
+
+    def look(self, process: Watched) -> None:
+        """Gather evidence."""
+        self._looks.forget(process)
+        self._looks.begin(process, "")
+
+    def interrupt(self, process: Watched) -> None:
+        """Raise an exception in the test, if Python runs; a stopped process is let go on for that."""
+        peer = self._peers.of(process)
+        evidence = self._looks.end(process)
+        if peer is not None:
+            peer.tell(Told.EVIDENCE, process.test, evidence)
+        self._signal(process, INTERRUPT)
+        if process_state.state(process.pid) == "T":
+            # The interrupt waits there, so that it comes before whatever the process goes on with.
+            self._signal(process, signal.SIGCONT)
+
+    def look_closer(self, process: Watched) -> None:
+        """Let faulthandler write the stack, which needs no GIL, and gather evidence.
+
+        The controller is told what will come, for a process in such a state may die of anything.
+        """
+        self._tell_killing(process)
+        self._signal(process, STACKS)
+        peer = self._peers.of(process)
+        self._looks.begin(process, peer.stacks if peer else "")
+
+    def terminate(self, process: Watched) -> None:
+        """Tell the controller and send SIGTERM."""
+        self._looks.end(process)
+        if process.test:
+            self._condemn(process)
+        self._signal(process, signal.SIGTERM)
+        # A process that is stopped takes no signal but this and SIGKILL.
+        self._signal(process, signal.SIGCONT)
+
+    def kill(self, process: Watched) -> None:
+        """Send SIGKILL."""
+        self._signal(process, signal.SIGKILL)
+
+    def give_up(self, process: Watched) -> None:
+        """Tell the controller not to wait for the process; if it is that itself, speak for it."""
+        self._account.trouble(f"process {process.pid} ({process.name}) was killed and does not die")
+        if process.name == MAIN:
+            self._account.speak(self.watch)
+        else:
+            self._peers.tell_controller(Told.LOST, process.name)
+
+    def is_alive(self, process: Watched) -> bool:
+        """Whether it is there."""
+        peer = self._peers.of(process)
+        since = peer.started if peer is not None else process_state.started(process.pid)
+        return process_state.is_alive(process.pid, since)
+
+    def is_suspended(self, process: Watched) -> bool:
+        """Whether process and controller are both stopped, as Ctrl-Z does."""
+        pids = {process.pid, self._peers.controller_pid}
+        return len(pids) == 2 and all(process_state.state(pid) == "T" for pid in pids)
+
+    def reap(self) -> None:
+        """Take note of children that have died."""
+        self._looks.reap()
+
+    def _tell_killing(self, process: Watched) -> str:
+        """Tell the controller what is done to a process, and why; return that as text."""
+        seconds = process.limit.seconds if process.limit else 0.0
+        text = (
+            f"Timeout: {process.phase} of {process.test} did not end within {seconds:g} s, nor when"
+            f" it was interrupted: process {process.pid} was killed"
+        )
+        if process.test:
+            evidence = self._looks.text(process)
+            message = (process.name, process.test, process.phase, process.devices, text, evidence)
+            self._peers.tell_controller(Told.KILLING, *message)
+        return text
+
+    def _condemn(self, process: Watched) -> None:
+        """Tell everybody that a process is killed: its devices are used no more."""
+        text = self._tell_killing(process)
+        reason = f"{process.test} did not end and could not be interrupted"
+        for device in process.devices:
+            if self.quarantine.setdefault(device, reason) == reason:
+                for peer in self._peers:
+                    peer.tell(Told.QUARANTINE, device, reason)
+        if process.name == MAIN:
+            self._account.timeout(process.test, text)
+            self._account.trouble(f"{text}, which ran all tests")
+            sys.stderr.write(f"\namdgpu: {text}\n{self._looks.text(process)}\n")
+
+    def _signal(self, process: Watched, number: int) -> None:
+        if self.is_alive(process):
+            with contextlib.suppress(ProcessLookupError):
+                self._send_signal(process.pid, number)
