@@ -35,6 +35,12 @@ _LAST_PHASES = ("teardown", "???")
 _FIRST_PAUSE = 1.0
 _WORK_SHARE = 20
 """Between two intermediate verdicts pass so many times what writing one takes, and at least a second."""
+_ONLY_SHOWN = {
+    "--fixtures": "showfixtures",
+    "--fixtures-per-test": "show_fixtures_per_test",
+    "--markers": "markers",
+}
+"""Options of pytest, by their names in `config.option`, whose exit status nobody else has a say about."""
 
 
 def register(config: pytest.Config) -> Gate:
@@ -45,11 +51,19 @@ def register(config: pytest.Config) -> Gate:
     gate: bool = config.getoption("--amdgpu-gate")
     verdict: str | None = config.getoption("--amdgpu-verdict")
     contract: str | None = config.getoption("--amdgpu-must-run")
-    gathering = Gate(config, Path(verdict) if verdict else None, decides=gate or contract is not None)
+    decides = gate or contract is not None
+    gathering = Gate(config, Path(verdict) if verdict else None, decides=decides)
     try:
         gathering.write()
     except OSError as error:
         raise pytest.UsageError(f"--amdgpu-verdict: {error}") from error
+    for option, name in _ONLY_SHOWN.items():
+        if decides and getattr(config.option, name, False):
+            raise pytest.UsageError(f"--amdgpu-gate: not with {option}, which runs no test and exits with 0")
+    if decides and sys.flags.optimize:
+        raise pytest.UsageError(
+            "--amdgpu-gate: Python ignores assert statements (-O, PYTHONOPTIMIZE): tests pass that fail"
+        )
     try:
         gathering.demands = read_contract(Path(contract)) if contract else ()
     except (MustRunError, OSError) as error:

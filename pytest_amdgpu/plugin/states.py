@@ -24,6 +24,9 @@ from pytest_amdgpu.results.record import Outcome, Record, Trust
 _TRUST = {Blame.FLAKY: Trust.FLAKY, Blame.DEVICE_SUSPECT: Trust.INFRA, Blame.MACHINE: Trust.INFRA}
 """What is left of the trust in a failure that was run again; the others are as trusted as before."""
 
+_NOT_RUN = "[NOTRUN]"
+"""In what pytest says of a test with `xfail(run=False)`, which proves nothing: pytest does not run it."""
+
 
 @dataclass(slots=True)
 class _State:
@@ -75,6 +78,8 @@ class States:
         if report.failed:
             state.outcome, state.expected = _failure(report), ""
             state.text = _crash_text(report)
+        elif hasattr(report, "wasxfail") and report.skipped and _NOT_RUN in report.wasxfail:
+            state.outcome, state.text = Outcome.SKIPPED, report.wasxfail
         elif hasattr(report, "wasxfail") and report.skipped:
             state.outcome, state.expected = _failure(report), report.wasxfail or "xfail"
         elif report.skipped:

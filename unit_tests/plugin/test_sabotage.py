@@ -29,6 +29,7 @@ def tests(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makepyfile(test_it=TESTS)
     # Of an earlier run, which was green.
     Path("verdict.json").write_text('{"verdict": "good", "complete": true}')
+    Path("more.toml").write_text("[[must_run]]\ntests = ['test_more.py::test_more']\n")
     return pytester
 
 
@@ -44,6 +45,9 @@ COMMAND_LINES = {
     "only-collected": (["--collect-only"], MUST_RUN),
     "only-planned": (["--setup-plan", "-k", "passes"], INFRASTRUCTURE),
     "only-set-up": (["--setup-only", "-k", "passes"], INFRASTRUCTURE),
+    "only-fixtures-are-shown": (["--fixtures", "-k", "passes"], USAGE),
+    "only-fixtures-of-tests-are-shown": (["--fixtures-per-test", "-k", "passes"], USAGE),
+    "only-markers-are-shown": (["--markers", "-k", "passes"], USAGE),
     "no-test-uses-a-gpu": (["-k", "without_a_gpu"], MUST_RUN),
     "file-is-absent": (["test_gone.py"], USAGE),
     "test-is-absent": (["test_it.py::test_gone"], USAGE),
@@ -167,6 +171,13 @@ FILES = {
         MUST_RUN,
         "tests must run on 3 devices all, and ran on 2",
         ("--amdgpu-must-run=contract.toml", "--amdgpu-all-devices", "-k", "passes"),
+    ),
+    "test-that-must-run-is-expected-not-to": Found(
+        "test_more.py",
+        "import pytest\n@pytest.mark.xfail(run=False)\ndef test_more(amdgpu_device): assert False",
+        MUST_RUN,
+        "test_more.py::test_more",
+        ("--amdgpu-must-run=more.toml", "-k", "passes or more"),
     ),
     "expectations-are-corrupt": Found("all-fails.txt", "test_it.py::test_pa\0\n", USAGE, "", KNOWN),
     "expectations-are-cut-off": Found("all-fails.txt", "test_it.py::test_passes,F", USAGE, "", KNOWN),
@@ -414,6 +425,16 @@ def test_the_run_is_ended_by_a_signal(number: int, tests: pytest.Pytester) -> No
     assert process.returncode == -number
     assert "amdgpu verdict: infrastructure" in told
     assert [(test["outcome"], test["trust"]) for test in content["tests"]] == [("crash", "infra")]
+
+
+def test_python_ignores_assert_statements(
+    run: Run, tests: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+    result = run(*GATE, "--assert=plain", "-k", "passes or fails")
+    assert result.ret == USAGE
+    result.stderr.fnmatch_lines(["*--amdgpu-gate: Python ignores assert statements (-O, PYTHONOPTIMIZE)*"])
+    assert verdict()["verdict"] != "good"
 
 
 def test_there_are_enough_ways() -> None:
