@@ -89,6 +89,9 @@ class Connection:
         # One that is gone need not know it.
         with contextlib.suppress(SupervisorGoneError):
             self.say(Said.END)
+        # A thread that waits for it in select(2) keeps it open, and those that wait for its end waiting.
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
 
 
