@@ -154,6 +154,19 @@ class Client(Connection):
         """Pass on a line of the kernel's log."""
         self.say(Said.LOG, protocol.shortened(line))
 
+    def smi_events(self, device: str, fd: int) -> None:
+        """Pass on a descriptor of the system management events of a device; it stays the caller's, too."""
+        if not self._gone:
+            message = protocol.encode(Said.SMI, device, "")
+            try:
+                socket.send_fds(self.socket, [message], [fd], socket.MSG_NOSIGNAL)
+            except OSError:
+                self._gone = True
+
+    def no_smi_events(self, device: str, why: str) -> None:
+        """Say why there is no such descriptor."""
+        self.say(Said.SMI, device, protocol.shortened(why))
+
     def close(self) -> None:
         """End the connection in order, and take no interrupt any more."""
         self._deadline = None
