@@ -22,6 +22,7 @@ from pytest_amdgpu.supervisor.client import Client, SupervisorGoneError
 from pytest_amdgpu.supervisor.protocol import Limit, QueuePlace, Told
 
 if TYPE_CHECKING:
+    from pytest_amdgpu.driver.device import Device
     from pytest_amdgpu.driver.queue import Queue
 
 _PHASES = {"setup": ("setup", "set-up"), "call": ("test", "call"), "teardown": ("teardown", "tear-down")}
@@ -47,7 +48,9 @@ class Deadlines:
         self._text = ""
         """What to say if the phase is late."""
         self._interrupted = False
-        self._session.queue_watcher = self
+        self._smi_events: dict[str, int] = {}
+        """A descriptor of the events of each device."""
+        self._session.queue_watcher = self._session.device_watcher = self
         if isinstance(self._session.kernel_log, KernelLog):
             self._session.kernel_log.listener = self._client.log
 
@@ -134,9 +137,27 @@ class Deadlines:
         """Say that it is there no more."""
         self._client.queue_gone(queue.name, queue.device.name)
 
+    def device_opened(self, device: Device) -> None:
+        """Let the supervisor hear the system management events of a device."""
+        from pytest_amdgpu.driver.errors import DeviceOpenError
+        from pytest_amdgpu.driver.smi_events import listen
+
+        try:
+            fd = self._smi_events[device.name] = listen(device.kernel, device.node)
+        except (OSError, DeviceOpenError) as error:
+            # The device may be gone, and whoever uses it will see that.
+            self._client.no_smi_events(device.name, str(error))
+            return
+        self._client.smi_events(device.name, fd)
+
+    def device_closing(self, device: Device) -> None:
+        """Keep nothing of it; what the kernel tells the supervisor is not affected on hardware."""
+        if (fd := self._smi_events.pop(device.name, None)) is not None:
+            device.kernel.close(fd)
+
     def close(self) -> None:
         """Come to an end in order."""
-        self._session.queue_watcher = None
+        self._session.queue_watcher = self._session.device_watcher = None
         if isinstance(self._session.kernel_log, KernelLog):
             self._session.kernel_log.listener = None
         self._client.close()

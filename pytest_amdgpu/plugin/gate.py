@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 _SHOWN = 20
 """Reasons that the terminal shows."""
-_LAST_PHASES = ("teardown", "???")
-"""The second is what pytest-xdist calls the phase of a test whose worker died."""
+_DIED = "???"
+"""What pytest-xdist calls the phase of a test whose worker died."""
+_LAST_PHASES = ("teardown", _DIED)
 _FIRST_PAUSE = 1.0
 _WORK_SHARE = 20
 """Between two intermediate verdicts pass so many times what writing one takes, and at least a second."""
@@ -176,7 +177,8 @@ class Gate:
             return
         if self._supervision is not None:
             self._supervision.take(self._states.record(report.nodeid))
-        if self._path is not None and time.monotonic() >= self._next_write:
+        # Where a worker died nothing is reported for the seconds until another one has come up.
+        if self._path is not None and (report.when == _DIED or time.monotonic() >= self._next_write):
             self._write_meanwhile()
 
     # Last, so that others have had their say about the exit status.

@@ -31,10 +31,15 @@ PLUGIN = "amdgpu_health"
 
 
 def is_wanted(config: pytest.Config, session: GpuSession) -> bool:
-    """Whether devices are checked: unless the option says, on hardware and in a gate."""
+    """Whether devices are checked: unless the option says, on hardware and in a gate.
+
+    What a backend of another package need not be able to do, a check must be asked for.
+    """
     choice: str = config.getoption("--amdgpu-health")
     gate = config.getoption("--amdgpu-gate") or config.getoption("--amdgpu-must-run")
-    return choice == "on" or (choice == "auto" and (bool(gate) or not session.plan.machine.software))
+    machine = session.plan.machine
+    auto = machine.backend in OWN_BACKENDS and (bool(gate) or not machine.software)
+    return choice == "on" or (choice == "auto" and auto)
 
 
 class Health:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -43,6 +43,16 @@ class QuarantinedError(RuntimeError):
     """The device failed before, and a test on it would say nothing about what it tests."""
 
 
+class DeviceWatcher(Protocol):
+    """Is told of devices that are open; with own backends only, behind which there is a kernel."""
+
+    def device_opened(self, device: Device) -> None:
+        """Know that a device is open."""
+
+    def device_closing(self, device: Device) -> None:
+        """Know that it is about to be closed."""
+
+
 class GpuSession:
     """The plan of a run, and this process's kernel and open devices."""
 
@@ -62,6 +72,8 @@ class GpuSession:
         self.quarantine = Quarantine()
         self.queue_watcher: QueueWatcher | None = None
         """Whom each device tells of its queues."""
+        self.device_watcher: DeviceWatcher | None = None
+        """Who is told of devices that are opened and closed."""
         self.health: Health | None = None
         """Who checks devices, if anybody."""
 
@@ -88,6 +100,7 @@ class GpuSession:
                 device.name = info.id
                 device.queue_watcher = self.queue_watcher
                 self._open.append(device)
+                self._tell_opened(device)
                 self._counters.setdefault(info.id, self._read_counters(device))
                 return device
         raise DeviceGoneError(f"device {info.id} is gone from the topology")
@@ -118,7 +131,10 @@ class GpuSession:
     def close(self, device: Device) -> None:
         """Close a device; errors as from `Device.close`."""
         self._open.remove(device)
-        device.close()
+        try:
+            self._tell_closing(device)
+        finally:
+            device.close()
 
     def renew(self, reason: str) -> None:
         """After a fault: become a new process to the kernel, and open all devices anew.
@@ -160,6 +176,7 @@ class GpuSession:
 
         errors: list[Exception] = []
         for device in self._open:
+            attempt(errors, partial(self._tell_closing, device))
             attempt(errors, device.close)
         if between is not None:
             between()
@@ -170,6 +187,15 @@ class GpuSession:
 
     def _reopen(self, device: Device) -> None:
         device.reopen(self._connection.source.open(self.kernel, device.node))
+        self._tell_opened(device)
+
+    def _tell_opened(self, device: Device) -> None:
+        if self.device_watcher is not None and self.plan.machine.backend in OWN_BACKENDS:
+            self.device_watcher.device_opened(device)
+
+    def _tell_closing(self, device: Device) -> None:
+        if self.device_watcher is not None:
+            self.device_watcher.device_closing(device)
 
     def check(self, devices: Iterable[Device]) -> None:
         """Raise `DeviceLostError` if tests can no longer run here, `QuarantinedError` if not on a device."""

@@ -89,6 +89,9 @@ class Connection:
         # One that is gone need not know it.
         with contextlib.suppress(SupervisorGoneError):
             self.say(Said.END)
+        # A thread that waits for it in select(2) keeps it open, and those that wait for its end waiting.
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
 
 
@@ -150,6 +153,19 @@ class Client(Connection):
     def log(self, line: str) -> None:
         """Pass on a line of the kernel's log."""
         self.say(Said.LOG, protocol.shortened(line))
+
+    def smi_events(self, device: str, fd: int) -> None:
+        """Pass on a descriptor of the system management events of a device; it stays the caller's, too."""
+        if not self._gone:
+            message = protocol.encode(Said.SMI, device, "")
+            try:
+                socket.send_fds(self.socket, [message], [fd], socket.MSG_NOSIGNAL)
+            except OSError:
+                self._gone = True
+
+    def no_smi_events(self, device: str, why: str) -> None:
+        """Say why there is no such descriptor."""
+        self.say(Said.SMI, device, protocol.shortened(why))
 
     def close(self) -> None:
         """End the connection in order, and take no interrupt any more."""

@@ -30,12 +30,21 @@ def sections(process: Watched, stacks: str) -> Iterator[str]:
     if stacks:
         yield from _section("stack of Python:", _written(stacks))
     yield from _section(f"what {process.name} waits for:", process_state.describe(process.pid))
+    yield from _section("SMI events:", _events(process))
     if process.log:
         yield from _section("kernel log of the software GPUs:", iter(process.log))
     yield from _section("kernel log:", kernel_messages.recent(process.begun))
     # Last, for reading the queues is what hangs if anything does.
     places = [QueuePlace(*place) for place in process.queues.values()]  # type: ignore[arg-type]
     yield from _section("queues:", queue_state.describe(process.pid, places))
+
+
+def _events(process: Watched) -> Iterator[str]:
+    for device, why in process.unheard.items():
+        yield f"{device}: none can be heard: {why}"
+    now = time.monotonic()
+    for at, line in process.events:
+        yield f"{now - at:.1f} s ago: {line}"
 
 
 def _section(title: str, lines: Iterator[str]) -> Iterator[str]:

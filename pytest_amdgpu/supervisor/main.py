@@ -19,6 +19,7 @@ from pytest_amdgpu.supervisor import process_state
 from pytest_amdgpu.supervisor.account import Account
 from pytest_amdgpu.supervisor.peers import Peer, Peers
 from pytest_amdgpu.supervisor.protocol import LIMIT, MAIN, Limit, Said, Told, decode
+from pytest_amdgpu.supervisor.smi_events import Listener
 from pytest_amdgpu.supervisor.treatment import Treatment
 from pytest_amdgpu.supervisor.watch import Watched
 
@@ -80,20 +81,29 @@ class Supervisor:
 
     def _receive(self, peer: Peer) -> None:
         try:
-            data = peer.connection.recv(LIMIT, socket.MSG_DONTWAIT)
+            data, fds, _, _ = socket.recv_fds(
+                peer.connection, LIMIT, 1, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+            )
         except BlockingIOError:
             return
         except OSError:
-            data = b""
+            data, fds = b"", []
         if not data:
             self._disconnected(peer)
             return
         kind, *rest = decode(data)
-        self._take(peer, kind, rest)
+        if kind == Said.SMI and peer.name in self._watch:
+            self._listen(peer, rest[0], rest[1], fds)
+        else:
+            for fd in fds:
+                os.close(fd)
+            self._take(peer, kind, rest)
 
     def _disconnected(self, peer: Peer) -> None:
         self._selector.unregister(peer.connection)
         peer.connection.close()
+        for device in list(peer.listeners):
+            self._listen_no_more(peer, device)
         self._peers.remove(peer)
         if peer is self._peers.controller:
             self._left_at = time.monotonic()
@@ -164,6 +174,38 @@ class Supervisor:
         elif kind == Said.LOG:
             process.log.append(rest[0])
             del process.log[:-_LOG_LINES]
+
+    # What kernels say of GPUs.
+    # --------------------------------------------------------------------------------------------------------
+
+    def _listen(self, peer: Peer, device: str, why: str, fds: list[int]) -> None:
+        """Listen to the events of a device, in place of what there was of it before."""
+        self._listen_no_more(peer, device)
+        unheard = self._watch[peer.name].unheard
+        unheard.pop(device, None)
+        if not fds:
+            unheard[device] = why or "the descriptor has not arrived"
+            return
+        listener = peer.listeners[device] = Listener(device, fds[0])
+        self._selector.register(listener.fd, selectors.EVENT_READ, lambda _: self._hear(peer, listener))
+
+    def _hear(self, peer: Peer, listener: Listener) -> None:
+        if peer.listeners.get(listener.device) is not listener:
+            # It was replaced while its turn came.
+            return
+        lines = listener.read()
+        if peer.name in self._watch:
+            events = self._watch[peer.name].events
+            events.extend((time.monotonic(), line) for line in lines)
+            del events[:-_LOG_LINES]
+        if listener.ended:
+            self._listen_no_more(peer, listener.device)
+
+    def _listen_no_more(self, peer: Peer, device: str) -> None:
+        listener = peer.listeners.pop(device, None)
+        if listener is not None:
+            self._selector.unregister(listener.fd)
+            listener.close()
 
     # The end.
     # --------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_amdgpu.supervisor import process_state
 from pytest_amdgpu.supervisor.protocol import encode
+from pytest_amdgpu.supervisor.smi_events import Listener
 from pytest_amdgpu.supervisor.watch import Watched
 
 
@@ -21,6 +22,8 @@ class Peer:
         self.stacks = ""
         self.started = 0
         self.ended = False
+        self.listeners: dict[str, Listener] = {}
+        """To the events of its devices."""
 
     def tell(self, *message: Any) -> None:
         """Send, if the other side still reads; the last part is shortened until all fits."""

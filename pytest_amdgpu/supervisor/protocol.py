@@ -50,6 +50,9 @@ class Said(enum.StrEnum):
     """Name and device of a queue."""
     LOG = "log"
     """A line of the log of a software GPU's kernel."""
+    SMI = "smi"
+    """Id of a device, why its system management events cannot be heard, or empty: with the message comes a
+    descriptor of them."""
     EXPECT = "expect"
     """Ids of devices, ids of tests of which results are expected."""
     RECORD = "record"

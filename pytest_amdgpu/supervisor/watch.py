@@ -29,6 +29,10 @@ class Watched:
     step: int = 0
     queues: dict[tuple[str, str], list[object]] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
+    events: list[tuple[float, str]] = field(default_factory=list)
+    """System management events of its GPUs, also in earlier tests, and when each was read."""
+    unheard: dict[str, str] = field(default_factory=dict)
+    """Of which devices there are none, and why."""
 
 
 class Actions(Protocol):

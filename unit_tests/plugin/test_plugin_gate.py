@@ -107,6 +107,28 @@ def test_the_file_can_be_read_half_way(run: Run, tests: pytest.Pytester) -> None
     assert [test["outcome"] for test in contents[1]["tests"]] == ["pass"]
 
 
+def test_what_a_worker_died_of_is_in_the_file_before_another_one_has_come_up(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    """Whatever was written last, and when: the new worker takes seconds in which nothing is reported."""
+    pytester.makepyfile(
+        """
+        import json, os
+
+        def test_before(amdgpu_device): pass
+
+        def test_dies(amdgpu_device): os._exit(1)
+
+        def test_after(amdgpu_device):
+            with open("verdict.json") as file:
+                tests = json.load(file)["tests"]
+            assert [test["outcome"] for test in tests if "test_dies" in test["name"]] == ["crash"]
+        """
+    )
+    result = run(*GATE, "--amdgpu-confirm=0", software="gfx1100", xdist=True)
+    result.assert_outcomes(passed=2, failed=1)
+
+
 def test_tests_of_a_device_in_quarantine_are_the_machines_failure(
     run: Run, pytester: pytest.Pytester
 ) -> None:

@@ -163,6 +163,63 @@ def test_software_gpus_that_hang(
     result.stdout.fnmatch_lines([f"*Timeout: {phase} *"])
 
 
+@pytest.mark.parametrize("hang", ["signal.pause()", "never_returns()"])
+@pytest.mark.parametrize(
+    ("defect", "events"),
+    [
+        ("reset:cause=MES hang,phase=call", ["GPU reset 1 begins (MES hang)", "GPU reset 1 has ended"]),
+        ("vm-fault:phase=call", ["VM fault of process *"]),
+    ],
+    ids=["reset", "fault"],
+)
+def test_what_gpus_tell_is_evidence(
+    defect: str, events: Sequence[str], hang: str, run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(PATIENT)
+    pytester.makepyfile(
+        NEVER
+        + f"""
+    def test_before(sdma_queue): pass
+
+    def test_hangs(sdma_queue, gtt_buffer):
+        sdma_queue.fill(gtt_buffer(4096), 5).submit()
+        {hang}
+    """
+    )
+    inject = f"--amdgpu-inject={defect}@sw-gfx942-0"
+    result = run(*GATE, SHORT, inject, "--amdgpu-confirm=0", software="gfx942", xdist=True)
+    lines = [f"  *.* s ago: sw-gfx942-0: {event}" for event in events]
+    result.stdout.fnmatch_lines(["*- amdgpu evidence -*", "what * waits for:", "SMI events:"])
+    result.stdout.fnmatch_lines(["SMI events:", *lines], consecutive=True)
+
+
+@pytest.mark.parametrize("mode", [[], ["-n0"]], ids=" ".join)
+def test_gpus_are_heard_also_when_they_were_opened_anew(
+    mode: Sequence[str], run: Run, pytester: pytest.Pytester
+) -> None:
+    """After a fault the process is another one to the kernel, which has closed all that it had open."""
+    pytester.makeconftest(PATIENT)
+    pytester.makepyfile(
+        """
+        import signal
+
+        def test_faults(sdma_queue, gtt_buffer, timeline_semaphore):
+            sdma_queue.fill(gtt_buffer(4096), 5).signal(timeline_semaphore, 1).submit()
+            timeline_semaphore.wait(1)
+
+        def test_hangs(sdma_queue, gtt_buffer):
+            sdma_queue.fill(gtt_buffer(4096), 5).submit()
+            signal.pause()
+        """
+    )
+    inject = "--amdgpu-inject=vm-fault:phase=call,times=all@sw-gfx942-0"
+    run(
+        *GATE, SHORT, inject, "--amdgpu-confirm=0", *mode, software="gfx942", xdist=True
+    ).stdout.fnmatch_lines(
+        ["*- amdgpu evidence -*", "SMI events:", *2 * ["  *.* s ago: sw-gfx942-0: VM fault of process *"]]
+    )
+
+
 def test_a_test_that_ends_late_by_itself_was_late(run: Run, pytester: pytest.Pytester) -> None:
     """Whatever comes first, interrupt or end: here time passes for the test, not for the supervisor."""
     pytester.makepyfile(

@@ -132,3 +132,16 @@ def test_an_address_is_no_file() -> None:
     assert set(os.listdir(".")) == before
     with pytest.raises(SupervisorGoneError):
         Connection(address)
+
+
+def test_a_connection_ends_when_it_is_closed_also_where_something_keeps_it_open() -> None:
+    """As does select(2) in another thread, until its time is over."""
+    listener, address = protocol.listen()
+    with listener:
+        connection = Connection(address)
+        other, _ = listener.accept()
+    kept = connection.socket.dup()
+    connection.close()
+    other.setblocking(False)
+    with other, kept:
+        assert [protocol.decode(other.recv(LIMIT)), other.recv(LIMIT)] == [[Said.END], b""]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -236,3 +237,78 @@ def test_what_it_imports_is_little(run: Run) -> None:
     maps: Callable[[], str] = Path(f"/proc/{run.process.pid}/maps").read_text
     run.worker("signal.pause()", seconds=1000)
     assert "numpy" not in maps()
+
+
+# System management events.
+# ------------------------------------------------------------------------------------------------------------
+
+HEARD = """
+read, write = os.pipe2(os.O_NONBLOCK)
+client.smi_events("sw-0", read)
+os.write(write, b"3 1 HWS hang\\n4 1 \\n")
+"""
+
+
+def _smi(evidence: str) -> list[str]:
+    """Return the part of the evidence that tells of events."""
+    lines = evidence.splitlines()
+    begin = lines.index("SMI events:") + 1
+    end = next((at for at in range(begin, len(lines)) if not lines[at].startswith("  ")), len(lines))
+    return [re.sub(r"^  \d+\.\d s ago: ", "", line) for line in lines[begin:end]]
+
+
+def _evidence(run: Run) -> str:
+    run.told(Told.KILLING)
+    text: str = run.told(Told.KILLING)[-1]
+    return text
+
+
+def test_events_of_gpus_are_evidence(run: Run) -> None:
+    run.worker(f"{HEARD}client.no_smi_events('sw-1', 'not permitted')\nlib = ctypes.CDLL(None){NEVER}", 1.0)
+    assert _smi(_evidence(run)) == [
+        "  sw-1: none can be heard: not permitted",
+        "sw-0: GPU reset 1 begins (HWS hang)",
+        "sw-0: GPU reset 1 has ended",
+    ]
+
+
+def test_events_of_earlier_tests_are_told_with_their_age(run: Run) -> None:
+    run.worker(
+        f"""{HEARD}
+time.sleep(1)
+client.idle()
+client.begin("test_other", "call", Limit(time.monotonic() + 0.2, 0.2), [])
+lib = ctypes.CDLL(None){NEVER}""",
+        1000.0,
+    )
+    last = _evidence(run).partition("SMI events:\n")[2].splitlines()[1]
+    age = re.fullmatch(r"  (\d+\.\d) s ago: sw-0: GPU reset 1 has ended", last)
+    assert age is not None, last
+    assert float(age[1]) >= 1.2
+
+
+def test_a_device_that_is_opened_again_is_heard_by_its_new_descriptor(run: Run) -> None:
+    run.worker(
+        f"""{HEARD}
+os.close(write)
+read, write = os.pipe2(os.O_NONBLOCK)
+client.smi_events("sw-0", read)
+os.write(write, b"1 4d2:python\\n")
+lib = ctypes.CDLL(None){NEVER}""",
+        1.0,
+    )
+    assert _smi(_evidence(run))[-1] == "sw-0: VM fault of process 1234 (python)"
+
+
+def test_a_descriptor_that_has_ended_costs_no_time(run: Run) -> None:
+    """A loop that is woken for ever would be seen by its time on the processor."""
+    worker = run.worker(
+        f"{HEARD}\nos.close(read)\nos.close(write)\nprint('closed', flush=True)\nsignal.pause()", 1000
+    )
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "closed\n"
+    end = time.monotonic() + WAIT
+    descriptors = Path(f"/proc/{run.process.pid}/fd")
+    while any("pipe:" in os.readlink(link) for link in descriptors.iterdir() if int(link.name) > 2):
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -52,7 +52,7 @@ def test_descriptor_table_full_emfile(client: Client, monkeypatch: pytest.Monkey
     def refuse(*_arguments: int) -> int:
         raise OSError(errno.EMFILE, "too many open files")
 
-    monkeypatch.setattr("os.eventfd", refuse)
+    monkeypatch.setattr("os.pipe2", refuse)
     client.refused(errno.EMFILE, KfdIoctl.SMI_EVENTS, gpuid=client.gpu_id)
     assert not client.gpu.smi._listeners
 
@@ -236,6 +236,19 @@ def test_restore_record_has_a_zero_byte_where_nothing_was_rescheduled(client: Cl
     (record,) = records(client, fd)
     assert record.startswith(b"a ")
     assert record.endswith(f" -{os.getpid()} {client.gpu_id:x} \0\n".encode())
+
+
+def test_a_descriptor_that_was_passed_on_is_read_as_the_listeners_own(client: Client) -> None:
+    fd = listen(client, SmiEvent.GPU_PRE_RESET, SmiEvent.GPU_POST_RESET)
+    passed = os.dup(fd)
+    try:
+        client.kernel.reset_gpu(0)
+        assert [line.split()[0] for line in os.read(passed, 8192).splitlines()] == [b"3", b"4"]
+        assert records(client, fd) == []
+        with pytest.raises(BlockingIOError):
+            os.read(passed, 1)
+    finally:
+        os.close(passed)
 
 
 def test_closed_listener_hears_nothing_and_is_gone(client: Client) -> None:
