@@ -6,6 +6,8 @@ The timeouts of pytest-timeout are kept in the same way, in place of its own tim
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Generator
 from time import monotonic  # tests put other clocks into the module
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ from _pytest.outcomes import Failed
 
 from pytest_amdgpu.emulator.kernel_log import KernelLog
 from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, TIMEOUT_PROPERTY
-from pytest_amdgpu.plugin.options import DEADLINES
+from pytest_amdgpu.plugin.options import DEADLINES, INFRASTRUCTURE
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.session import GpuSession, session_key
 from pytest_amdgpu.supervisor.client import Client, SupervisorGoneError
@@ -83,7 +85,13 @@ class Deadlines:
     def pytest_runtest_makereport(
         self, item: pytest.Item
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Say in the report of a phase that was late that it was, and what was seen of the process."""
+        """Say in the report of a phase that was late that it was, and what was seen of the process.
+
+        A child that a test has forked ends here: it came back into pytest, and would run further tests, too.
+        """
+        if os.getpid() != self._session.pid:
+            print(f"amdgpu: a child that {item.nodeid} forked came back into pytest", file=sys.__stderr__)
+            os._exit(INFRASTRUCTURE)
         report = yield
         if self._interrupted:
             self._interrupted = False

@@ -79,6 +79,7 @@ def amdgpu_devices(amdgpu_device: Device, request: pytest.FixtureRequest) -> Ite
 @pytest.fixture
 def _amdgpu_take_back(request: pytest.FixtureRequest) -> Iterator[None]:
     """Take back, after each test and whatever happened in it, all that it was given of the GPU."""
+    __tracebackhide__ = True
     session = request.config.stash[session_key]
     devices = [request.getfixturevalue(DEVICE_FIXTURE)]
     if GROUP_FIXTURE in request.fixturenames:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -66,6 +67,8 @@ class GpuSession:
         self.kernel: Kernel = self._trace or kernel
         self._is_worker = _worker_input(config) is not None
         self._open: list[Device] = []
+        self.pid = os.getpid()
+        """The process that tests run in."""
         self.lost = ""
         """Why the kernel lets this process use the GPUs no more, or empty."""
         self._counters: dict[str, dict[str, int]] = {}
@@ -168,6 +171,7 @@ class GpuSession:
 
     def _replace(self) -> None:
         self._connection.renew()
+        self.pid = os.getpid()
         self._connection.source.renew(self.kernel)
 
     def _open_anew(self, between: Callable[[], None] | None) -> None:
@@ -199,6 +203,7 @@ class GpuSession:
 
     def check(self, devices: Iterable[Device]) -> None:
         """Raise `DeviceLostError` if tests can no longer run here, `QuarantinedError` if not on a device."""
+        __tracebackhide__ = True
         if self.lost:
             raise DeviceLostError(self.lost)
         for device in devices:
@@ -206,6 +211,7 @@ class GpuSession:
 
     def check_quarantine(self, device_id: str) -> None:
         """Raise `QuarantinedError` if a device is in quarantine."""
+        __tracebackhide__ = True
         if (reason := self.quarantine.reason(device_id)) is not None:
             raise QuarantinedError(f"{device_id} is in quarantine: {reason}")
 

@@ -403,6 +403,21 @@ def test_a_test_ends_the_only_process(run: Run, tests: pytest.Pytester) -> None:
     assert run(*GATE, "-k", "forks").ret == 0
 
 
+def test_a_child_of_a_test_comes_back_into_pytest(run: Run, tests: pytest.Pytester) -> None:
+    tests.makepyfile(
+        test_it="""
+        import os
+
+        def test_forks(amdgpu_device): os.fork() and os.wait()
+        def test_fails(amdgpu_device): assert False
+        """
+    )
+    result = run(*GATE, xdist=True)
+    assert result.ret == REGRESSION
+    result.assert_outcomes(passed=1, failed=1)
+    assert len(verdict()["tests"]) == 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_the_run_is_ended_by_a_signal(number: int, tests: pytest.Pytester) -> None:
     tests.makepyfile(test_it="def test_waits(amdgpu_device): print('ready', flush=True); input()")
