@@ -40,11 +40,12 @@ client._PROGRAM = (
 INVISIBLE = """
 client._PROGRAM = client._PROGRAM.replace(
     "main()",
-    "import signal, pytest_amdgpu.supervisor.evidence as evidence; "
-    "evidence.sections = lambda process, stacks: signal.pause(); main()",
+    "import time, pytest_amdgpu.supervisor.evidence as evidence; "
+    "evidence.sections = lambda process, stacks: time.sleep(10); main()",
 )
 """
-"""What looks at the process hangs, too, as where the lock of its memory is held."""
+"""What looks at the process hangs, too, as where the lock of its memory is held; not for ever, for it cannot be
+killed here, either."""
 NEVER = "call-never-returns:phase=call,call=DOORBELL"
 HANGS = {
     "a queue that is wedged": "wedge-queue:phase=call",
