@@ -44,8 +44,8 @@ client._PROGRAM = client._PROGRAM.replace(
     "evidence.sections = lambda process, stacks: time.sleep(10); main()",
 )
 """
-"""What looks at the process hangs, too, as where the lock of its memory is held; not for ever, for it cannot be
-killed here, either."""
+"""What looks at the process hangs, too, as where the lock of its memory is held. It ends by itself:
+it is not killed here, either."""
 NEVER = "call-never-returns:phase=call,call=DOORBELL"
 HANGS = {
     "a queue that is wedged": "wedge-queue:phase=call",
