@@ -53,6 +53,7 @@ class _Work:
 
     def keep(self, resource: Resource) -> None:
         """Give something back at the end of the step; what was made last goes first."""
+        resource.site = "a health check"
         self.undo.callback(resource.release)
 
     @property

@@ -97,7 +97,8 @@ class Health:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add to a report what was found since the last one."""
-        report.user_properties += self._pending
+        # Before what others found later, for the first reason is the one that is told.
+        report.user_properties[:0] = self._pending
         self._pending.clear()
 
     def _check(self, device: Device, when: str) -> None:

@@ -283,9 +283,14 @@ def _deadlines(text: str) -> dict[str, float]:
         if name not in DEADLINES or not sign:
             allowed = ", ".join(f"{name}=SECONDS" for name in DEADLINES)
             raise argparse.ArgumentTypeError(f"{part!r} is not one of {allowed}")
-        deadlines[name] = math.inf if value == "none" else _seconds(value)
-        if not deadlines[name]:
-            raise argparse.ArgumentTypeError(f"{part!r}: no test ends in 0 seconds; 'none' lifts the limit")
+        try:
+            deadlines[name] = math.inf if value == "none" else _seconds(value) or math.nan
+        except argparse.ArgumentTypeError:
+            deadlines[name] = math.nan
+        if math.isnan(deadlines[name]):
+            raise argparse.ArgumentTypeError(
+                f"{part!r} is not a number of seconds above 0; 'none' lifts the limit"
+            )
     return deadlines
 
 

@@ -76,6 +76,18 @@ def test_a_device_that_a_test_broke_is_used_no_more(judged: Callable[..., dict])
     assert outcomes(verdict, "gfx1100") == [PASSED] * 4
 
 
+def test_what_a_check_found_is_told_although_the_test_passes_elsewhere(judged: Callable[..., dict]) -> None:
+    verdict = judged(
+        "--amdgpu-inject=device-gone:test=test_breaks,phase=call@sw-gfx942-0",
+        "--amdgpu-software=gfx942:2",
+        tests="def test_breaks(vram_buffer): vram_buffer(4096)\ndef test_next(amdgpu_device): pass",
+        workers=1,
+    )
+    (reason,) = (line for line in verdict["reasons"] if line.startswith("sw-gfx942-0 is in quarantine: "))
+    assert "its health check after a test that failed failed: " in reason
+    assert "_pytest" not in reason
+
+
 def test_a_device_that_fails_at_the_end_makes_the_gate_infrastructure(judged: Callable[..., dict]) -> None:
     # Each worker has an end of its own.
     verdict = judged("--amdgpu-inject=corrupt-byte:phase=teardown@gfx942", workers=1)

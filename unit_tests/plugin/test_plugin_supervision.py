@@ -441,9 +441,9 @@ def test_collecting_only_needs_none(run: Run, pytester: pytest.Pytester) -> None
         ("tests=1", "'tests=1' is not one of setup=SECONDS, test=SECONDS, teardown=SECONDS"),
         ("", "'' is not one of setup=SECONDS, test=SECONDS, teardown=SECONDS"),
         ("test", "'test' is not one of setup=SECONDS, test=SECONDS, teardown=SECONDS"),
-        ("test=x", "'x' is not a number of seconds from 0 on"),
-        ("test=-1", "'-1' is not a number of seconds from 0 on"),
-        ("test=0", "'test=0': no test ends in 0 seconds; 'none' lifts the limit"),
+        ("test=x", "'test=x' is not a number of seconds above 0; 'none' lifts the limit"),
+        ("test=-1", "'test=-1' is not a number of seconds above 0; 'none' lifts the limit"),
+        ("test=0", "'test=0' is not a number of seconds above 0; 'none' lifts the limit"),
     ],
 )
 def test_deadlines_that_are_none(text: str, says: str, run: Run, pytester: pytest.Pytester) -> None:
