@@ -37,6 +37,15 @@ client._PROGRAM = (
 )
 """
 """The supervisor cannot send the signals that end processes."""
+INVISIBLE = """
+client._PROGRAM = client._PROGRAM.replace(
+    "main()",
+    "import time, pytest_amdgpu.supervisor.evidence as evidence; "
+    "evidence.sections = lambda process, stacks: time.sleep(10); main()",
+)
+"""
+"""What looks at the process hangs, too, as where the lock of its memory is held. It ends by itself:
+it is not killed here, either."""
 NEVER = "call-never-returns:phase=call,call=DOORBELL"
 HANGS = {
     "a queue that is wedged": "wedge-queue:phase=call",
@@ -136,6 +145,8 @@ def main() -> None:
         conftest = directory / "conftest.py"
         conftest.write_text(UNKILLABLE)
         report("a process that does not die", run(directory, deadline, [hanging, inject]).final, bare)
+        conftest.write_text(UNKILLABLE + INVISIBLE)
+        report("nor can be looked at", run(directory, deadline, [hanging, inject]).final, bare)
         conftest.unlink()
         print("where tests of another device are left, which a new worker runs")
         test.write_text(TESTS + AFTER)

@@ -71,13 +71,14 @@ class Step(NamedTuple):
 
 
 STEPS = (
-    Step(lambda actions, process: actions.look(process), 0.5),
+    Step(lambda actions, process: actions.look(process), 0.4),
     Step(lambda actions, process: actions.interrupt(process), 0.5),
-    Step(lambda actions, process: actions.look_closer(process), 0.5),
-    Step(lambda actions, process: actions.terminate(process), 0.2),
-    Step(lambda actions, process: actions.kill(process), 0.5),
+    Step(lambda actions, process: actions.look_closer(process), 0.4),
+    Step(lambda actions, process: actions.terminate(process), 0.1),
+    Step(lambda actions, process: actions.kill(process), 0.3),
     Step(lambda actions, process: actions.give_up(process), 0.0),
 )
+"""Of a process that cannot be looked at nor killed all time is used up, 1.7 s: the verdict has 2 s."""
 _LOOK, _INTERRUPT, _LOOK_CLOSER, _TERMINATE, _KILL, _GIVE_UP = range(len(STEPS))
 _LOOKS = (_LOOK, _LOOK_CLOSER)
 _DYING = (_TERMINATE, _KILL)

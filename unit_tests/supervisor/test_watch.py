@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_amdgpu.supervisor.protocol import Limit
-from pytest_amdgpu.supervisor.watch import BETWEEN, STEPS, UNWINDING, Watch, Watched
+from pytest_amdgpu.supervisor.watch import BETWEEN, UNWINDING, Watch, Watched
 
 DEADLINE = 100.0
 
@@ -87,24 +87,22 @@ def test_nothing_is_done_before_the_deadline(scene: Scene) -> None:
     assert scene.actions.done == []
 
 
-def test_all_steps_are_done_to_a_process_that_heeds_nothing_within_two_seconds_and_a_bit(
-    scene: Scene,
-) -> None:
-    scene.pass_time(DEADLINE + 10)
+def test_all_steps_are_done_to_a_process_that_heeds_nothing_in_time_for_the_verdict(scene: Scene) -> None:
+    """That has two seconds, and pytest must still write it."""
+    scene.pass_time(DEADLINE + 1.75)
     assert scene.actions.done == ALL
-    assert sum(step.patience for step in STEPS) <= 2.25
     assert "gw0" not in scene.watch
     assert scene.watch.poll() is None
 
 
-def test_without_evidence_to_wait_for_it_is_lost_after_1_2_seconds(scene: Scene) -> None:
+def test_without_evidence_to_wait_for_it_is_lost_after_0_9_seconds(scene: Scene) -> None:
     scene.pass_time(DEADLINE)
     scene.watch.poll()
     scene.watch.seen("gw0")
     scene.act(ALL[:3])
     scene.watch.seen("gw0")
     scene.act(ALL)
-    assert scene.now == pytest.approx(DEADLINE + 1.2, abs=0.01)
+    assert scene.now == pytest.approx(DEADLINE + 0.9, abs=0.01)
 
 
 @pytest.mark.parametrize("number", range(len(ALL) - 1))
