@@ -16,12 +16,12 @@ import pytest
 from _pytest.outcomes import Failed
 
 from pytest_amdgpu.emulator.kernel_log import KernelLog
-from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, TIMEOUT_PROPERTY
-from pytest_amdgpu.plugin.options import DEADLINES, INFRASTRUCTURE
+from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, LATE_OUTPUT, TIMEOUT_PROPERTY
+from pytest_amdgpu.plugin.options import DEADLINES, INFRASTRUCTURE, is_worker
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.session import GpuSession, session_key
 from pytest_amdgpu.supervisor.client import Client, SupervisorGoneError
-from pytest_amdgpu.supervisor.protocol import Limit, QueuePlace, Told
+from pytest_amdgpu.supervisor.protocol import THE_RUN, Limit, QueuePlace, Told
 
 if TYPE_CHECKING:
     from pytest_amdgpu.driver.device import Device
@@ -50,6 +50,7 @@ class Deadlines:
         self._text = ""
         """What to say if the phase is late."""
         self._interrupted = False
+        self._is_beside_tests = False
         self._smi_events: dict[str, int] = {}
         """A descriptor of the events of each device."""
         self._session.queue_watcher = self._session.device_watcher = self
@@ -63,6 +64,18 @@ class Deadlines:
             return (yield)
         finally:
             self._client.idle()
+
+    # Outside of tests, where conftests can hang as well.
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection(self) -> Generator[None, object, object]:
+        """Keep the deadline of collection."""
+        return (yield from self._beside_tests("collection"))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self) -> Generator[None, object, object]:
+        """Keep the deadline of what comes after the last test."""
+        return (yield from self._beside_tests("end"))
 
     # Registered last, these have all of a phase inside, but for what asks to be first: waiting for devices.
     @pytest.hookimpl(wrapper=True)
@@ -186,6 +199,18 @@ class Deadlines:
             self._fail()
         return result
 
+    def _beside_tests(self, phase: str) -> Generator[None, object, object]:
+        seconds = self._seconds[phase]
+        self._text = f"Timeout: {phase} took longer than {seconds:g} s (--amdgpu-deadline)"
+        limit = None if math.isinf(seconds) else Limit(monotonic() + seconds, seconds)
+        self._is_beside_tests = True
+        self._client.begin(THE_RUN, phase, limit)
+        try:
+            return (yield)
+        finally:
+            self._is_beside_tests = False
+            self._client.idle()
+
     def _arm(self, item: pytest.Item, phase: str) -> None:
         name, word = _PHASES[phase]
         now = monotonic()
@@ -202,6 +227,8 @@ class Deadlines:
     def _fail(self) -> None:
         __tracebackhide__ = True
         self._interrupted = True
+        if self._is_beside_tests and is_worker(self._config):
+            self._config.workeroutput[LATE_OUTPUT] = self._text  # type: ignore[attr-defined]
         raise DeadlineError(self._text)
 
     def _heed(self) -> dict[str, str]:

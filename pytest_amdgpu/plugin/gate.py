@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_amdgpu.plugin import early_exit, facts
+from pytest_amdgpu.plugin.blame import LATE_OUTPUT
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
 from pytest_amdgpu.plugin.plan import hosts_key
 from pytest_amdgpu.plugin.report import all_gateways, repeat_options
@@ -90,6 +91,7 @@ class Gate:
         self._facts: dict[str, Any] = facts.of_software(config)
         self._judgment = Judgment(Verdict.INCOMPLETE, ("the run has not come to its end",))
         self.complete = False
+        self._begun = False
         self._next_write = 0.0
         self._supervision: Supervision | None = None
 
@@ -102,6 +104,7 @@ class Gate:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> None:
         """Know the devices; a gate without any has nothing to say about the tests."""
+        self._begun = not self._config.option.collectonly or self._decides
         session = self._config.stash[session_key]
         plan = session.plan
         self._states.devices = tuple(device.id for device in plan.pool)
@@ -153,7 +156,9 @@ class Gate:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Know of a worker that died."""
+        """Know of a worker that died, or that something other than a test did not end in."""
+        if late := getattr(node, "workeroutput", {}).get(LATE_OUTPUT):
+            self._trouble(f"{node.gateway.id}: {late}")
         if error:
             self._died[node.gateway.id] = next(iter(str(error).strip().splitlines()), "")
 
@@ -200,6 +205,20 @@ class Gate:
                 self._judgment = Judgment(Verdict.INFRASTRUCTURE, (reason,))
         if self._decides:
             session.exitstatus = self._judgment.exit_status
+
+    def pytest_unconfigure(self) -> None:
+        """Speak for a session whose own end has failed."""
+        if self._begun and not self.complete:
+            self._trouble("the end of the session failed")
+            self._judgment = self._judge(None)
+            self.complete = True
+            try:
+                self.write()
+            except OSError as error:
+                self._trouble(f"the verdict could not be written: {error}")
+            print(
+                f"amdgpu verdict: {self._judgment.verdict.value}", *self._troubles, sep="\n", file=sys.stderr
+            )
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

@@ -21,8 +21,8 @@ QUARANTINE_CHOICES = ("run", "machine")
 INFRASTRUCTURE = EXIT_STATUS[Verdict.INFRASTRUCTURE]
 """Exit status of a run that the machine kept from testing anything."""
 
-DEADLINES = {"setup": 120.0, "test": 300.0, "teardown": 60.0}
-"""Seconds that each phase of a test may take in a supervised run."""
+DEADLINES = {"setup": 120.0, "test": 300.0, "teardown": 60.0, "collection": 600.0, "end": 120.0}
+"""Seconds that each phase of a test may take in a supervised run, collection, and the end of the session."""
 
 NEAREST_TARGET_WARNING = "pytest_amdgpu.driver.errors.NearestTargetWarning"
 
@@ -153,8 +153,8 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--amdgpu-deadline",
         type=_deadlines,
-        metavar="setup=S,test=S,teardown=S",
-        help="Supervise, with these seconds for set-up, the test itself and tear-down, or none. "
+        metavar="setup=S,test=S,...",
+        help="Supervise, with these seconds (or none) for set-up, test, tear-down, collection and the end. "
         f"Default: {','.join(f'{name}={seconds:g}' for name, seconds in DEADLINES.items())}. "
         "A timeout of pytest-timeout goes before that of the test.",
     )

@@ -17,7 +17,7 @@ from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, QUARANTINE_PROPERTY, TI
 from pytest_amdgpu.plugin.options import is_supervised, is_worker
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.supervisor.client import Connection, SupervisorGoneError, start
-from pytest_amdgpu.supervisor.protocol import MAIN, Said, Told, portions, shortened
+from pytest_amdgpu.supervisor.protocol import MAIN, THE_RUN, Said, Told, portions, shortened
 
 if TYPE_CHECKING:
     from pytest_amdgpu.plugin.gate import Gate
@@ -114,7 +114,8 @@ class Supervision:
     def __init__(self, config: pytest.Config) -> None:
         """Raises OSError, `SupervisorGoneError`."""
         self.troubles: list[str] = []
-        """What went wrong with the supervisor."""
+        """What went wrong with the supervisor, or outside of tests."""
+        self._lost = False
         self._config = config
         self._lock = threading.Lock()
         self._killed: dict[str, _Killed] = {}
@@ -206,14 +207,15 @@ class Supervision:
                 self._lose(error)
 
     def _lose(self, error: SupervisorGoneError) -> None:
-        if not self._ended.is_set() and not self.troubles:
+        if not self._ended.is_set() and not self._lost:
+            self._lost = True
             self.troubles.append(f"from some point on nobody watched that tests end: {error}")
-            print(f"amdgpu: {self.troubles[0]}", file=sys.stderr)
+            print(f"amdgpu: {self.troubles[-1]}", file=sys.stderr)
 
     def _listen(self) -> None:
         """Wait for messages: nothing wakes pytest-xdist when a worker neither runs nor dies."""
         connection = self._connection
-        while connection is not None and not self._ended.is_set() and not self.troubles:
+        while connection is not None and not self._ended.is_set() and not self._lost:
             try:
                 select.select([connection.socket], [], [], 1.0)
             except (OSError, ValueError):
@@ -234,7 +236,12 @@ class Supervision:
     def _take(self, kind: str, rest: list[Any]) -> None:
         if kind == Told.KILLING:
             name, *values = rest
-            self._killed[name] = _Killed(*values)
+            killed = _Killed(*values)
+            if killed.test == THE_RUN:
+                if (text := f"{name}: {killed.text}") not in self.troubles:
+                    self.troubles.append(text)
+            else:
+                self._killed[name] = killed
         elif kind == Told.QUARANTINE:
             self._config.stash[session_key].quarantine.add(*rest)
         elif kind == Told.LOST:

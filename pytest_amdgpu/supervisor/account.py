@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pytest_amdgpu.supervisor.protocol import MAIN, Said
+from pytest_amdgpu.supervisor.protocol import MAIN, THE_RUN, Said
 from pytest_amdgpu.supervisor.watch import Watched
 
 
@@ -53,7 +53,7 @@ class Account:
             else:
                 results.was_running(rest[0], Outcome.TIMEOUT, Trust.CLEAN, rest[1])
         for process in processes:
-            if process.name == MAIN and process.test:
+            if process.name == MAIN and process.test not in ("", THE_RUN):
                 text = f"pytest's process died in {process.phase} of it"
                 results.was_running(process.test, Outcome.CRASH, Trust.INFRA, text)
         judgment = results.judge(self.troubles)

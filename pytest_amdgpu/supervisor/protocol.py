@@ -22,6 +22,8 @@ _HEAD = 8192
 """Bytes of a packet for what stands before a portion of a list."""
 MAIN = "pytest"
 """The name of a process that runs tests where the controller does it itself."""
+THE_RUN = "the run"
+"""Stands for a test in what is said of phases that belong to none: collection, and the end."""
 SEND_TIMEOUT = 5.0
 """Seconds after which a sender gives up on a supervisor that reads nothing."""
 

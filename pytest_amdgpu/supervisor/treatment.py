@@ -13,7 +13,7 @@ from pytest_amdgpu.supervisor import process_state
 from pytest_amdgpu.supervisor.account import Account
 from pytest_amdgpu.supervisor.looks import Looks
 from pytest_amdgpu.supervisor.peers import Peers
-from pytest_amdgpu.supervisor.protocol import MAIN, Told
+from pytest_amdgpu.supervisor.protocol import MAIN, THE_RUN, Told
 from pytest_amdgpu.supervisor.signals import INTERRUPT, STACKS
 from pytest_amdgpu.supervisor.watch import Watch, Watched
 
@@ -120,7 +120,8 @@ class Treatment:
                 for peer in self._peers:
                     peer.tell(Told.QUARANTINE, device, reason)
         if process.name == MAIN:
-            self._account.timeout(process.test, text)
+            if process.test != THE_RUN:
+                self._account.timeout(process.test, text)
             self._account.trouble(f"{text}, which ran all tests")
             sys.stderr.write(f"\namdgpu: {text}\n{self._looks.text(process)}\n")
 

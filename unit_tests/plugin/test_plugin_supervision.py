@@ -591,3 +591,30 @@ def test_a_supervisor_that_is_killed_does_not_leave_a_green_gate(run: Run, pytes
         "from some point on nobody watched that tests end: the supervisor"
     )
     assert {test["outcome"] for test in verdict()["tests"]} == {"pass"}
+
+
+@pytest.mark.parametrize("mode", [(), ("-n0",)], ids=["worker", "alone"])
+@pytest.mark.parametrize("gil", ["CDLL", "PyDLL"])
+@pytest.mark.parametrize(
+    ("hook", "phase"), [("pytest_collection_modifyitems", "collection"), ("pytest_sessionfinish", "end")]
+)
+def test_what_hangs_outside_of_tests_ends_with_a_verdict(
+    hook: str, phase: str, gil: str, mode: tuple[str, ...], run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(
+        f"""
+        import ctypes
+
+        def {hook}(config=None, session=None):
+            config = config or session.config
+            if hasattr(config, "workerinput") or config.getoption("numprocesses") == 0:
+                while True:
+                    ctypes.{gil}(None).sleep(1000)
+        """
+    )
+    pytester.makepyfile("def test_it(amdgpu_device): pass")
+    result = run(*GATE, *mode, f"--amdgpu-deadline={phase}=1", xdist=True)
+    assert result.ret != 0
+    content = verdict()
+    assert content["verdict"] == "infrastructure"
+    assert f"Timeout: {phase} " in "\n".join([*content["reasons"], *result.outlines, *result.errlines])
