@@ -21,7 +21,7 @@ ORACLES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("packets/*", "driver/test_*_commands.py"),
     ),
     "families, topology": (
-        "llvm-mc's description of targets; public dumps of sysfs of real machines",
+        "llvm-mc's and llc's view of targets; public dumps of sysfs of real machines",
         ("families/*",),
     ),
     "code objects, kernel arguments": (
