@@ -32,6 +32,8 @@ class Variant:
 
 
 BASE = Variant("bare pytest", BARE, with_device=False)
+# Tests of a gate run in a worker, which costs something without the plugin, too.
+WORKER = Variant("no plugin, but a worker", (*BARE, "-n1"), with_device=False)
 VARIANTS = (
     Variant("no device", PLUGIN, with_device=False),
     Variant("device", PLUGIN, with_device=True),
@@ -67,8 +69,9 @@ def per_test(bench: Bench, variants: Sequence[Variant], few: int, many: int, rou
 
 def report_tests(bench: Bench, few: int, many: int, rounds: int) -> None:
     """Print what a trivial test takes longer with the plugin."""
-    bare, *times = per_test(bench, [BASE, *VARIANTS], few, many, rounds)
-    for variant, seconds in zip(VARIANTS, times, strict=True):
+    shown = (WORKER, *VARIANTS)
+    bare, *times = per_test(bench, [BASE, *shown], few, many, rounds)
+    for variant, seconds in zip(shown, times, strict=True):
         added = (seconds - bare) * 1e3
         limited = variant.with_device
         measure.row(
