@@ -42,14 +42,7 @@ def new_buffer(
     peers = check_peers(peers)
     size = checked_size(size, location)
     request = MemoryRequest(location, _pages(size), cpu_visible, executable, uncached)
-    buffer = Buffer(device.backend, device.backend.allocate(request), size, device.tracker)
-    try:
-        for peer in peers:
-            buffer.map_to(peer)
-    except BaseException:
-        buffer.free()
-        raise
-    return buffer
+    return _mapped(Buffer(device.backend, device.backend.allocate(request), size, device.tracker), peers)
 
 
 def new_user_memory(device: Device, memory: npt.NDArray[Any] | int, peers: Sequence[Device]) -> Buffer:
@@ -110,6 +103,11 @@ def _register(device: Device, array: npt.NDArray[Any], peers: Sequence[Device]) 
             f" already, for a neighbour that shares one of them: {error}"
         ) from error
     buffer = Buffer(device.backend, allocation, size, device.tracker, offset=address - first, owner=array)
+    return _mapped(buffer, peers)
+
+
+def _mapped(buffer: Buffer, peers: Sequence[Device]) -> Buffer:
+    """Give other GPUs access to new memory, or give that back."""
     try:
         for peer in peers:
             buffer.map_to(peer)
