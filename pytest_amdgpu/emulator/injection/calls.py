@@ -7,6 +7,7 @@ import os
 import signal
 import struct
 import threading
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pytest_amdgpu.abi.kfd import KFD_IOCTLS
@@ -49,7 +50,7 @@ def concerned(process: Process, call: str, args: Any) -> set[int]:
     return found
 
 
-class CallDefect(Defect):
+class CallDefect(Defect, ABC):
     """One whose occasions are calls about the GPU."""
 
     occasion: ClassVar[str] = "a call about the GPU"
@@ -61,9 +62,9 @@ class CallDefect(Defect):
             machine.log(f"injected: {self.name} in {call} on {self.gpu!r}")
             self.strike(machine)
 
+    @abstractmethod
     def strike(self, machine: Machine) -> None:
         """Do what goes wrong."""
-        raise NotImplementedError
 
 
 class CallNeverReturns(CallDefect):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from pytest_amdgpu.abi.kfd import QueueType
@@ -75,7 +76,7 @@ class LoseInterrupt(Defect):
         return self.happens()
 
 
-class FenceDefect(QueueDefect):
+class FenceDefect(QueueDefect, ABC):
     """One of fences: packets that write a value behind the work before them, but for slots of events."""
 
     occasion: ClassVar[str] = "a fence (FENCE of SDMA, RELEASE_MEM with data, an AQL completion signal)"
@@ -87,9 +88,9 @@ class FenceDefect(QueueDefect):
             return self.spoil(queue, packet)
         return True
 
+    @abstractmethod
     def spoil(self, queue: QueueThread, packet: Packet) -> bool:
         """Do what goes wrong; False if the packet is not executed."""
-        raise NotImplementedError
 
 
 class DropFence(FenceDefect):
