@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -256,3 +256,20 @@ def _differences(args: ctypes.Structure, expected: ctypes.Structure) -> str:
     """Name the fields in which two structures differ."""
     pairs = [(field[0], getattr(args, field[0]), getattr(expected, field[0])) for field in args._fields_]
     return "; ".join(f"{name} is {value}, not {wanted}" for name, value, wanted in pairs if value != wanted)
+
+
+def refusal_in_child(call: Callable[[], object]) -> tuple[int, str]:
+    """Make a call in a forked child; return the child's id, and errno and note of the refusal, if it is one."""
+    told, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            call()
+        except KernelError as error:
+            os.write(tell, f"{error.errno_name} {error.__notes__[0]}".encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(tell)
+    with os.fdopen(told) as answer:
+        return pid, answer.read()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from kfd_client import GTT, MAP_ANONYMOUS, MAP_PRIVATE, PAGE, PROT_RW, Client, StubEngine
+from kfd_client import GTT, MAP_ANONYMOUS, MAP_PRIVATE, PAGE, PROT_RW, Client, StubEngine, refusal_in_child
 
 from pytest_amdgpu.abi import ioctl
 from pytest_amdgpu.abi.kfd import (
@@ -218,20 +218,13 @@ def test_shutdown_in_a_forked_child_leaves_the_parent_alone(make_client: Callabl
 @pytest.mark.parametrize("shut_down", [False, True])
 def test_open_again_in_a_forked_child_enodev(make_client: Callable[..., Client], shut_down: bool) -> None:
     client = make_client()
-    told, tell = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            if shut_down:
-                client.kernel.shutdown()
-            client.kernel.open("/dev/kfd", os.O_RDWR)
-        except KernelError as error:
-            os.write(tell, f"{error.errno_name} {error.__notes__[0]}".encode())
-        finally:
-            os._exit(0)
-    os.waitpid(pid, 0)
-    answer = os.read(told, 1000).decode()
-    os.close(told), os.close(tell)
+
+    def open_again() -> None:
+        if shut_down:
+            client.kernel.shutdown()
+        client.kernel.open("/dev/kfd", os.O_RDWR)
+
+    pid, answer = refusal_in_child(open_again)
     assert answer == (
         f"ENODEV software kernel: these software GPUs live in process {os.getpid()}; a forked child such as"
         f" {pid} needs an EmulatedKernel of its own"

@@ -19,6 +19,7 @@ from kfd_client import (
     PROT_RW,
     Client,
     StubEngine,
+    refusal_in_child,
 )
 
 from pytest_amdgpu.abi.kfd import EVENT_PAGE_SIZE, AllocFlag, EventType, KfdIoctl, MmapType
@@ -199,18 +200,7 @@ def test_forked_child_ebadf(client: Client) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_store_to_a_doorbell_in_a_forked_child_efault(client: Client, engines: list[StubEngine]) -> None:
     address = client.map_doorbells() + client.create_queue().doorbell_offset % (1 << 13)
-    told, tell = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            client.kernel.store_doorbell(address, 64)
-        except KernelError as error:
-            os.write(tell, f"{error.errno_name} {error.__notes__[0]}".encode())
-        finally:
-            os._exit(0)
-    os.waitpid(pid, 0)
-    answer = os.read(told, 1000).decode()
-    os.close(told), os.close(tell)
+    pid, answer = refusal_in_child(lambda: client.kernel.store_doorbell(address, 64))
     assert answer == (
         f"EFAULT software kernel: doorbells of process {os.getpid()} are not mapped in its forked child {pid}"
     )
