@@ -259,7 +259,7 @@ def _differences(args: ctypes.Structure, expected: ctypes.Structure) -> str:
 
 
 def refusal_in_child(call: Callable[[], object]) -> tuple[int, str]:
-    """Make a call in a forked child; return the child's id, and errno and note of the refusal, if it is one."""
+    """Make a call in a forked child; return the child's id, and what it was refused with, if it was."""
     told, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
