@@ -192,7 +192,8 @@ def pytest_runtest_makereport(
     test_report = yield
     blame.blame_machine(test_report, call)
     report.explain_failure(item, test_report, item.config.stash[session_key])
-    if options.wants_attachments(item.config):
+    # Before a test has failed nothing goes anywhere, and options are not looked up for each that passes.
+    if item.stash.get(report.failed_key, False) and options.wants_attachments(item.config):
         from pytest_amdgpu.plugin.attachments import send_attached
 
         send_attached(item, test_report)

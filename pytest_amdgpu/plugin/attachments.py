@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from pytest_amdgpu.plugin.blame import ATTACHMENT_PROPERTY
-from pytest_amdgpu.plugin.report import failed_key
 from pytest_amdgpu.results.attachments import AttachmentFolders, safe_name
 
 MAX_BYTES = 64 << 20
@@ -95,8 +94,8 @@ def _content(name: str, data: Any) -> tuple[str, bytes]:
 
 
 def send_attached(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Put into a report what the test attached, once it has failed."""
-    if item.stash.get(failed_key, False) and (attached := item.stash.get(_attached_key, None)):
+    """Put into the report of a test that has failed what it attached."""
+    if attached := item.stash.get(_attached_key, None):
         texts = [(name, base64.b64encode(content).decode()) for name, content in attached]
         setattr(report, _ATTRIBUTE, texts)
         attached.clear()
