@@ -15,7 +15,7 @@ import pytest
 
 from pytest_amdgpu.plugin import guarding
 from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, QUARANTINE_PROPERTY, TIMEOUT_PROPERTY
-from pytest_amdgpu.plugin.options import is_supervised, is_worker
+from pytest_amdgpu.plugin.options import HEARTBEAT, is_supervised, is_worker
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.supervisor.client import Connection, SupervisorGoneError, start
 from pytest_amdgpu.supervisor.protocol import MAIN, THE_RUN, Said, Told, portions, shortened
@@ -43,6 +43,8 @@ _ARGUMENTS = 200
 """Arguments of a command line that are passed on; of more none."""
 _END_PATIENCE = 2.0
 """Seconds that the supervisor gets to end."""
+_STOP_PATIENCE = 5.0
+"""Seconds after which workers that are killed at Ctrl-C are gone or lost, on a machine with much to do."""
 _RESTARTS = 20
 """How often the one worker is replaced, of which each time is a failed test."""
 
@@ -90,7 +92,7 @@ def keep_deadlines(config: pytest.Config) -> None:
     if address is None:
         return
     from pytest_amdgpu.plugin.deadlines import Deadlines
-    from pytest_amdgpu.plugin.heartbeat import PLUGIN, ControllersHeartbeat, Heartbeat
+    from pytest_amdgpu.plugin.heartbeat import ControllersHeartbeat, Heartbeat
 
     try:
         heartbeat: Heartbeat
@@ -101,7 +103,7 @@ def keep_deadlines(config: pytest.Config) -> None:
     except SupervisorGoneError:
         # The controller has noticed it, too.
         return
-    config.pluginmanager.register(heartbeat, PLUGIN)
+    config.pluginmanager.register(heartbeat, HEARTBEAT)
 
 
 class _Killed(NamedTuple):
@@ -121,7 +123,11 @@ class Supervision:
         """Raises OSError, `SupervisorGoneError`."""
         self.troubles: list[str] = []
         """What went wrong with the supervisor, or outside of tests."""
+        self.interrupted: dict[str, str] = {}
+        """What to say of each test that had to be killed when the run was interrupted."""
         self._lost = False
+        self._is_interrupted = False
+        self._stopped = threading.Event()
         self._config = config
         self._lock = threading.Lock()
         self._killed: dict[str, _Killed] = {}
@@ -165,6 +171,13 @@ class Supervision:
             if not self._nodes:
                 threading.Thread(target=self._listen, name="amdgpu supervision", daemon=True).start()
             self._nodes[node.gateway.id] = node
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Have workers end, or be ended, before pytest-xdist waits for them, which it does for long."""
+        if self._nodes and excinfo.errisinstance(KeyboardInterrupt):
+            self._is_interrupted = True
+            self._say(Said.STOP, 1)
+            self._stopped.wait(_STOP_PATIENCE)
 
     # First, because others see the report as it is made here.
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -256,11 +269,15 @@ class Supervision:
         if kind == Told.KILLING:
             name, *values = rest
             killed = _Killed(*values)
+            if self._is_interrupted and killed.test != THE_RUN:
+                self.interrupted[killed.test] = f"{killed.text}, which was {name}"
             if killed.test == THE_RUN:
                 if (text := f"{name}: {killed.text}") not in self.troubles:
                     self.troubles.append(text)
             else:
                 self._killed[name] = killed
+        elif kind == Told.STOPPED:
+            self._stopped.set()
         elif kind == Told.QUARANTINE:
             self._config.stash[session_key].quarantine.add(*rest)
         elif kind == Told.LOST:

@@ -13,8 +13,7 @@ import pytest
 
 from pytest_amdgpu.plugin.blame import INFRA_PROPERTY, QUARANTINE_PROPERTY
 from pytest_amdgpu.plugin.device_locks import LOCKS_INPUT, DeviceLocks
-from pytest_amdgpu.plugin.heartbeat import at_rest
-from pytest_amdgpu.plugin.leasing import take_leases
+from pytest_amdgpu.plugin.leasing import at_rest, take_leases
 from pytest_amdgpu.plugin.leaving import LEAVING_INPUT, LEAVING_OUTPUT, Leaving
 from pytest_amdgpu.plugin.plan import Plan, find_plan, hosts_key
 from pytest_amdgpu.plugin.report import reproduction

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -477,7 +477,7 @@ sys.exit(20 + status if os.getpid() == pid else "this is another process")
 
 
 WAITS = """
-    import os, pytest, signal, sys
+    import ctypes, os, pytest, signal, sys
 
     @pytest.fixture
     def late():
@@ -487,7 +487,12 @@ WAITS = """
     def wait(phase):
         if phase == os.environ["PHASE"]:
             with open("pids", "w") as file: file.write(f"{os.getpid()} {os.getppid()}")
+            if "HANGS" in os.environ:
+                ctypes.PyDLL(None).pthread_mutex_lock(mutex)
+                ctypes.PyDLL(None).pthread_mutex_lock(mutex)
             signal.pause()
+
+    mutex = ctypes.create_string_buffer(64)
 
     def test_before(amdgpu_device): pass
     def test_it(amdgpu_device, late): wait("call")
@@ -495,12 +500,23 @@ WAITS = """
 """
 
 
-def run_until_it_waits(pytester: pytest.Pytester, phase: str, *options: str) -> subprocess.Popen[str]:
+def run_until_it_waits(
+    pytester: pytest.Pytester, phase: str, *options: str, terminal: str | None = None, hangs: bool = False
+) -> subprocess.Popen[str]:
+    """`terminal` is the path of one that the run has to itself."""
+
+    def own_terminal() -> None:
+        # What leads a session has the first terminal that it opens for its own.
+        if terminal is not None:
+            os.close(os.open(terminal, os.O_RDWR))
+
     pytester.makepyfile(test_it=WAITS)
     command = [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", *GATE, *options]
     process = subprocess.Popen(
         [*command, "--amdgpu-backend=software", "--amdgpu-software=gfx942"],
-        env={**os.environ, "PHASE": phase},
+        env={**os.environ, "PHASE": phase, **({"HANGS": "1"} if hangs else {})},
+        start_new_session=terminal is not None,
+        preexec_fn=own_terminal,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -575,15 +591,72 @@ def test_workers_that_die_one_after_the_other_are_replaced_while_tests_are_left(
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
 
 
-def test_ctrl_c_ends_the_run_with_a_verdict(pytester: pytest.Pytester) -> None:
-    process = run_until_it_waits(pytester, "call")
-    for pid in pids():
-        # A terminal sends it to both.
-        os.kill(pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, str]]:
+    """A descriptor of who types, and the path of the terminal."""
+    typing, terminal = os.openpty()
+    yield typing, os.ttyname(terminal)
+    os.close(typing)
+    os.close(terminal)
+
+
+@pytest.mark.parametrize("mode", [[], ["-n0"]], ids=" ".join)
+@pytest.mark.parametrize("hangs", [True, False], ids=["a call hangs", "a wait"])
+@pytest.mark.parametrize("source", ["terminal", "process"])
+def test_ctrl_c_ends_the_run_with_a_verdict(
+    source: str, hangs: bool, mode: Sequence[str], terminal: tuple[int, str], pytester: pytest.Pytester
+) -> None:
+    """It names what was running, also if that does not heed it."""
+    process = run_until_it_waits(pytester, "call", *mode, terminal=terminal[1], hangs=hangs)
+    if source == "terminal":
+        os.write(terminal[0], b"\x03")
+    else:
+        os.kill(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=100)
     assert process.returncode == 10, output
     content = verdict()
     assert (content["complete"], content["verdict"]) == (True, "infrastructure")
+    assert outcomes(content) == {
+        "before sw-gfx942-0": ("pass", "clean"),
+        "it sw-gfx942-0": ("crash", "infra") if hangs else ("missing", "clean"),
+        "after sw-gfx942-0": ("missing", "clean"),
+    }
+    told = "test_it.py::test_it[sw-gfx942-0]"
+    wanted = f"Interrupted: call of {told} did not end" if hangs else f"{told} was running"
+    assert any(wanted in reason for reason in content["reasons"]), content["reasons"]
+    assert process_state.state(pids()[0]) in ("", "Z")
+
+
+@pytest.mark.parametrize("mode", [[], ["-n0"]], ids=" ".join)
+def test_a_second_ctrl_c_ends_an_end_that_does_not_end(
+    mode: Sequence[str], terminal: tuple[int, str], pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(
+        """
+        import ctypes
+
+        def pytest_sessionfinish(session):
+            if not hasattr(session.config, "workerinput"):
+                open("ending", "w").close()
+                mutex = ctypes.create_string_buffer(64)
+                for _ in range(2):
+                    ctypes.PyDLL(None).pthread_mutex_lock(mutex)
+        """
+    )
+    process = run_until_it_waits(pytester, "call", *mode, terminal=terminal[1])
+    for _ in range(2):
+        os.write(terminal[0], b"\x03")
+        end = time.monotonic() + 60
+        while not Path("ending").exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 10, output
+    content = verdict()
+    assert (content["complete"], content["verdict"]) == (True, "infrastructure")
+    assert "it sw-gfx942-0" in outcomes(content)
+    assert any("Interrupted: end of the run did not end" in reason for reason in content["reasons"])
+    assert any("test_it.py::test_it[sw-gfx942-0] was running" in reason for reason in content["reasons"])
 
 
 def test_a_supervisor_that_is_killed_does_not_leave_a_green_gate(run: Run, pytester: pytest.Pytester) -> None:
