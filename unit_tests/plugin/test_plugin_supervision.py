@@ -63,6 +63,16 @@ PATIENT = """
 """
 """A plugin that makes the supervisor wait for its evidence also on a machine with much else to do."""
 WITH_PATIENCE = ("-p", "patient")
+POWERLESS = """
+    from pytest_amdgpu.supervisor import client
+
+    client._PROGRAM = (
+        "import os; kill = os.kill; "
+        "os.kill = lambda pid, number: number in (9, 15) or kill(pid, number); "
+        + client._PROGRAM
+    )
+"""
+"""A plugin that makes the supervisor send no signal that ends a process, as if that slept uninterruptibly."""
 SOFT = ("stopped", "a wait")
 """Those that the interrupt ends."""
 
@@ -162,22 +172,35 @@ def test_software_gpus_that_hang(
     result.stdout.fnmatch_lines([f"*Timeout: {phase} *"])
 
 
-@pytest.mark.parametrize("hang", ["signal.pause()", "never_returns()"])
+RESET = ("reset:cause=MES hang,phase=call", ["GPU reset 1 begins (MES hang)", "GPU reset 1 has ended"])
+FAULT = ("vm-fault:phase=call", ["VM fault of process *"])
+
+
 @pytest.mark.parametrize(
-    ("defect", "events"),
+    ("hang", "defect", "events"),
     [
-        ("reset:cause=MES hang,phase=call", ["GPU reset 1 begins (MES hang)", "GPU reset 1 has ended"]),
-        ("vm-fault:phase=call", ["VM fault of process *"]),
+        ("never_returns(ctypes.CDLL(None))", *RESET),
+        ("never_returns(ctypes.PyDLL(None))", *RESET),
+        (HANG["stopped"], *RESET),
+        ("never_returns(ctypes.CDLL(None), 'unkillable')", *RESET),
+        ("signal.pause()", *FAULT),
     ],
-    ids=["reset", "fault"],
+    ids=["without-the-gil", "with-the-gil", "stopped", "uninterruptible", "fault"],
 )
-def test_what_gpus_tell_is_evidence(
-    defect: str, events: Sequence[str], hang: str, run: Run, pytester: pytest.Pytester
+def test_all_that_is_evidence_is_told_of_each_kind_of_hang(
+    hang: str, defect: str, events: Sequence[str], run: Run, pytester: pytest.Pytester
 ) -> None:
-    pytester.makepyfile(patient=PATIENT)
+    pytester.makepyfile(patient=PATIENT, powerless=POWERLESS)
     pytester.makepyfile(
-        NEVER
-        + f"""
+        test_it=f"""
+    import ctypes, os, signal
+
+    def never_returns(library, *_):
+        open("pid", "w").write(str(os.getpid()))
+        mutex = ctypes.create_string_buffer(64)
+        library.pthread_mutex_lock(mutex)
+        library.pthread_mutex_lock(mutex)
+
     def test_before(sdma_queue): pass
 
     def test_hangs(sdma_queue, gtt_buffer):
@@ -185,11 +208,34 @@ def test_what_gpus_tell_is_evidence(
         {hang}
     """
     )
+    plugins = [*WITH_PATIENCE, *(("-p", "powerless") if "unkillable" in hang else ())]
     inject = f"--amdgpu-inject={defect}@sw-gfx942-0"
-    result = run(*WITH_PATIENCE, *GATE, SHORT, inject, "--amdgpu-confirm=0", software="gfx942", xdist=True)
-    lines = [f"  *.* s ago: sw-gfx942-0: {event}" for event in events]
-    result.stdout.fnmatch_lines(["*- amdgpu evidence -*", "what * waits for:", "SMI events:"])
-    result.stdout.fnmatch_lines(["SMI events:", *lines], consecutive=True)
+    try:
+        result = run(*plugins, *GATE, SHORT, inject, "--amdgpu-confirm=0", software="gfx942", xdist=True)
+    finally:
+        if "unkillable" in hang:
+            os.kill(int(Path("pid").read_text()), signal.SIGKILL)
+    never_returns = "never_returns" in hang
+    # What Python can tell itself it does: the traceback of the exception.
+    stack = STACK if never_returns else ["*signal.pause()", "*DeadlineError: Timeout: call *"]
+    lines = [
+        "what gw0 waits for:",
+        "  process * is *",
+        f"  thread *: * in *{'futex' if never_returns else ''}*, system call *",
+        "SMI events:",
+        *(f"  *.* s ago: sw-gfx942-0: {event}" for event in events),
+        "kernel log of the software GPUs:",
+        "  amdgpu 0000:03:00.0: *",
+        "queues:",
+        "  sdma queue * on sw-gfx942-0: write pointer *, read pointer *",
+        "  *: CONSTANT_FILL dst_addr=* value=5 *",
+    ]
+    result.stdout.fnmatch_lines(
+        ["*- amdgpu evidence -*", *stack, *lines]
+        if never_returns
+        else [*stack, "*- amdgpu evidence -*", *lines]
+    )
+    result.stdout.fnmatch_lines(["SMI events:", *lines[4 : 4 + len(events)]], consecutive=True)
 
 
 @pytest.mark.parametrize("mode", [[], ["-n0"]], ids=" ".join)
@@ -266,17 +312,7 @@ NEVER = """
 
 def test_a_process_that_the_kernel_does_not_let_die(run: Run, pytester: pytest.Pytester) -> None:
     """The supervisor cannot send the signals that end processes; such a process does not heed them."""
-    pytester.makepyfile(
-        powerless="""
-        from pytest_amdgpu.supervisor import client
-
-        client._PROGRAM = (
-            "import os; kill = os.kill; "
-            "os.kill = lambda pid, number: number in (9, 15) or kill(pid, number); "
-            + client._PROGRAM
-        )
-        """
-    )
+    pytester.makepyfile(powerless=POWERLESS)
     pytester.makepyfile(
         NEVER
         + """
