@@ -96,7 +96,9 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_amdgpu.plugin import gate
 
         gathering = gate.register(config)
-    if options.is_supervised(config) and not options.is_worker(config):
+    # A gate that only collects has nothing to watch, but a status.
+    is_guarded = guarding.ADDRESS in config.stash
+    if (options.is_supervised(config) or is_guarded) and not options.is_worker(config):
         from pytest_amdgpu.plugin import supervision
 
         supervision.register(config, gathering)
