@@ -472,9 +472,9 @@ def test_collecting_only_needs_none(run: Run, pytester: pytest.Pytester) -> None
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("tests=1", "'tests=1' is not one of setup=SECONDS, test=SECONDS, *end=SECONDS"),
-        ("", "'' is not one of setup=SECONDS, test=SECONDS, *end=SECONDS"),
-        ("test", "'test' is not one of setup=SECONDS, test=SECONDS, *end=SECONDS"),
+        ("tests=1", "'tests=1' is not one of setup=SECONDS, test=SECONDS, *between=SECONDS"),
+        ("", "'' is not one of setup=SECONDS, test=SECONDS, *between=SECONDS"),
+        ("test", "'test' is not one of setup=SECONDS, test=SECONDS, *between=SECONDS"),
         ("test=x", "'test=x' is not a number of seconds above 0; 'none' lifts the limit"),
         ("test=-1", "'test=-1' is not a number of seconds above 0; 'none' lifts the limit"),
         ("test=0", "'test=0' is not a number of seconds above 0; 'none' lifts the limit"),
@@ -643,7 +643,9 @@ def test_ctrl_c_ends_the_run_with_a_verdict(
     source: str, hangs: bool, mode: Sequence[str], terminal: tuple[int, str], pytester: pytest.Pytester
 ) -> None:
     """It names what was running, also if that does not heed it."""
-    process = run_until_it_waits(pytester, "call", *mode, terminal=terminal[1], hangs=hangs)
+    pytester.makepyfile(patient=PATIENT)
+    patience = [] if hangs else WITH_PATIENCE
+    process = run_until_it_waits(pytester, "call", *mode, *patience, terminal=terminal[1], hangs=hangs)
     if source == "terminal":
         os.write(terminal[0], b"\x03")
     else:
@@ -679,7 +681,8 @@ def test_a_second_ctrl_c_ends_an_end_that_does_not_end(
                     ctypes.PyDLL(None).pthread_mutex_lock(mutex)
         """
     )
-    process = run_until_it_waits(pytester, "call", *mode, terminal=terminal[1])
+    pytester.makepyfile(patient=PATIENT)
+    process = run_until_it_waits(pytester, "call", *mode, *WITH_PATIENCE, terminal=terminal[1])
     for _ in range(2):
         os.write(terminal[0], b"\x03")
         end = time.monotonic() + 60
