@@ -284,8 +284,9 @@ class Gate:
         if status is pytest.ExitCode.USAGE_ERROR:
             return Judgment(Verdict.USAGE, ("the command line or what it names cannot be used",))
         if self._supervision is not None:
+            killed = self._supervision.killed()
             self._troubles += self._supervision.troubles
-            for node_id, text in self._supervision.interrupted.items():
+            for node_id, text in killed.items():
                 self._states.was_killed(node_id, text)
         for worker, error in self._died.items():
             self._trouble(f"worker {worker} died outside of a test: {error}")
