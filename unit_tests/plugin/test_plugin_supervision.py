@@ -153,7 +153,8 @@ def test_software_gpus_that_hang(
         def test_after(amdgpu_device): pass
         """
     )
-    limits = f"--amdgpu-deadline={'setup=15' if phase == 'set-up' else 'test=2,teardown=2'}"
+    short = {"set-up": "setup=15", "call": "test=2", "tear-down": "teardown=5"}[phase]
+    limits = f"--amdgpu-deadline=setup=60,test=60,teardown=60,{short}"
     result = run(*GATE, limits, "--amdgpu-confirm=0", f"--amdgpu-inject={defect}@sw-gfx942-0", xdist=True)
     assert result.ret == 1
     found = outcomes(verdict())

@@ -249,17 +249,30 @@ def test_on_hardware_a_device_is_used_by_one_test_at_a_time(
 def test_a_device_that_another_worker_does_not_give_back_is_the_machines_failure(
     run: Run, pytester: pytest.Pytester
 ) -> None:
-    pytester.makeconftest(AS_ON_HARDWARE)
+    """Whichever worker has it first keeps it until the other one has failed for it."""
+    pytester.makeconftest(
+        AS_ON_HARDWARE
+        + """
+    import pathlib
+
+    def pytest_runtest_logreport(report):
+        if report.failed: pathlib.Path("failed").touch()
+    """
+    )
     pytester.makepyfile(
         """
-        import time
+        import pathlib, time
 
-        def test_keeps(amdgpu_device, worker_id):
-            time.sleep(2 if worker_id == "gw0" else 0)
+        def test_keeps(amdgpu_device):
+            end = time.monotonic() + 60
+            while not pathlib.Path("failed").exists():
+                assert time.monotonic() < end
+                time.sleep(0.01)
         """
     )
     options = ("-n2", "--dist=each", "--amdgpu-lease-timeout=0.3", "--amdgpu-lease=none", "--amdgpu-gate")
     result = run(*options, xdist=True)
+    result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(
         ["*LeaseTimeoutError: 0000:*was in use for 0.3 s: pid*::test_keeps[[]sw-gfx942-0]*"]
     )
