@@ -105,9 +105,10 @@ def pytest_configure(config: pytest.Config) -> None:
         # It is what was asked for, and the header says so.
         config.addinivalue_line("filterwarnings", f"ignore::{options.NEAREST_TARGET_WARNING}")
     if config.pluginmanager.hasplugin("xdist"):
-        from pytest_amdgpu.plugin import xdist_hooks
+        from pytest_amdgpu.plugin import shared_quarantine, xdist_hooks
 
         xdist_hooks.register(config)
+        shared_quarantine.register(config)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -30,6 +31,8 @@ WORKER_INPUT = "amdgpu"
 """Under this name a pytest-xdist worker is told what the controller found."""
 QUARANTINE_INPUT = "amdgpu_quarantine"
 """Under this name it is told which devices are in quarantine: pairs of id and reason."""
+SHARED_QUARANTINE_INPUT = "amdgpu_shared_quarantine"
+"""Under this name a worker on the controller's machine is told the file that has the quarantine of all."""
 
 
 class DeviceLostError(RuntimeError):
@@ -232,6 +235,8 @@ def start_session(config: pytest.Config) -> GpuSession:
     if worker_input is not None:
         for device_id, reason in worker_input[QUARANTINE_INPUT]:
             session.quarantine.add(device_id, reason)
+        if (file := worker_input.get(SHARED_QUARANTINE_INPUT)) is not None:
+            session.quarantine.share(Path(file))
     if plan.injected:
         injecting = injection.Injecting(session, plan.injected)
         config.pluginmanager.register(injecting, injection.PLUGIN)
