@@ -6,9 +6,13 @@ Runs there, in a process of its own beside the workers. One line of JSON goes ei
 from __future__ import annotations
 
 import json
+import os
+import platform
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +39,9 @@ ERROR, TIMEOUT, WAITING, DONE = "error", "timeout", "waiting", "done"
 def serve(channel: execnet.Channel) -> None:
     """Answer until the run ends; then the leases are given back, and the locks of devices removed."""
     question = json.loads(channel.receive())
+    if obstacle := _obstacle(question):
+        channel.send(json.dumps({ERROR: obstacle}))
+        return
     try:
         machine = find_machine(**question["options"])
     except (NoUsableGpuError, BackendError, SoftwareSpecError, ModelFileError) as error:
@@ -57,6 +64,25 @@ def serve(channel: execnet.Channel) -> None:
             lease.release()
         if locks is not None:
             shutil.rmtree(locks, ignore_errors=True)
+
+
+def own_version() -> str:
+    """Return the version of this package."""
+    return version("pytest-amdgpu")
+
+
+def _obstacle(question: Mapping[str, Any]) -> str:
+    """Return why no worker can do here what the controller wants, or nothing."""
+    own, other = own_version(), question.get("version", "of an earlier version")
+    if own != other:
+        python = f"Python {platform.python_version()} in {os.path.realpath(sys.executable)}"
+        return f"pytest-amdgpu is {own} there ({python}), and {other} here; install {other} there"
+    if absent := [path for path in question["paths"] if not os.path.exists(path)]:
+        return (
+            f"{', '.join(absent)} is not there; --rsyncdir=DIRECTORY sends it to all hosts, or let it be"
+            " under the same name there"
+        )
+    return ""
 
 
 def _environment(machine: Machine) -> dict[str, Any]:

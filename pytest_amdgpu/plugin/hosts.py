@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_amdgpu.devices.machine import Machine
-from pytest_amdgpu.plugin.host_service import DONE, ERROR, TIMEOUT, WAITING
+from pytest_amdgpu.plugin.host_service import DONE, ERROR, TIMEOUT, WAITING, own_version
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
+from pytest_amdgpu.plugin.remote_arguments import RemoteArguments
 
 if TYPE_CHECKING:
     import execnet
@@ -49,11 +50,27 @@ def connect(config: pytest.Config, options: Mapping[str, Any]) -> Hosts | None:
     specs = gateways(config)
     if not any(map(key_of, specs)):
         return None
+    arguments = RemoteArguments(config)
+    _translate_arguments(config, arguments)
     hosts = Hosts(config, specs)
     config.add_cleanup(hosts.end)
     for host in hosts.all:
-        host.ask(options, environment=config.getoption("--amdgpu-verdict") is not None)
+        paths = arguments.must_be_there() if host.has_directory else []
+        host.ask(options, paths, environment=config.getoption("--amdgpu-verdict") is not None)
     return hosts
+
+
+def _translate_arguments(config: pytest.Config, arguments: RemoteArguments) -> None:
+    """Let pytest-xdist give workers in other directories these arguments, as long as the run lasts."""
+    from xdist import workermanage
+
+    own = workermanage.make_reltoroot
+    workermanage.make_reltoroot = arguments
+
+    def undo() -> None:
+        workermanage.make_reltoroot = own
+
+    config.add_cleanup(undo)
 
 
 def gateways(config: pytest.Config) -> list[str]:
@@ -75,20 +92,34 @@ class Host:
         self.variables = {
             _VARIABLES[one]: str(value) for one, value in variables.items() if one in _VARIABLES
         }
+        self.has_directory = not gateway.spec.popen or bool(gateway.spec.chdir)
+        """Whether its workers run in another directory than this process."""
         self.machine: Machine
         self.locks: str | None = None
         self.environment: dict[str, Any] = {}
         self._channel = gateway.remote_exec(_LOOK)
 
-    def ask(self, options: Mapping[str, Any], *, environment: bool) -> None:
-        """Learn which GPUs the host has; raises `pytest.UsageError`."""
-        question = {"options": {**options, **self.variables}, "environment": environment}
+    def ask(self, options: Mapping[str, Any], paths: Sequence[str], *, environment: bool) -> None:
+        """Learn which GPUs the host has, and that it has `paths`, too; raises `pytest.UsageError`."""
+        question = {
+            "version": own_version(),
+            "options": {**options, **self.variables},
+            "paths": paths,
+            "environment": environment,
+        }
         answer = self._answer(_TIMEOUT, question)
         if ERROR in answer:
             raise pytest.UsageError(f"--tx: host {self.name}: {answer[ERROR]}")
-        self.machine = Machine.from_json(answer["machine"]).on_host(self.name)
-        self.locks = answer["locks"]
-        self.environment = answer.get("environment", {})
+        try:
+            self.machine = Machine.from_json(answer["machine"]).on_host(self.name)
+            self.locks = answer["locks"]
+            self.environment = answer.get("environment", {})
+        except (KeyError, TypeError) as error:
+            # Versions do not tell checkouts from each other.
+            raise pytest.UsageError(
+                f"--tx: host {self.name}: its pytest-amdgpu is not the one here, for its answer is another"
+                f" one ({type(error).__name__}: {error}); install the same there"
+            ) from error
         if self.environment:
             devices = self.environment["devices"]
             self.environment["devices"] = {

@@ -17,7 +17,7 @@ import pytest
 
 from pytest_amdgpu.devices.leases import LeaseDirectory
 from pytest_amdgpu.devices.machine import Machine
-from pytest_amdgpu.plugin.host_service import serve
+from pytest_amdgpu.plugin.host_service import own_version, serve
 from pytest_amdgpu.plugin.hosts import key_of, name_of
 
 SCHEMA = json.loads((files("pytest_amdgpu.results") / "verdict_schema.json").read_text())
@@ -286,7 +286,8 @@ def test_a_host_keeps_leases_and_locks_until_the_run_ends(
         "timeout": 0.0,
         "directory": str(tmp_path),
     }
-    channel = Channel({"options": options, "environment": True}, wish)
+    question = {"version": own_version(), "options": options, "paths": [], "environment": True}
+    channel = Channel(question, wish)
     directory = LeaseDirectory(tmp_path)
     held: list[bool] = []
 
