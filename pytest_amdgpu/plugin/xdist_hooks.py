@@ -58,7 +58,11 @@ def register(config: pytest.Config) -> None:
         if worker_input[LEAVING_INPUT]:
             config.pluginmanager.register(Leaving(config), "amdgpu_leaving")
     elif config.getoption("dist") != "no" and config.getoption("tx") and not config.option.collectonly:
+        from pytest_amdgpu.plugin import host_loss, hosts
+
         config.pluginmanager.register(XdistHooks(config), "amdgpu_xdist")
+        if hosts.are_used(config):
+            config.pluginmanager.register(host_loss.HostLoss(config), host_loss.PLUGIN)
 
 
 def number_of_workers(config: pytest.Config) -> int | None:
