@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from pytest_amdgpu.plugin import guarding
 from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, QUARANTINE_PROPERTY, TIMEOUT_PROPERTY
 from pytest_amdgpu.plugin.options import is_supervised, is_worker
 from pytest_amdgpu.plugin.plan import hosts_key
@@ -122,7 +123,13 @@ class Supervision:
         self._killed: dict[str, _Killed] = {}
         self._nodes: dict[str, Any] = {}
         self._ended = threading.Event()
-        self.address, self._process = start()
+        self.exit_status: int | None = None
+        """Of the verdict, if there is one and it decides."""
+        self._process: subprocess.Popen[bytes] | None = None
+        if guarding.ADDRESS in config.stash:
+            self.address = config.stash[guarding.ADDRESS]
+        else:
+            self.address, self._process = start()
         self._connection: Connection | None = Connection(self.address)
 
     def introduce(self, pid: int, verdict: Path | None, facts: Mapping[str, Any]) -> None:
@@ -210,7 +217,10 @@ class Supervision:
         self._ended.set()
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.close()
+            connection.close(self.exit_status)
+        if self._process is None:
+            # The guard waits for it.
+            return
         try:
             self._process.wait(_END_PATIENCE)
         except subprocess.TimeoutExpired:
