@@ -16,7 +16,7 @@ from pytest_amdgpu.plugin.device_locks import LOCKS_INPUT, DeviceLocks
 from pytest_amdgpu.plugin.leasing import take_leases
 from pytest_amdgpu.plugin.leaving import LEAVING_INPUT, LEAVING_OUTPUT, Leaving
 from pytest_amdgpu.plugin.plan import Plan, find_plan, hosts_key
-from pytest_amdgpu.plugin.report import reproduction
+from pytest_amdgpu.plugin.report import REPEAT_INPUT, command_of, reproduction
 from pytest_amdgpu.plugin.scheduling import Task
 from pytest_amdgpu.plugin.session import (
     QUARANTINE_INPUT,
@@ -140,6 +140,7 @@ class XdistHooks:
             WORKER_INPUT: plan.to_json(),
             QUARANTINE_INPUT: [list(entry) for entry in self._session.quarantine],
             LOCKS_INPUT: locks,
+            REPEAT_INPUT: list(command_of(self._config, self._session.plan)),
             LEAVING_INPUT: self._config.getoption("dist") == _OWN_MODE,
         }
 

@@ -218,6 +218,10 @@ def test_what_happens_to_a_worker_on_a_host_is_found_out_there(
     )
     assert fnmatch(texts["killed[alpha/sw-gfx942-0]"], "Timeout: call of *: process * was killed")
     output = result.stdout.str()
+    # From where the run was begun, not as the worker would have to say it.
+    commands = [line for line in result.outlines if line.startswith("to repeat: pytest")]
+    assert len(commands) == 5
+    assert all("--rsyncdir=. " in one and " 'test_it.py::test_" in one for one in commands)
     assert output.count("what gw") == 2
     assert output.count("pause(") >= 2
 
