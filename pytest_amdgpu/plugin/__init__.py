@@ -109,8 +109,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(JunitProperties(config), "amdgpu_junit")
     if options.decides(config.option):
         named_paths.register(config)
-        for warning in options.WARNINGS_OF_GATES:
-            config.addinivalue_line("filterwarnings", f"error::{warning}")
+        options.take_warnings_for_errors(config)
     for marker in options.MARKERS:
         config.addinivalue_line("markers", marker)
     if config.getoption("--amdgpu-nearest-target"):

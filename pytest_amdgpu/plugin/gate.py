@@ -80,8 +80,8 @@ def _refuse_what_proves_nothing(config: pytest.Config) -> None:
         if getattr(config.option, name, False):
             raise pytest.UsageError(f"--amdgpu-gate: not with {option}, which runs no test and exits with 0")
     for name in config.option.plugins or ():
-        if name.removeprefix("no:").startswith(_OWN_PARTS):
-            raise pytest.UsageError(f"--amdgpu-gate: not with -p {name}, which is a part of it")
+        if name.startswith(("no:" + _OWN_PARTS, "no:threadexception")):
+            raise pytest.UsageError(f"--amdgpu-gate: not with -p {name}, without which failures are not seen")
     if sys.flags.optimize:
         raise pytest.UsageError(
             "--amdgpu-gate: Python ignores assert statements (-O, PYTHONOPTIMIZE): tests pass that fail"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import secrets
+import warnings
 
 import pytest
 
@@ -27,9 +28,9 @@ DEADLINES = {"setup": 120.0, "test": 300.0, "teardown": 60.0, "collection": 600.
 NEAREST_TARGET_WARNING = "pytest_amdgpu.driver.errors.NearestTargetWarning"
 
 WARNINGS_OF_GATES = (
-    "pytest.PytestReturnNotNoneWarning",
-    "pytest.PytestUnhandledThreadExceptionWarning",
-    "pytest.PytestCollectionWarning",
+    pytest.PytestReturnNotNoneWarning,
+    pytest.PytestUnhandledThreadExceptionWarning,
+    pytest.PytestCollectionWarning,
 )
 """What a gate takes for a failure: a test that checks nothing, fails in a thread, or is not collected."""
 
@@ -266,6 +267,15 @@ def is_supervised(config: pytest.Config) -> bool:
 def decides(option: argparse.Namespace) -> bool:
     """Whether the verdict is the exit status of the run."""
     return option.amdgpu_gate or bool(option.amdgpu_must_run)
+
+
+def take_warnings_for_errors(config: pytest.Config) -> None:
+    """Let tests and collection fail where pytest only warns of what no gate can pass."""
+    for warning in WARNINGS_OF_GATES:
+        config.addinivalue_line("filterwarnings", f"error::pytest.{warning.__name__}")
+        if not config.pluginmanager.hasplugin("warnings"):
+            # Nobody reads the configuration then.
+            warnings.simplefilter("error", warning)
 
 
 def is_worker(config: pytest.Config) -> bool:

@@ -424,6 +424,29 @@ def test_what_only_looks_as_if_it_had_passed(run: Run, tests: pytest.Pytester) -
     }
 
 
+def test_what_is_left_out_of_pytest(run: Run, tests: pytest.Pytester) -> None:
+    names = (
+        "cacheprovider capture debugging doctest faulthandler junitxml legacypath logging monkeypatch pastebin"
+        " recwarn setuponly setupplan skipping stepwise subtests terminal timeout tmpdir unittest warnings"
+    )
+    left_out = [part for name in names.split() for part in ("-p", f"no:{name}")]
+    tests.makepyfile(
+        test_it="""
+        import threading
+        def test_fails(amdgpu_device): assert amdgpu_device is None
+        def test_thread(amdgpu_device):
+            def check(): assert amdgpu_device is None
+            thread = threading.Thread(target=check)
+            thread.start()
+            thread.join()
+        def test_passes(amdgpu_device): pass
+        """
+    )
+    assert run(*GATE, *left_out).ret == REGRESSION
+    assert [test["outcome"] for test in verdict()["tests"]] == ["fail", "fail", "pass"]
+    assert run("--amdgpu-gate", "-p", "no:threadexception").ret == USAGE
+
+
 def test_a_contract_whose_variable_is_empty(run: Run, tests: pytest.Pytester) -> None:
     result = run("--amdgpu-gate", "--amdgpu-must-run=", "-k", "passes")
     assert result.ret == USAGE
