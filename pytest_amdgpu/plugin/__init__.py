@@ -13,6 +13,7 @@ from pytest_amdgpu.plugin import (
     injection,
     leasing,
     machine_wide,
+    named_paths,
     options,
     parametrize,
     progress,
@@ -20,6 +21,7 @@ from pytest_amdgpu.plugin import (
     take_back,
 )
 from pytest_amdgpu.plugin.fixtures import (
+    _amdgpu_impostor,
     _amdgpu_take_back,
     amdgpu_attach,
     amdgpu_device,
@@ -38,6 +40,7 @@ from pytest_amdgpu.plugin.fixtures import (
 from pytest_amdgpu.plugin.session import session_key, start_session
 
 __all__ = [
+    "_amdgpu_impostor",
     "_amdgpu_take_back",
     "amdgpu_attach",
     "amdgpu_device",
@@ -71,12 +74,17 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 # A wrapper, which comes before the hook in which pytest-xdist reads its options.
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
-    """Put the tests of a supervised run in a worker."""
+    """Put the tests of a supervised run in a worker; let a gate have the last word about the status."""
     if options.is_supervised(config):
         from pytest_amdgpu.plugin import supervision
 
         supervision.use_a_worker(config)
-    return (yield)
+    status = yield
+    if options.decides(config.option) and not options.is_worker(config):
+        from pytest_amdgpu.plugin import gate
+
+        return gate.last_word(config, status)
+    return status
 
 
 # First, because pytest itself runs tests in it.
@@ -108,6 +116,9 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_amdgpu.plugin.junit import JunitProperties
 
         config.pluginmanager.register(JunitProperties(config), "amdgpu_junit")
+    if options.decides(config.option):
+        named_paths.register(config)
+        options.take_warnings_for_errors(config)
     for marker in options.MARKERS:
         config.addinivalue_line("markers", marker)
     if config.getoption("--amdgpu-nearest-target"):
@@ -167,9 +178,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let what tests make of their devices be taken back."""
     take_back.attend(items)
+    if options.decides(config.option):
+        parametrize.refuse_impostors(items, config.stash[session_key].plan)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -32,7 +32,7 @@ def register(config: pytest.Config) -> None:
     terminal = config.pluginmanager.getplugin("terminalreporter")
     if mode == "off" or terminal is None or hasattr(config, "workerinput") or config.option.collectonly:
         return
-    if mode == "auto" and (config.option.verbose < 0 or config.getoption("capture") == "no"):
+    if mode == "auto" and (config.option.verbose < 0 or config.getoption("capture", None) == "no"):
         return
     progress = Progress(config, terminal, always=mode == "on")
     config.pluginmanager.register(progress, "amdgpu_progress")
