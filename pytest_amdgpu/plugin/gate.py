@@ -5,10 +5,11 @@ Lives where all reports arrive: in the controller of pytest-xdist, or in the onl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from pytest_amdgpu.plugin import early_exit, facts
 from pytest_amdgpu.plugin.blame import LATE_OUTPUT
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
 from pytest_amdgpu.plugin.plan import hosts_key
-from pytest_amdgpu.plugin.report import all_gateways, repeat_options
+from pytest_amdgpu.plugin.report import all_gateways, complain, repeat_options
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.plugin.states import States
 from pytest_amdgpu.results.must_run import Demand, DeviceNames, MustRunError, read_contract, violations
@@ -59,21 +60,28 @@ def register(config: pytest.Config) -> Gate:
         gathering.write()
     except OSError as error:
         raise pytest.UsageError(f"--amdgpu-verdict: {error}") from error
-    for option, name in _ONLY_SHOWN.items():
-        if decides and getattr(config.option, name, False):
-            raise pytest.UsageError(f"--amdgpu-gate: not with {option}, which runs no test and exits with 0")
-    if decides and sys.flags.optimize:
-        raise pytest.UsageError(
-            "--amdgpu-gate: Python ignores assert statements (-O, PYTHONOPTIMIZE): tests pass that fail"
-        )
-    try:
-        gathering.demands = read_contract(Path(contract)) if contract else ()
-    except (MustRunError, OSError) as error:
-        raise pytest.UsageError(f"--amdgpu-must-run: {error}") from error
+    with gathering.telling_of_refusals():
+        if decides:
+            _refuse_proofless(config)
+        try:
+            gathering.demands = read_contract(Path(contract)) if contract else ()
+        except (MustRunError, OSError) as error:
+            raise pytest.UsageError(f"--amdgpu-must-run: {error}") from error
     config.pluginmanager.register(gathering, "amdgpu_gate")
     if gate or contract is not None:
         early_exit.guard(config, INFRASTRUCTURE, lambda: gathering.complete)
     return gathering
+
+
+def _refuse_proofless(config: pytest.Config) -> None:
+    """Raise `pytest.UsageError` for what makes pytest end with 0 whatever tests would do."""
+    for option, name in _ONLY_SHOWN.items():
+        if getattr(config.option, name, False):
+            raise pytest.UsageError(f"--amdgpu-gate: not with {option}, which runs no test and exits with 0")
+    if sys.flags.optimize:
+        raise pytest.UsageError(
+            "--amdgpu-gate: Python ignores assert statements (-O, PYTHONOPTIMIZE): tests pass that fail"
+        )
 
 
 class Gate:
@@ -94,6 +102,25 @@ class Gate:
         self._begun = False
         self._next_write = 0.0
         self._supervision: Supervision | None = None
+
+    @contextlib.contextmanager
+    def telling_of_refusals(self) -> Iterator[None]:
+        """Tell in the verdict of a `pytest.UsageError`, which is not caught."""
+        try:
+            yield
+        except pytest.UsageError as error:
+            self._judgment, self.complete = Judgment(Verdict.USAGE, (str(error),)), True
+            try:
+                self.write()
+            except OSError as unwritten:
+                complain(self._config, f"the verdict could not be written: {unwritten}")
+            raise
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionstart(self) -> Generator[None, object, object]:
+        """Know that the options cannot be used, which is found out here."""
+        with self.telling_of_refusals():
+            return (yield)
 
     def supervise(self, supervision: Supervision) -> None:
         """Let somebody know all that is needed to judge the run in this process's place."""
@@ -197,7 +224,7 @@ class Gate:
         try:
             self.write()
         except OSError as error:
-            print(f"amdgpu: the verdict could not be written: {error}", file=sys.stderr)
+            complain(self._config, f"the verdict could not be written: {error}")
             if session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = INFRASTRUCTURE
             if self._judgment.verdict is Verdict.GOOD:

@@ -98,6 +98,7 @@ def add_options(parser: pytest.Parser) -> None:
         "--amdgpu-model",
         action="append",
         default=[],
+        type=_path,
         metavar="FILE",
         help="Add the software GPU that this file describes. Can be repeated; "
         "`python -m pytest_amdgpu capture` makes such a file of a real GPU.",
@@ -116,6 +117,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-trace",
+        type=_path,
         metavar="FILE",
         help="Record every call at the kernel boundary in this file. "
         "Workers of pytest-xdist add their id to its name.",
@@ -129,18 +131,21 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-verdict",
+        type=_path,
         metavar="FILE",
         help="Write the verdict, with a record of each test, as JSON. The file is whole at every moment of "
         "the run, and says whether the run has come to its end.",
     )
     group.addoption(
         "--amdgpu-attachments",
+        type=_path,
         metavar="DIR",
         help="Write for each failing test a folder of files in this directory: traceback, output, what is "
         "known of the GPU, and what the test attached. Default: FILE-attachments with --amdgpu-verdict=FILE.",
     )
     group.addoption(
         "--amdgpu-must-run",
+        type=_path,
         metavar="FILE",
         help="Be a gate that also demands what this TOML file names: devices, tests and numbers of tests.",
     )
@@ -160,6 +165,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-expectations",
+        type=_path,
         metavar="DIR",
         help="See results against the files of this directory: what is known to fail or to be flaky, and not "
         "to be run at all, for all GPUs, a generation, a target or a product.",
@@ -203,6 +209,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-lease-directory",
+        type=_path,
         metavar="DIR",
         help="Keep leases in this directory, which all that use the GPUs must share. "
         "Default: /run/lock/pytest-amdgpu. Software GPUs are leased only if it is given.",
@@ -216,6 +223,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-compiler",
+        type=_path,
         metavar="PATH",
         help="Compile kernels with this clang, or the one in this directory. "
         "Default: that of $ROCM_PATH, PATH or ziglang.",
@@ -274,6 +282,13 @@ def choose_seed(config: pytest.Config) -> int:
     """Return the run's seed: the option's, or a new one."""
     seed: int | None = config.getoption("--amdgpu-seed")
     return secrets.randbelow(MAX_SEED + 1) if seed is None else seed
+
+
+def _path(text: str) -> str:
+    """Refuse an empty text, which a variable that is not set leaves: nothing would be read or written."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; name a file or directory, or leave the option out")
+    return text
 
 
 def _deadlines(text: str) -> dict[str, float]:
