@@ -24,14 +24,15 @@ from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.plugin.states import States
 from pytest_amdgpu.results.must_run import Demand, DeviceNames, MustRunError, read_contract, violations
 from pytest_amdgpu.results.record import Record
-from pytest_amdgpu.results.verdict import Judgment, Verdict, judge_run
+from pytest_amdgpu.results.rows import summary
+from pytest_amdgpu.results.verdict import Judgment, Verdict, judge_run, reason_of
 from pytest_amdgpu.results.verdict_file import verdict_json, write_verdict
 
 if TYPE_CHECKING:
     from pytest_amdgpu.plugin.supervision import Supervision
 
 _SHOWN = 20
-"""Reasons that the terminal shows."""
+"""Reasons that the terminal shows of tests, and others."""
 _DIED = "???"
 """What pytest-xdist calls the phase of a test whose worker died."""
 _LAST_PHASES = ("teardown", _DIED)
@@ -252,13 +253,19 @@ class Gate:
         """Tell the verdict before all else."""
         if not self.complete:
             return
-        reasons, good = self._judgment.reasons, self._judgment.verdict is Verdict.GOOD
+        good = self._judgment.verdict is Verdict.GOOD
         title = f"amdgpu verdict: {self._judgment.verdict.value}"
         terminalreporter.section(title, green=good, red=not good)
-        for reason in reasons[:_SHOWN]:
-            terminalreporter.line(reason)
-        if len(reasons) > _SHOWN:
-            terminalreporter.line(f"... and {len(reasons) - _SHOWN} more")
+        records = self._states.records(final=True)
+        terminalreporter.line(summary(records))
+        of_tests = set(map(reason_of, records))
+        # Apart, because what is said of many tests must not hide what is said of the run.
+        for apart in (True, False):
+            lines = [line for line in self._judgment.reasons if (line in of_tests) == apart]
+            for line in lines[:_SHOWN]:
+                terminalreporter.line(line)
+            if len(lines) > _SHOWN:
+                terminalreporter.line(f"... and {len(lines) - _SHOWN} more")
 
     def blame_machine(self, text: str) -> None:
         """Know of something that went wrong and is no test's fault."""
