@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -38,6 +40,9 @@ from pytest_amdgpu.plugin.fixtures import (
     vram_buffer,
 )
 from pytest_amdgpu.plugin.session import session_key, start_session
+
+if TYPE_CHECKING:
+    from pytest_amdgpu.plugin import gate
 
 __all__ = [
     "_amdgpu_impostor",
@@ -104,6 +109,21 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_amdgpu.plugin import gate
 
         gathering = gate.register(config)
+    with gathering.telling_of_refusals() if gathering is not None else contextlib.nullcontext():
+        _register_what_gathers(config, gathering)
+    for marker in options.MARKERS:
+        config.addinivalue_line("markers", marker)
+    if config.getoption("--amdgpu-nearest-target"):
+        # It is what was asked for, and the header says so.
+        config.addinivalue_line("filterwarnings", f"ignore::{options.NEAREST_TARGET_WARNING}")
+    if config.pluginmanager.hasplugin("xdist"):
+        from pytest_amdgpu.plugin import shared_quarantine, xdist_hooks
+
+        xdist_hooks.register(config)
+        shared_quarantine.register(config)
+
+
+def _register_what_gathers(config: pytest.Config, gathering: gate.Gate | None) -> None:
     if options.is_supervised(config) and not options.is_worker(config):
         from pytest_amdgpu.plugin import supervision
 
@@ -119,16 +139,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if options.decides(config.option):
         named_paths.register(config)
         options.take_warnings_for_errors(config)
-    for marker in options.MARKERS:
-        config.addinivalue_line("markers", marker)
-    if config.getoption("--amdgpu-nearest-target"):
-        # It is what was asked for, and the header says so.
-        config.addinivalue_line("filterwarnings", f"ignore::{options.NEAREST_TARGET_WARNING}")
-    if config.pluginmanager.hasplugin("xdist"):
-        from pytest_amdgpu.plugin import shared_quarantine, xdist_hooks
-
-        xdist_hooks.register(config)
-        shared_quarantine.register(config)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -239,6 +240,17 @@ def _pytest_options(config: pytest.Config) -> Iterator[str]:
     yield from (f"-p{name}" for name in option.plugins or () if not name.startswith("no:"))
     yield from (f"-o{setting}" for setting in option.override_ini or ())
     yield from (f"-W{warning}" for warning in option.pythonwarnings or ())
+
+
+def complain(config: pytest.Config, text: str) -> None:
+    """Print on stderr what went wrong outside of tests.
+
+    Often that is where pytest has begun a line on stdout, which may be on the disk that is full.
+    """
+    begun = config.pluginmanager.hasplugin("terminalreporter") and (
+        config.get_terminal_writer().width_of_current_line
+    )
+    print("\n" * bool(begun) + f"amdgpu: {text}", file=sys.stderr)
 
 
 def write_not_applicable(terminal: pytest.TerminalReporter) -> None:

@@ -461,7 +461,8 @@ def test_what_only_looks_as_if_it_had_passed(run: Run, tests: pytest.Pytester) -
 def test_what_is_left_out_of_pytest(run: Run, tests: pytest.Pytester) -> None:
     names = (
         "cacheprovider capture debugging doctest faulthandler junitxml legacypath logging monkeypatch"
-        " pastebin recwarn setuponly setupplan skipping stepwise subtests terminal timeout tmpdir unittest warnings"
+        " pastebin recwarn setuponly setupplan skipping stepwise subtests terminal timeout"
+        " tmpdir unittest warnings"
     )
     left_out = [part for name in names.split() for part in ("-p", f"no:{name}")]
     tests.makepyfile(
@@ -538,15 +539,16 @@ def test_a_full_disk(run: Run, tests: pytest.Pytester) -> None:
         @pytest.hookimpl(wrapper=True, trylast=True)
         def pytest_sessionfinish():
             soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (400, hard))
             try:
                 return (yield)
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         """
     )
-    result = run(*GATE, "-k", "passes", "-p", "no:cacheprovider")
+    result = run(*GATE, "-k", "passes", "-p", "no:cacheprovider", "--junitxml=junit.xml")
     assert result.ret == INFRASTRUCTURE
+    result.stderr.fnmatch_lines(["*amdgpu: the JUnit file could not be written: *File too large*"])
     result.stderr.fnmatch_lines(["*amdgpu: the verdict could not be written: *File too large*"])
     assert verdict()["verdict"] != "good"
 
@@ -559,6 +561,21 @@ def test_a_verdict_has_no_place(run: Run, tests: pytest.Pytester) -> None:
     result = run("--amdgpu-gate", "--amdgpu-verdict=place/verdict.json", "-k", "passes")
     assert result.ret == INFRASTRUCTURE
     result.stderr.fnmatch_lines(["*amdgpu: the verdict could not be written: *"])
+
+
+def test_a_junit_file_has_no_place(run: Run, tests: pytest.Pytester) -> None:
+    assert run(*GATE, "--junitxml=test_it.py/junit.xml", "-k", "passes").ret == USAGE
+    place = tests.path / "test_it.py"
+    text = f"--junitxml: {place}/junit.xml cannot be written: {place} is no directory"
+    assert (verdict()["verdict"], verdict()["reasons"]) == ("usage", [text])
+    # Nobody finds out about this one before the end.
+    result = run(*GATE, "--junitxml=/dev/full", "-k", "passes")
+    assert result.ret == INFRASTRUCTURE
+    text = "the JUnit file could not be written: [Errno 28] No space left on device"
+    assert (verdict()["verdict"], verdict()["reasons"]) == ("infrastructure", [text])
+    assert f"amdgpu: {text}" in result.errlines
+    result.stdout.fnmatch_lines(["*= amdgpu verdict: infrastructure =*", "*1 passed*"])
+    result.stdout.no_fnmatch_line("*generated xml file*")
 
 
 @pytest.mark.parametrize("jump", [-1e9, 1e9], ids=["back", "forth"])
