@@ -8,6 +8,7 @@ import pytest
 
 from pytest_amdgpu.plugin import (
     blame,
+    guarding,
     health,
     injection,
     leasing,
@@ -57,6 +58,14 @@ __all__ = [
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options `--amdgpu-*`."""
     options.add_options(parser)
+
+
+# A wrapper that is the first one, so that a child that goes on has done nothing yet.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
+    """Leave a gate's exit status to a process that runs no tests."""
+    guarding.begin(early_config)
+    return (yield)
 
 
 # A wrapper, which comes before the hook in which pytest-xdist reads its options.

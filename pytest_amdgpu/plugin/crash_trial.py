@@ -123,8 +123,8 @@ class CrashTrials:
         """Know that a worker is done with its trial."""
         self._settle(node)
 
-    # First, because others ask what the worker died of.
-    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    # Registered late, and so before those who ask what the worker died of; behind who knows of lost hosts.
+    @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Know that a worker holds a trial no more, because it died or because the run ends."""
         if self._settle(node, error) and error:
@@ -153,8 +153,7 @@ class CrashTrials:
         open_.holder = ""
         if error and open_.runs_on:
             self.explained.add(node.gateway.id)
-            reason = self._reason(node, error)
-            open_.trial.attempts.append(Attempt(open_.runs_on, Result.FAILED, reason))
+            open_.trial.attempts.append(Attempt(open_.runs_on, *self._end(node, error)))
             open_.runs_on = ""
         elif open_.trial.next_turn() is not None:
             open_.lost += 1
@@ -177,11 +176,16 @@ class CrashTrials:
             else:
                 open_.trial, open_.runs_on = Trial.from_json(content), ""
 
-    def _reason(self, node: Any, error: object) -> str:
+    def _end(self, node: Any, error: object) -> tuple[Result, str]:
+        """Say what it means for a test that a worker died of running it again."""
+        host_loss = self._config.pluginmanager.getplugin("amdgpu_host_loss")
+        if host_loss is not None and (loss := host_loss.loss(node)):
+            return Result.UNUSABLE, loss
         supervision = self._config.pluginmanager.getplugin("amdgpu_supervision")
-        killed = None if supervision is None else supervision.killed(node)
-        died = f"worker {node.gateway.id!r} died: {next(iter(str(error).strip().splitlines()), '')}"
-        return died if killed is None else killed.text
+        if supervision is not None and (killed := supervision.killed(node)) is not None:
+            return Result.FAILED, killed.text
+        why = next(iter(str(error).strip().splitlines()), "")
+        return Result.FAILED, f"worker {node.gateway.id!r} died: {why}"
 
     def _conclude(self, test: str, note: str = "") -> None:
         """Report what came out, with the tear-down that the test did not have."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_amdgpu.plugin import early_exit, facts
+from pytest_amdgpu.plugin import facts, guarding
 from pytest_amdgpu.plugin.blame import LATE_OUTPUT
 from pytest_amdgpu.plugin.crash_trial import died_in_trial
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
@@ -72,8 +72,6 @@ def register(config: pytest.Config) -> Gate:
     except (MustRunError, OSError) as error:
         raise pytest.UsageError(f"--amdgpu-must-run: {error}") from error
     config.pluginmanager.register(gathering, "amdgpu_gate")
-    if gate or contract is not None:
-        early_exit.guard(config, INFRASTRUCTURE, lambda: gathering.complete)
     return gathering
 
 
@@ -101,6 +99,10 @@ class Gate:
         self._supervision = supervision
         path = self._path.absolute() if self._path else None
         supervision.introduce(os.getpid(), path, self._facts)
+
+    def pytest_report_header(self) -> str | None:
+        """Warn where the exit status can be something else than the verdict."""
+        return guarding.warning(self._config) if self._decides else None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> None:
@@ -206,6 +208,7 @@ class Gate:
                 self._judgment = Judgment(Verdict.INFRASTRUCTURE, (reason,))
         if self._decides:
             session.exitstatus = self._judgment.exit_status
+            self._tell_status()
 
     def pytest_unconfigure(self) -> None:
         """Speak for a session whose own end has failed."""
@@ -220,6 +223,8 @@ class Gate:
             print(
                 f"amdgpu verdict: {self._judgment.verdict.value}", *self._troubles, sep="\n", file=sys.stderr
             )
+            if self._decides:
+                self._tell_status()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -256,6 +261,10 @@ class Gate:
             )
         ended = time.monotonic()
         self._next_write = ended + max(_FIRST_PAUSE, _WORK_SHARE * (ended - begun))
+
+    def _tell_status(self) -> None:
+        if self._supervision is not None:
+            self._supervision.exit_status = self._judgment.exit_status
 
     def _trouble(self, text: str) -> None:
         if text not in self._troubles:

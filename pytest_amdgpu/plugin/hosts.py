@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_amdgpu.devices.machine import Machine
+from pytest_amdgpu.plugin.host_contact import Contact
 from pytest_amdgpu.plugin.host_service import DONE, ERROR, TIMEOUT, WAITING, own_version
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
 from pytest_amdgpu.plugin.remote_arguments import RemoteArguments
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import execnet
 
     from pytest_amdgpu.devices.identity import DeviceInfo
+    from pytest_amdgpu.plugin.supervision import Supervision
 
 _LOOK = "from pytest_amdgpu.plugin.host_service import serve\nserve(channel)\n"
 _TIMEOUT = 120.0
@@ -47,9 +49,9 @@ def connect(config: pytest.Config, options: Mapping[str, Any]) -> Hosts | None:
 
     Raises `pytest.UsageError`; ends the run where a host cannot be reached.
     """
-    specs = gateways(config)
-    if not any(map(key_of, specs)):
+    if not are_used(config):
         return None
+    specs = gateways(config)
     arguments = RemoteArguments(config)
     _translate_arguments(config, arguments)
     hosts = Hosts(config, specs)
@@ -71,6 +73,11 @@ def _translate_arguments(config: pytest.Config, arguments: RemoteArguments) -> N
         workermanage.make_reltoroot = own
 
     config.add_cleanup(undo)
+
+
+def are_used(config: pytest.Config) -> bool:
+    """Whether the run has other hosts than this machine."""
+    return any(map(key_of, gateways(config)))
 
 
 def gateways(config: pytest.Config) -> list[str]:
@@ -97,6 +104,10 @@ class Host:
         self.machine: Machine
         self.locks: str | None = None
         self.environment: dict[str, Any] = {}
+        self.is_this_machine = bool(gateway.spec.popen and not gateway.spec.via)
+        """Whether its workers are processes of this machine, which the supervisor here can watch."""
+        self.contact: Contact
+        self._gateway = gateway
         self._channel = gateway.remote_exec(_LOOK)
 
     def ask(self, options: Mapping[str, Any], paths: Sequence[str], *, environment: bool) -> None:
@@ -132,6 +143,21 @@ class Host:
     def has_named_software(self) -> bool:
         """Whether its software GPUs were asked for on it."""
         return "software" in self.variables
+
+    def meet(self, supervision: Supervision | None) -> None:
+        """Stay in contact while workers run there; `supervision` has them watched by a supervisor there."""
+
+        def told(message: list[Any]) -> None:
+            if supervision is not None:
+                supervision.hear(message)
+
+        def unwatched(why: str) -> None:
+            if supervision is not None:
+                supervision.miss(f" on host {self.name}", why)
+
+        self.contact = Contact(
+            self._gateway, supervise=supervision is not None, told=told, unwatched=unwatched
+        )
 
     def lease(self, config: pytest.Config, devices: Iterable[DeviceInfo]) -> None:
         """Have devices leased there until the run ends, or end the run if that takes too long."""
@@ -213,6 +239,9 @@ class Hosts:
 
     def end(self) -> None:
         """Let the hosts give their leases back, and end the connections."""
+        for host in self.all:
+            if hasattr(host, "contact"):
+                host.contact.end()
         self._group.terminate(_END_TIMEOUT)
 
     def of(self, spec: object) -> Host | None:

@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 
-_NAME = "_clone_node"
+
+class _NoWorker:
+    """In the place of `_clone_node`, for once."""
+
+    def __init__(self, distributed: Any) -> None:
+        self._distributed = distributed
+        self.before = distributed._clone_node
+
+    def __call__(self, node: Any) -> Any:
+        self._distributed._clone_node = self.before
+        return node
 
 
 def replace_no_worker(config: pytest.Config) -> None:
@@ -19,17 +29,14 @@ def replace_no_worker(config: pytest.Config) -> None:
     Else it is also where nothing is left to do, and the run waits for the new one to come up and end.
     """
     distributed = _distributed(config)
-
-    def once(node: Any) -> Any:
-        delattr(distributed, _NAME)
-        return node
-
-    setattr(distributed, _NAME, once)
+    distributed._clone_node = _NoWorker(distributed)
 
 
 def replace_after_all(config: pytest.Config) -> None:
     """Undo `replace_no_worker`."""
-    vars(_distributed(config)).pop(_NAME, None)
+    distributed = _distributed(config)
+    if isinstance(distributed._clone_node, _NoWorker):
+        distributed._clone_node = distributed._clone_node.before
 
 
 def forgive_death(config: pytest.Config) -> None:

@@ -7,6 +7,7 @@ import itertools
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import pytest
 
@@ -28,6 +29,9 @@ failed_key = pytest.StashKey[bool]()
 """Whether a phase of a test has failed already."""
 
 _log_start_key = pytest.StashKey[int]()
+
+REPEAT_INPUT = "amdgpu_repeat"
+"""Under this name a worker is told the `Command` of its controller."""
 
 LEAK_PROPERTY = "amdgpu_leak"
 """Name of the property of a report (and of a JUnit test case) that names one leaked resource."""
@@ -151,7 +155,9 @@ def reproduction(
     config: pytest.Config, plan: Plan, devices: Iterable[DeviceInfo], node_id: str
 ) -> Iterator[str]:
     """Yield what is needed to repeat a test: its devices, the seed, and the command."""
-    seed, *others = repeat_options(config, plan)
+    told = getattr(config, "workerinput", {}).get(REPEAT_INPUT)
+    command = Command(*told) if told else command_of(config, plan)
+    seed, *others = command.options
     options = [seed]
     hosts: dict[str, None] = {}
     for device in devices:
@@ -165,8 +171,24 @@ def reproduction(
     # Most runs say nothing of failures, and do not pay for the import.
     from pytest_amdgpu.results.rows import from_directory
 
-    test = from_directory(node_id, str(config.rootpath), str(config.invocation_params.dir))
+    test = from_directory(node_id, command.root, command.directory)
     yield f"to repeat: pytest {shlex.join([*options, *others, test])}"
+
+
+class Command(NamedTuple):
+    """What a command begins with that repeats tests of a run, and where it is given."""
+
+    options: list[str]
+    """The first one has the seed."""
+    root: str
+    """The directory from which tests have their ids."""
+    directory: str
+    """That in which the run was begun."""
+
+
+def command_of(config: pytest.Config, plan: Plan) -> Command:
+    """Return it for a run of this process. Workers on other hosts have other directories."""
+    return Command(repeat_options(config, plan), str(config.rootpath), str(config.invocation_params.dir))
 
 
 def _gateway(plan: Plan, host: str) -> list[str]:
@@ -199,6 +221,8 @@ def repeat_options(config: pytest.Config, plan: Plan) -> list[str]:
         options.append("--amdgpu-nearest-target")
     options += [f"--amdgpu-inject={text}" for text in plan.injected]
     options += [f"--amdgpu-model={file}" for file in config.getoption("--amdgpu-model")]
+    if plan.hosts:
+        options += [f"--rsyncdir={directory}" for directory in config.option.rsyncdir]
     return [*options, *_pytest_options(config)]
 
 

@@ -17,7 +17,7 @@ from pytest_amdgpu.plugin.device_locks import LOCKS_INPUT, DeviceLocks
 from pytest_amdgpu.plugin.leasing import take_leases
 from pytest_amdgpu.plugin.leaving import LEAVING_INPUT, LEAVING_OUTPUT, Leaving
 from pytest_amdgpu.plugin.plan import Plan, find_plan, hosts_key
-from pytest_amdgpu.plugin.report import reproduction
+from pytest_amdgpu.plugin.report import REPEAT_INPUT, command_of, reproduction
 from pytest_amdgpu.plugin.scheduling import Task
 from pytest_amdgpu.plugin.session import (
     QUARANTINE_INPUT,
@@ -59,7 +59,11 @@ def register(config: pytest.Config) -> None:
         if worker_input[LEAVING_INPUT]:
             config.pluginmanager.register(Leaving(config), "amdgpu_leaving")
     elif config.getoption("dist") != "no" and config.getoption("tx") and not config.option.collectonly:
+        from pytest_amdgpu.plugin import host_loss, hosts
+
         config.pluginmanager.register(XdistHooks(config), "amdgpu_xdist")
+        if hosts.are_used(config):
+            config.pluginmanager.register(host_loss.HostLoss(config), host_loss.PLUGIN)
 
 
 def number_of_workers(config: pytest.Config) -> int | None:
@@ -137,6 +141,7 @@ class XdistHooks:
             WORKER_INPUT: plan.to_json(),
             QUARANTINE_INPUT: [list(entry) for entry in self._session.quarantine],
             LOCKS_INPUT: locks,
+            REPEAT_INPUT: list(command_of(self._config, self._session.plan)),
             LEAVING_INPUT: self._config.getoption("dist") == _OWN_MODE,
         }
 

@@ -7,6 +7,7 @@ host name, boot id, /run (with the leases) and processes, which all end at once 
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import signal
@@ -14,6 +15,7 @@ import socket
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
@@ -124,9 +126,24 @@ class Machine:
         """What it calls itself."""
         return self.name if self.is_separate else socket.gethostname()
 
+    def freeze(self) -> None:
+        """Let none of its processes run any more; their connections stay."""
+        enter = ["nsenter", "--target", str(self.pid), "--pid", "--mount"]
+        # To all that there are in the namespace but its first process.
+        subprocess.run([*enter, "sh", "-c", "kill -s STOP -- -1"], check=True)
+
     def switch_off(self) -> None:
         """End all its processes at once, as a power cut does."""
         if self.is_separate and self._process.poll() is None:
             # The kernel ends a PID namespace with its first process.
             os.kill(self.pid, signal.SIGKILL)
+            # It is not gone before who entered it has taken note of that, and nsenter stops with its child.
+            for entrance in self._entrances():
+                os.kill(entrance, signal.SIGCONT)
             self._process.communicate()
+
+    def _entrances(self) -> Iterator[int]:
+        for directory in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if f"nsenter\0--target\0{self.pid}\0" in (directory / "cmdline").read_text(errors="replace"):
+                    yield int(directory.name)

@@ -416,6 +416,7 @@ def test_tests_without_gpu_are_left_alone(run: Run, pytester: pytest.Pytester) -
         def test_plain():
             assert "pytest_amdgpu.driver.device" not in sys.modules
             assert "pytest_amdgpu.emulator.isa.dispatch" not in sys.modules
+            assert "numpy" not in sys.modules
         """
     )
     run().assert_outcomes(passed=1)

@@ -254,12 +254,14 @@ def test_gateways_have_hosts_with_names(gateway: str, key: str, name: str) -> No
 class Channel:
     """What a gateway gives to the code that it runs."""
 
+    TimeoutError = execnet.TimeoutError
+
     def __init__(self, *questions: object) -> None:
         self.questions = [json.dumps(question) for question in questions]
         self.answers: list[dict[str, Any]] = []
         self.at_end: Callable[[], None] = lambda: None
 
-    def receive(self) -> str:
+    def receive(self, timeout: float) -> str:
         if not self.questions:
             self.at_end()
             raise EOFError

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import threading
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
+import execnet
 import pytest
-from machines import Machines
+from machines import Machine, Machines
 
 from pytest_amdgpu.plugin.host_service import own_version, serve
 from pytest_amdgpu.plugin.remote_arguments import RemoteArguments, sent_directories
@@ -71,6 +77,257 @@ def test_tests_are_sent_to_two_machines_by_ssh_and_run_where_their_devices_are(
     assert {name: host["host"] for name, host in verdict["environment"]["hosts"].items()} == {
         name: host.host_name for name, host in hosts.items()
     }
+
+
+def gate(run: Run, pytester: pytest.Pytester, *arguments: str) -> tuple[pytest.RunResult, dict[str, Any]]:
+    """Run a gate over hosts; return what it says, and what has become of each test."""
+    result = on(run, "--amdgpu-gate", "--amdgpu-verdict=v.json", *arguments)
+    verdict = json.loads((pytester.path / "v.json").read_text())
+    # No test is told twice.
+    assert len({test["id"] for test in verdict["tests"]}) == len(verdict["tests"])
+    return result, verdict
+
+
+def results(verdict: dict[str, Any]) -> dict[str, str]:
+    return {
+        test["id"].removeprefix("test_it.py::"): " ".join(
+            [test["outcome"], *(["infra"] if test["trust"] == "infra" else [])]
+        )
+        for test in verdict["tests"]
+    }
+
+
+@contextlib.contextmanager
+def when_told(path: Path, act: Callable[[], None]) -> Iterator[None]:
+    """Do something when a test writes to a pipe."""
+    os.mkfifo(path)
+
+    def wait() -> None:
+        if path.read_text():
+            act()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    try:
+        yield
+    finally:
+        # Where nobody came to write the thread is released.
+        with contextlib.suppress(OSError):
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        thread.join()
+
+
+KNOWN = """
+    import os
+    import time
+    from pathlib import Path
+
+    import pytest
+
+    KNOWN = Path({directory!r})
+
+    def pytest_runtest_logstart(nodeid):
+        if "PYTEST_XDIST_WORKER" not in os.environ:
+            (KNOWN / nodeid.replace("/", "-")).touch()
+
+    @pytest.fixture
+    def known(request):
+        def wait():
+            end = time.monotonic() + 60
+            while not (KNOWN / request.node.nodeid.replace("/", "-")).exists():
+                assert time.monotonic() < end
+                time.sleep(0.01)
+        return wait
+"""
+"""A conftest whose fixture waits until the controller knows that the test runs: what is on its way when a
+connection breaks is lost."""
+
+
+def make_conftest(pytester: pytest.Pytester, machines: Machines, more: str = "") -> None:
+    directory = machines.directory / "known"
+    directory.mkdir()
+    pytester.makeconftest(KNOWN.format(directory=str(directory)) + more)
+
+
+def separate(machines: Machines, name: str) -> Machine:
+    machine = machines.add(name)
+    if not machine.is_separate:
+        pytest.skip(machine.why_not_separate)
+    return machine
+
+
+def test_what_happens_to_a_worker_on_a_host_is_found_out_there(
+    run: Run, pytester: pytest.Pytester, machines: Machines
+) -> None:
+    machines.add("alpha")
+    make_conftest(pytester, machines)
+    pytester.makepyfile(
+        test_it="""
+        import ctypes, os, signal
+        import pytest
+
+        def test_connection(amdgpu_device, known):
+            if amdgpu_device.family.name == "gfx942":
+                known()
+                # The server of this worker's own connection.
+                os.kill(os.getppid(), signal.SIGKILL)
+                signal.pause()
+
+        def test_death(amdgpu_device):
+            if amdgpu_device.family.name == "gfx942":
+                os._exit(3)
+
+        def test_interrupted(amdgpu_device):
+            if amdgpu_device.family.name == "gfx942":
+                signal.pause()
+
+        def test_killed(amdgpu_device):
+            if amdgpu_device.family.name == "gfx942":
+                signal.pthread_sigmask(signal.SIG_BLOCK, set(range(1, 65)) - {signal.SIGKILL})
+                ctypes.PyDLL(None).pause()
+
+        def test_later(amdgpu_device):
+            pass
+        """
+    )
+    result, verdict = gate(
+        run,
+        pytester,
+        f"--tx={machines.gateway('alpha', 'env:PYTEST_AMDGPU_SOFTWARE=gfx942,gfx1100')}",
+        "--rsyncdir=.",
+        "--amdgpu-deadline=test=1",
+        "--amdgpu-seed=5",
+        "test_it.py",
+    )
+    assert result.ret == 1
+    assert results(verdict) == {
+        "test_connection[alpha/sw-gfx942-0]": "crash infra",
+        "test_death[alpha/sw-gfx942-0]": "crash",
+        "test_interrupted[alpha/sw-gfx942-0]": "timeout",
+        "test_killed[alpha/sw-gfx942-0]": "timeout",
+        "test_later[alpha/sw-gfx942-0]": "fail infra",
+        **{
+            f"test_{name}[alpha/sw-gfx1100-0]": "pass"
+            for name in ("connection", "death", "interrupted", "killed", "later")
+        },
+    }
+    texts = {test["id"].partition("::test_")[2]: test.get("text", "") for test in verdict["tests"]}
+    assert fnmatch(
+        texts["connection[alpha/sw-gfx942-0]"],
+        "the connection to worker gw* was lost while it ran this test; host alpha is there, *",
+    )
+    assert fnmatch(texts["killed[alpha/sw-gfx942-0]"], "Timeout: call of *: process * was killed")
+    output = result.stdout.str()
+    # From where the run was begun, not as the worker would have to say it.
+    commands = [line for line in result.outlines if line.startswith("to repeat: pytest")]
+    assert len(commands) == 5
+    assert all("--rsyncdir=. " in one and " 'test_it.py::test_" in one for one in commands)
+    assert output.count("what gw") == 2
+    assert output.count("pause(") >= 2
+
+
+def test_a_run_goes_on_without_a_host_that_is_switched_off(
+    run: Run, pytester: pytest.Pytester, machines: Machines
+) -> None:
+    alpha = separate(machines, "alpha")
+    machines.add("beta")
+    pipe = machines.directory / "off"
+    make_conftest(pytester, machines)
+    pytester.makepyfile(
+        test_it=f"""
+        import signal
+        import pytest
+
+        @pytest.mark.parametrize("number", range(3))
+        def test_off(number, amdgpu_device, known):
+            if amdgpu_device.name.startswith("alpha") and number == 1:
+                known()
+                open({str(pipe)!r}, "w").write("now")
+                signal.pause()
+
+        @pytest.mark.parametrize("number", range(4))
+        def test_anywhere(number):
+            pass
+        """
+    )
+    with when_told(pipe, alpha.switch_off):
+        result, verdict = gate(
+            run,
+            pytester,
+            f"--tx={machines.gateway('alpha', 'env:PYTEST_AMDGPU_SOFTWARE=gfx942')}",
+            f"--tx={machines.gateway('beta', 'env:PYTEST_AMDGPU_SOFTWARE=gfx942')}",
+            "--rsyncdir=.",
+            "test_it.py",
+        )
+    assert result.ret == 10
+    assert results(verdict) == {
+        "test_off[alpha/sw-gfx942-0-0]": "pass",
+        "test_off[alpha/sw-gfx942-0-1]": "crash infra",
+        "test_off[alpha/sw-gfx942-0-2]": "fail infra",
+        **{f"test_off[beta/sw-gfx942-0-{number}]": "pass" for number in range(3)},
+        **{f"test_anywhere[{number}]": "pass" for number in range(4)},
+    }
+    assert any(fnmatch(reason, "host alpha was lost: *") for reason in verdict["reasons"])
+
+
+def test_a_host_that_falls_silent_is_lost_and_what_only_it_could_run_is_missing(
+    run: Run, pytester: pytest.Pytester, machines: Machines
+) -> None:
+    alpha = separate(machines, "alpha")
+    pipe = machines.directory / "freeze"
+    make_conftest(
+        pytester,
+        machines,
+        """
+    from pytest_amdgpu.plugin import host_watch
+
+    class Impatience:
+        def pytest_runtest_logstart(self, nodeid):
+            if "test_silent" in nodeid:
+                host_watch.SILENCE = 2.0
+
+    def pytest_configure(config):
+        config.pluginmanager.register(Impatience())
+""",
+    )
+    pytester.makepyfile(
+        test_it=f"""
+        import signal
+        import pytest
+
+        def test_before(amdgpu_device):
+            pass
+
+        def test_silent(amdgpu_device, known):
+            known()
+            open({str(pipe)!r}, "w").write("now")
+            signal.pause()
+
+        def test_after(amdgpu_device):
+            pass
+
+        def test_anywhere():
+            pass
+        """
+    )
+    with when_told(pipe, alpha.freeze):
+        result, verdict = gate(
+            run,
+            pytester,
+            f"--tx={machines.gateway('alpha', 'env:PYTEST_AMDGPU_SOFTWARE=gfx942')}",
+            "--rsyncdir=.",
+            "test_it.py",
+        )
+    assert result.ret == 10
+    assert results(verdict) == {
+        "test_before[alpha/sw-gfx942-0]": "pass",
+        "test_silent[alpha/sw-gfx942-0]": "crash infra",
+        "test_after[alpha/sw-gfx942-0]": "fail infra",
+        "test_anywhere": "missing",
+    }
+    assert any(
+        fnmatch(reason, "host alpha was lost: it has not answered for * s") for reason in verdict["reasons"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,7 +399,9 @@ def test_a_host_that_lacks_something_says_so(question: dict[str, object], answer
     sent: list[str] = []
 
     class Channel:
-        def receive(self) -> str:
+        TimeoutError = execnet.TimeoutError
+
+        def receive(self, timeout: float) -> str:
             return json.dumps(question)
 
         send = sent.append

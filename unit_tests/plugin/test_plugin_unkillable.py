@@ -61,26 +61,49 @@ def pids(pytester: pytest.Pytester) -> Iterator[Callable[[], list[int]]]:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_a_worker_that_cannot_be_killed_is_lost_and_nobody_waits_for_it(
-    run: Run, pytester: pytest.Pytester, pids: Callable[[], list[int]]
+def results(pytester: pytest.Pytester) -> dict[str, tuple[str, str]]:
+    content = json.loads((pytester.path / "verdict.json").read_text())
+    assert (content["complete"], content["verdict"]) == (True, "regression")
+    return {
+        test["id"].removeprefix("test_it.py::test_"): (test["outcome"], test["trust"])
+        for test in content["tests"]
+    }
+
+
+@pytest.mark.parametrize("mode", ["-n1", "-n0"], ids=["worker", "only-process"])
+def test_a_process_that_cannot_be_killed_is_lost_and_nobody_waits_for_it(
+    mode: str, run: Run, pytester: pytest.Pytester, pids: Callable[[], list[int]]
 ) -> None:
     pytester.makepyfile(test_it=f"    TRACER = {tracer.__file__!r}\n{HANGS}")
-    options = ("--amdgpu-gate", "--amdgpu-verdict=verdict.json", "--amdgpu-all-devices", "-n1")
+    options = ("--amdgpu-gate", "--amdgpu-verdict=verdict.json", "--amdgpu-all-devices", mode)
     result = run(*options, "--amdgpu-deadline=setup=60,test=1,teardown=60", xdist=True)
+    assert result.ret == 1
     _, held = pids()
     assert process_state.state(held) == "t"
-    result.stdout.fnmatch_lines(
-        [
-            "*node down: it was killed, and the kernel does not let it die",
-            f"Timeout: call of *, nor when it was interrupted: process {held} was killed and does not die: *",
-            "*amdgpu verdict: regression*",
-        ]
-    )
-    assert result.ret == 1
-    content = json.loads((pytester.path / "verdict.json").read_text())
-    assert {test["id"]: (test["outcome"], test["trust"]) for test in content["tests"]} == {
-        "test_it.py::test_hangs[sw-gfx942-0]": ("timeout", "clean"),
-        "test_it.py::test_after[sw-gfx942-0]": ("fail", "infra"),
-        "test_it.py::test_hangs[sw-gfx1100-0]": ("pass", "clean"),
-        "test_it.py::test_after[sw-gfx1100-0]": ("pass", "clean"),
+    timeout = f"*Timeout: call of *, nor when it was interrupted: process {held} was killed"
+    if mode == "-n0":
+        lines = pytest.LineMatcher((pytester.path / "stderr").read_text().splitlines())
+        lines.fnmatch_lines(
+            [
+                "amdgpu verdict: regression",
+                f"{timeout}, which ran all tests",
+                f"process {held} (pytest) was killed and does not die",
+            ]
+        )
+        others = {"hangs[sw-gfx1100-0]": ("missing", "clean"), "after[sw-gfx1100-0]": ("missing", "clean")}
+        after = ("missing", "clean")
+    else:
+        result.stdout.fnmatch_lines(
+            [
+                "*node down: it was killed, and the kernel does not let it die",
+                f"{timeout} and does not die: the device is lost",
+                "*amdgpu verdict: regression*",
+            ]
+        )
+        others = {"hangs[sw-gfx1100-0]": ("pass", "clean"), "after[sw-gfx1100-0]": ("pass", "clean")}
+        after = ("fail", "infra")
+    assert results(pytester) == {
+        "hangs[sw-gfx942-0]": ("timeout", "clean"),
+        "after[sw-gfx942-0]": after,
+        **others,
     }
