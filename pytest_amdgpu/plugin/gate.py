@@ -17,6 +17,7 @@ import pytest
 
 from pytest_amdgpu.plugin import facts, guarding, named_paths
 from pytest_amdgpu.plugin.blame import LATE_OUTPUT
+from pytest_amdgpu.plugin.crash_trial import died_in_trial
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE, decides
 from pytest_amdgpu.plugin.plan import hosts_key
 from pytest_amdgpu.plugin.report import all_gateways, complain, repeat_options
@@ -222,7 +223,7 @@ class Gate:
         """Know of a worker that died, or that something other than a test did not end in."""
         if late := getattr(node, "workeroutput", {}).get(LATE_OUTPUT):
             self._trouble(f"{node.gateway.id}: {late}")
-        if error:
+        if error and not died_in_trial(self._config, node):
             self._died[node.gateway.id] = next(iter(str(error).strip().splitlines()), "")
 
     @pytest.hookimpl(optionalhook=True)

@@ -17,6 +17,7 @@ from pytest_amdgpu.plugin import guarding
 from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, QUARANTINE_PROPERTY, TIMEOUT_PROPERTY
 from pytest_amdgpu.plugin.options import is_supervised, is_worker
 from pytest_amdgpu.plugin.plan import hosts_key
+from pytest_amdgpu.plugin.replacing import replace_no_worker
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.supervisor.client import Connection, SupervisorGoneError, start
 from pytest_amdgpu.supervisor.protocol import MAIN, THE_RUN, Said, Told, portions, shortened
@@ -100,7 +101,7 @@ def keep_deadlines(config: pytest.Config) -> None:
             return
 
 
-class _Killed(NamedTuple):
+class Killed(NamedTuple):
     """What the supervisor said of a worker that it was about to kill."""
 
     test: str
@@ -120,7 +121,7 @@ class Supervision:
         self._lost = False
         self._config = config
         self._lock = threading.Lock()
-        self._killed: dict[str, _Killed] = {}
+        self._killed: dict[str, Killed] = {}
         self._nodes: dict[str, Any] = {}
         self._ended = threading.Event()
         self.exit_status: int | None = None
@@ -178,11 +179,8 @@ class Supervision:
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:
         """Say of a test whose worker was killed at its deadline that it timed out, and what was seen."""
         if sched.tests_finished:
-            self._replace_no_worker()
-        # What is told before a worker is killed may not have been read yet.
-        self._heed()
-        with self._lock:
-            killed = self._killed.pop(report.node.gateway.id, None)
+            replace_no_worker(self._config)
+        killed = self.killed(report.node)
         if killed is None or killed.test != shortened(crashitem):
             return
         report.longrepr = killed.text
@@ -197,20 +195,12 @@ class Supervision:
         if killed.evidence:
             report.sections.append((EVIDENCE_SECTION, killed.evidence))
 
-    def _replace_no_worker(self) -> None:
-        """Let pytest-xdist not replace the worker that died just now.
-
-        It does so also where nothing is left, and then waits for the new one to come up and end.
-        """
-        distributed: Any = self._config.pluginmanager.getplugin("dsession")
-
-        before = distributed._clone_node
-
-        def once(node: Any) -> Any:
-            distributed._clone_node = before
-            return node
-
-        distributed._clone_node = once
+    def killed(self, node: Any) -> Killed | None:
+        """Return, once, what the supervisor said of a worker that it killed; None if it has not."""
+        # What is told before a worker is killed may not have been read yet.
+        self._heed()
+        with self._lock:
+            return self._killed.pop(node.gateway.id, None)
 
     def close(self) -> None:
         """End the supervisor, unless it has still to do with a process; it then ends by itself."""
@@ -263,7 +253,7 @@ class Supervision:
     def _take(self, kind: str, rest: list[Any]) -> None:
         if kind == Told.KILLING:
             name, *values = rest
-            killed = _Killed(*values)
+            killed = Killed(*values)
             if killed.test == THE_RUN:
                 if (text := f"{name}: {killed.text}") not in self.troubles:
                     self.troubles.append(text)

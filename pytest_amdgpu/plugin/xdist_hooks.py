@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_amdgpu.plugin.blame import INFRA_PROPERTY, QUARANTINE_PROPERTY
+from pytest_amdgpu.plugin.crash_trial import died_in_trial
 from pytest_amdgpu.plugin.device_locks import LOCKS_INPUT, DeviceLocks
 from pytest_amdgpu.plugin.leasing import take_leases
 from pytest_amdgpu.plugin.leaving import LEAVING_INPUT, LEAVING_OUTPUT, Leaving
@@ -200,6 +201,8 @@ class XdistHooks:
         """Replace a worker that left, and note the death of one that no test's report will tell."""
         if not error and self._scheduling is not None and node.workeroutput.get(LEAVING_OUTPUT):
             self._replace(node)
+        if died_in_trial(self._config, node):
+            return
         if error and self._scheduling is not None and self._scheduling.running(node) is None:
             known = node in self._scheduling.nodes
             when = (
