@@ -223,6 +223,7 @@ def repeat_options(config: pytest.Config, plan: Plan) -> list[str]:
     options += [f"--amdgpu-model={file}" for file in config.getoption("--amdgpu-model")]
     if plan.hosts:
         options += [f"--rsyncdir={directory}" for directory in config.option.rsyncdir]
+        options += [f"--px={proxy}" for proxy in config.option.px]
     return [*options, *_pytest_options(config)]
 
 

@@ -188,8 +188,23 @@ def test_only_collecting_lists_the_tests_of_all_hosts(run: Run, pytester: pytest
         ),
         (["popen//python=/nowhere/python"], 10, "*no test was run: no connection to popen//python=/nowhere*"),
         (["popen//env:PYTHONPATH=///chdir=/", "popen//python=python -S"], 10, "*must be installed there*"),
+        (
+            ["popen//via=proxy"],
+            pytest.ExitCode.USAGE_ERROR,
+            "*--tx: popen//via=proxy: add chdir=DIRECTORY; without it *",
+        ),
+        (["socket=127.0.0.1:1"], 10, "*no connection to socket=127.0.0.1:1: ConnectionRefusedError*"),
     ],
-    ids=["unknown-gpu", "unknown-backend", "bad-name", "two-of-a-name", "no-python", "no-plugin"],
+    ids=[
+        "unknown-gpu",
+        "unknown-backend",
+        "bad-name",
+        "two-of-a-name",
+        "no-python",
+        "no-plugin",
+        "no-directory",
+        "no-server",
+    ],
 )
 def test_hosts_that_cannot_be_used_are_named(
     run: Run, pytester: pytest.Pytester, gateways: list[str], status: int, message: str
