@@ -16,6 +16,7 @@ import pytest
 
 from pytest_amdgpu.plugin import early_exit, facts
 from pytest_amdgpu.plugin.blame import LATE_OUTPUT
+from pytest_amdgpu.plugin.injection import injection_options
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
 from pytest_amdgpu.plugin.plan import hosts_key
 from pytest_amdgpu.plugin.report import all_gateways, repeat_options
@@ -116,7 +117,11 @@ class Gate:
             )
             self._facts |= {
                 "environment": environment,
-                "repeat": [*repeat_options(self._config, plan), *all_gateways(plan)],
+                "repeat": [
+                    *repeat_options(self._config, plan),
+                    *injection_options(plan),
+                    *all_gateways(plan),
+                ],
             }
             # Also whoever finishes the file, if this process dies, finds it there.
             self._write_meanwhile()

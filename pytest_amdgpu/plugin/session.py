@@ -232,7 +232,7 @@ def start_session(config: pytest.Config) -> GpuSession:
     if worker_input is not None:
         for device_id, reason in worker_input[QUARANTINE_INPUT]:
             session.quarantine.add(device_id, reason)
-    if plan.injected:
+    if plan.injected and plan.machine.software:
         injecting = injection.Injecting(session, plan.injected)
         config.pluginmanager.register(injecting, injection.PLUGIN)
     return session
