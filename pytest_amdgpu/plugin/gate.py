@@ -18,6 +18,7 @@ import pytest
 from pytest_amdgpu.plugin import facts, guarding, named_paths
 from pytest_amdgpu.plugin.blame import LATE_OUTPUT
 from pytest_amdgpu.plugin.crash_trial import died_in_trial
+from pytest_amdgpu.plugin.injection import injection_options
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE, decides
 from pytest_amdgpu.plugin.plan import hosts_key
 from pytest_amdgpu.plugin.report import all_gateways, complain, repeat_options
@@ -175,7 +176,11 @@ class Gate:
             )
             self._facts |= {
                 "environment": environment,
-                "repeat": [*repeat_options(self._config, plan), *all_gateways(plan)],
+                "repeat": [
+                    *repeat_options(self._config, plan),
+                    *injection_options(plan),
+                    *all_gateways(plan),
+                ],
             }
             # Also whoever finishes the file, if this process dies, finds it there.
             self._write_meanwhile()

@@ -15,6 +15,7 @@ import pytest
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
+from pytest_amdgpu.plugin.injection import injection_options
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.plan import Plan
 from pytest_amdgpu.plugin.session import GpuSession
@@ -168,6 +169,7 @@ def reproduction(
         options.append(f"--amdgpu-device={device.id}")
     for host in hosts:
         options += _gateway(plan, host)
+    options += injection_options(plan, hosts)
     yield f"seed: {plan.seed}"
     # Most runs say nothing of failures, and do not pay for the import.
     from pytest_amdgpu.results.rows import from_directory
@@ -220,10 +222,10 @@ def repeat_options(config: pytest.Config, plan: Plan) -> list[str]:
             options.append(f"{name}={value}")
     if plan.machine.nearest_target:
         options.append("--amdgpu-nearest-target")
-    options += [f"--amdgpu-inject={text}" for text in plan.injected]
     options += [f"--amdgpu-model={file}" for file in config.getoption("--amdgpu-model")]
     if plan.hosts:
         options += [f"--rsyncdir={directory}" for directory in config.option.rsyncdir]
+        options += [f"--px={proxy}" for proxy in config.option.px]
     return [*options, *_pytest_options(config)]
 
 

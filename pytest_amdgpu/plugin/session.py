@@ -243,7 +243,7 @@ def start_session(config: pytest.Config) -> GpuSession:
             session.quarantine.add(device_id, reason)
         if (file := worker_input.get(SHARED_QUARANTINE_INPUT)) is not None:
             session.quarantine.share(Path(file))
-    if plan.injected:
+    if plan.injected and plan.machine.software:
         injecting = injection.Injecting(session, plan.injected)
         config.pluginmanager.register(injecting, injection.PLUGIN)
     return session
