@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_amdgpu.plugin import heartbeat
 from pytest_amdgpu.plugin.blame import (
     IMPROVEMENT_TEXT,
     INFRA_PROPERTY,
@@ -236,6 +237,6 @@ class _HeldTrial:
             reruns.begins = lambda devices: self._channel.send([_BEGINS, devices])
             reruns.changed = lambda trial: self._channel.send([_STATE, trial.to_json()])
             reruns.hold()
-            deadlines = self._config.pluginmanager.getplugin("amdgpu_deadlines")
+            deadlines = self._config.pluginmanager.getplugin(heartbeat.PLUGIN)
             if deadlines is not None:
                 deadlines.collection_goes_on()

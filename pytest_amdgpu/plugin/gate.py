@@ -341,6 +341,8 @@ class Gate:
     def _trouble(self, text: str) -> None:
         if text not in self._troubles:
             self._troubles.append(text)
+            if self._supervision is not None:
+                self._supervision.trouble(text)
 
     def _judge(self, status: pytest.ExitCode | None) -> Judgment:
         if status is pytest.ExitCode.USAGE_ERROR:

@@ -83,22 +83,27 @@ def register(config: pytest.Config, gate: Gate | None) -> None:
 
 
 def keep_deadlines(config: pytest.Config) -> None:
-    """Keep deadlines in this process, if tests run in it and the run is supervised."""
+    """Keep deadlines in this process, if the run is supervised."""
     supervision: Supervision | None = config.pluginmanager.getplugin("amdgpu_supervision")
     if is_worker(config):
         address, name = config.workerinput.get(SUPERVISOR_INPUT), config.workerinput["workerid"]  # type: ignore[attr-defined]
-    elif supervision is not None and not config.pluginmanager.hasplugin("dsession"):
-        address, name = supervision.address, MAIN
     else:
+        address, name = supervision.address if supervision is not None else None, MAIN
+    if address is None:
         return
-    if address is not None:
-        from pytest_amdgpu.plugin.deadlines import Deadlines
+    from pytest_amdgpu.plugin.deadlines import Deadlines
+    from pytest_amdgpu.plugin.heartbeat import PLUGIN, ControllersHeartbeat, Heartbeat
 
-        try:
-            config.pluginmanager.register(Deadlines(config, address, name), "amdgpu_deadlines")
-        except SupervisorGoneError:
-            # The controller has noticed it, too.
-            return
+    try:
+        heartbeat: Heartbeat
+        if config.pluginmanager.hasplugin("dsession"):
+            heartbeat = ControllersHeartbeat(config, address)
+        else:
+            heartbeat = Deadlines(config, address, name)
+    except SupervisorGoneError:
+        # The controller has noticed it, too.
+        return
+    config.pluginmanager.register(heartbeat, PLUGIN)
 
 
 class Killed(NamedTuple):
@@ -143,6 +148,10 @@ class Supervision:
         """Pass on which results are expected."""
         for portion in portions(ids):
             self._say(Said.EXPECT, list(devices), portion)
+
+    def trouble(self, text: str) -> None:
+        """Pass on what stands against the run as a whole."""
+        self._say(Said.TROUBLE, shortened(text))
 
     def take(self, record: Record) -> None:
         """Pass on what became of a test."""

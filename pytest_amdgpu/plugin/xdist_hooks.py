@@ -14,6 +14,7 @@ import pytest
 from pytest_amdgpu.plugin.blame import INFRA_PROPERTY, QUARANTINE_PROPERTY
 from pytest_amdgpu.plugin.crash_trial import died_in_trial
 from pytest_amdgpu.plugin.device_locks import LOCKS_INPUT, DeviceLocks
+from pytest_amdgpu.plugin.heartbeat import at_rest
 from pytest_amdgpu.plugin.leasing import take_leases
 from pytest_amdgpu.plugin.leaving import LEAVING_INPUT, LEAVING_OUTPUT, Leaving
 from pytest_amdgpu.plugin.plan import Plan, find_plan, hosts_key
@@ -174,7 +175,8 @@ class XdistHooks:
             if host.machine.is_private and node.config.getoption("--amdgpu-lease-directory") is None:
                 continue
             if devices := [device for device in host.machine.devices if device.id in used]:
-                host.lease(node.config, devices)
+                with at_rest(node.config):
+                    host.lease(node.config, devices)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Know what a worker runs."""

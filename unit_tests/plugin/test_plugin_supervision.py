@@ -608,6 +608,63 @@ def test_a_supervisor_that_is_killed_does_not_leave_a_green_gate(run: Run, pytes
     assert {test["outcome"] for test in verdict()["tests"]} == {"pass"}
 
 
+HANGS_ALIVE = """
+    import ctypes, os, signal, time
+    from pytest_amdgpu.supervisor import client
+
+    def hang(config):
+        if hasattr(config, "workerinput"):
+            return
+        # Let the time that it has be over soon.
+        client.monotonic = lambda: time.monotonic() - 599
+        config.pluginmanager.getplugin("amdgpu_heartbeat")._client.idle()
+        client.monotonic = time.monotonic
+        while True:
+            {hang}
+
+    {hook}
+"""
+REPORTS = """def pytest_runtest_logreport(report):
+        if report.when == "call":
+            hang(CONFIG)
+
+    def pytest_configure(config):
+        global CONFIG
+        CONFIG = config
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "hook", "hang"),
+    [
+        # The controller in its loop, and the only process between tests.
+        *(
+            (mode, REPORTS, hang)
+            for mode in ([], ["-n0"])
+            for hang in ("time.sleep(1)", "ctypes.PyDLL(None).sleep(1000)", "os.kill(os.getpid(), 19)")
+        ),
+        # Before there are workers, and where they have been asked to end.
+        ([], "def pytest_sessionstart(session): hang(session.config)", "time.sleep(1)"),
+    ],
+)
+def test_pytest_that_hangs_between_the_phases(
+    mode: Sequence[str], hook: str, hang: str, run: Run, pytester: pytest.Pytester
+) -> None:
+    """A hook that never returns ends as soon as it can be made to; what ran before it stands."""
+    pytester.makepyfile(patient=PATIENT)
+    pytester.makeconftest(HANGS_ALIVE.format(hook=hook, hang=hang))
+    pytester.makepyfile("def test_a(amdgpu_device): pass\ndef test_b(amdgpu_device): pass")
+    result = run(*WITH_PATIENCE, *GATE, *mode, software="gfx942", xdist=True)
+    assert result.ret == 10
+    content = verdict()
+    assert (content["complete"], content["verdict"]) == (True, "infrastructure")
+    told = "\n".join([*result.outlines, *result.errlines])
+    assert "Timeout: " in "\n".join(content["reasons"])
+    assert "in hang" in told or "conftest.py:14: " in told
+    if hook == REPORTS:
+        assert [test["outcome"] for test in content["tests"]].count("missing") >= 1
+
+
 @pytest.mark.parametrize("mode", [(), ("-n0",)], ids=["worker", "alone"])
 @pytest.mark.parametrize("gil", ["CDLL", "PyDLL"])
 @pytest.mark.parametrize(
