@@ -25,7 +25,7 @@ _reports_key = pytest.StashKey[list[pytest.TestReport]]()
 def register(config: pytest.Config) -> None:
     """Confirm failures of a run if that is wanted, and there are devices for it."""
     wanted: int | None = config.getoption("--amdgpu-confirm")
-    if config.getoption("usepdb") or config.getoption("setuponly") or wanted == 0:
+    if config.getoption("usepdb", False) or config.getoption("setuponly", False) or wanted == 0:
         # Who debugs a failure wants to see it once.
         return
     targets = [device.target for device in config.stash[session_key].plan.pool]

@@ -135,7 +135,7 @@ class Deadlines:
 
     def pytest_exception_interact(self) -> None:
         """Let a look at what went wrong take all the time it wants."""
-        if self._config.option.usepdb:
+        if self._config.getoption("usepdb", False):
             self._client.idle()
 
     def pytest_enter_pdb(self) -> None:

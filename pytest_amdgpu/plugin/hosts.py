@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_amdgpu.devices.machine import Machine
+from pytest_amdgpu.plugin import socket_gateways
 from pytest_amdgpu.plugin.host_contact import Contact
 from pytest_amdgpu.plugin.host_service import DONE, ERROR, TIMEOUT, WAITING, own_version
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
@@ -52,8 +53,11 @@ def connect(config: pytest.Config, options: Mapping[str, Any]) -> Hosts | None:
     if not are_used(config):
         return None
     specs = gateways(config)
+    # What pytest-xdist makes them otherwise lets them serve one worker only.
+    config.option.px = [px if "execmodel=" in px else f"execmodel=thread//{px}" for px in config.option.px]
     arguments = RemoteArguments(config)
     _translate_arguments(config, arguments)
+    socket_gateways.use(config)
     hosts = Hosts(config, specs)
     config.add_cleanup(hosts.end)
     for host in hosts.all:
@@ -219,6 +223,12 @@ class Hosts:
             if key := key_of(spec):
                 by_key.setdefault(key, execnet.XSpec(spec))
         names = {key: name_of(spec, number) for number, (key, spec) in enumerate(by_key.items())}
+        for gateway in by_key.values():
+            if gateway.via and not gateway.chdir:
+                raise pytest.UsageError(
+                    f"--tx: {gateway}: add chdir=DIRECTORY; without it pytest-xdist takes a worker behind a"
+                    " proxy for one of this machine"
+                )
         for key, name in names.items():
             if not _NAME.fullmatch(name):
                 raise pytest.UsageError(
@@ -227,7 +237,7 @@ class Hosts:
                 )
             if list(names.values()).count(name) > 1:
                 raise pytest.UsageError(f"--tx: {by_key[key]}: two hosts are called {name}; add id=NAME")
-        for proxy in config.getoption("px"):
+        for proxy in config.option.px:
             self._connect(execnet.XSpec(proxy))
         for key, gateway in by_key.items():
             self.all.append(Host(names[key], key, self._connect(gateway), gateway.env))
@@ -253,8 +263,11 @@ class Hosts:
         import execnet
 
         try:
-            return self._group.makegateway(spec)
-        except (execnet.HostNotFound, OSError, EOFError, ValueError) as error:
+            gateway = self._group.makegateway(spec)
+            # Where ssh is there and Python is not, execnet 2.1.2 takes it for one.
+            gateway._rinfo()
+            return gateway
+        except (execnet.HostNotFound, execnet.RemoteError, OSError, EOFError, ValueError) as error:
             pytest.exit(
                 f"amdgpu: no test was run: no connection to {spec}: {type(error).__name__}: {error}",
                 returncode=INFRASTRUCTURE,

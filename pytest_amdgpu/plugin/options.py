@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import secrets
+import warnings
 
 import pytest
 
@@ -25,6 +26,13 @@ DEADLINES = {"setup": 120.0, "test": 300.0, "teardown": 60.0, "collection": 600.
 """Seconds that each phase of a test may take in a supervised run, collection, and the end of the session."""
 
 NEAREST_TARGET_WARNING = "pytest_amdgpu.driver.errors.NearestTargetWarning"
+
+WARNINGS_OF_GATES = (
+    pytest.PytestReturnNotNoneWarning,
+    pytest.PytestUnhandledThreadExceptionWarning,
+    pytest.PytestCollectionWarning,
+)
+"""What a gate takes for a failure: a test that checks nothing, fails in a thread, or is not collected."""
 
 SOFTWARE_OPTIONS = (
     "--amdgpu-software",
@@ -98,6 +106,7 @@ def add_options(parser: pytest.Parser) -> None:
         "--amdgpu-model",
         action="append",
         default=[],
+        type=_path,
         metavar="FILE",
         help="Add the software GPU that this file describes. Can be repeated; "
         "`python -m pytest_amdgpu capture` makes such a file of a real GPU.",
@@ -116,6 +125,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-trace",
+        type=_path,
         metavar="FILE",
         help="Record every call at the kernel boundary in this file. "
         "Workers of pytest-xdist add their id to its name.",
@@ -129,20 +139,26 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-verdict",
+        type=_path,
         metavar="FILE",
         help="Write the verdict, with a record of each test, as JSON. The file is whole at every moment of "
         "the run, and says whether the run has come to its end.",
     )
     group.addoption(
         "--amdgpu-attachments",
+        type=_path,
         metavar="DIR",
         help="Write for each failing test a folder of files in this directory: traceback, output, what is "
         "known of the GPU, and what the test attached. Default: FILE-attachments with --amdgpu-verdict=FILE.",
     )
     group.addoption(
         "--amdgpu-must-run",
+        action="append",
+        default=[],
+        type=_path,
         metavar="FILE",
-        help="Be a gate that also demands what this TOML file names: devices, tests and numbers of tests.",
+        help="Be a gate that also demands what this TOML file names: devices, tests and numbers of tests. "
+        "Can be repeated, and all must be met.",
     )
     group.addoption(
         "--amdgpu-supervise",
@@ -160,6 +176,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-expectations",
+        type=_path,
         metavar="DIR",
         help="See results against the files of this directory: what is known to fail or to be flaky, and not "
         "to be run at all, for all GPUs, a generation, a target or a product.",
@@ -203,6 +220,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-lease-directory",
+        type=_path,
         metavar="DIR",
         help="Keep leases in this directory, which all that use the GPUs must share. "
         "Default: /run/lock/pytest-amdgpu. Software GPUs are leased only if it is given.",
@@ -216,6 +234,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-compiler",
+        type=_path,
         metavar="PATH",
         help="Compile kernels with this clang, or the one in this directory. "
         "Default: that of $ROCM_PATH, PATH or ziglang.",
@@ -247,6 +266,20 @@ def is_supervised(config: pytest.Config) -> bool:
     return any(map(config.getoption, options)) and not config.option.collectonly
 
 
+def decides(option: argparse.Namespace) -> bool:
+    """Whether the verdict is the exit status of the run."""
+    return option.amdgpu_gate or bool(option.amdgpu_must_run)
+
+
+def take_warnings_for_errors(config: pytest.Config) -> None:
+    """Let tests and collection fail where pytest only warns of what no gate can pass."""
+    for warning in WARNINGS_OF_GATES:
+        config.addinivalue_line("filterwarnings", f"error::pytest.{warning.__name__}")
+        if not config.pluginmanager.hasplugin("warnings"):
+            # Nobody reads the configuration then.
+            warnings.simplefilter("error", warning)
+
+
 def is_worker(config: pytest.Config) -> bool:
     """Whether this is a worker of pytest-xdist."""
     return hasattr(config, "workerinput")
@@ -274,6 +307,13 @@ def choose_seed(config: pytest.Config) -> int:
     """Return the run's seed: the option's, or a new one."""
     seed: int | None = config.getoption("--amdgpu-seed")
     return secrets.randbelow(MAX_SEED + 1) if seed is None else seed
+
+
+def _path(text: str) -> str:
+    """Refuse an empty text, which a variable that is not set leaves: nothing would be read or written."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; name a file or directory, or leave the option out")
+    return text
 
 
 def _deadlines(text: str) -> dict[str, float]:

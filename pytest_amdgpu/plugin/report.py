@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import pytest
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
+from pytest_amdgpu.plugin.injection import injection_options
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.plan import Plan
 from pytest_amdgpu.plugin.session import GpuSession
@@ -171,6 +173,7 @@ def reproduction(
         options.append(f"--amdgpu-device={device.id}")
     for host in hosts:
         options += _gateway(plan, host)
+    options += injection_options(plan, hosts)
     yield f"seed: {plan.seed}"
     # Most runs say nothing of failures, and do not pay for the import.
     from pytest_amdgpu.results.rows import from_directory
@@ -223,10 +226,10 @@ def repeat_options(config: pytest.Config, plan: Plan) -> list[str]:
             options.append(f"{name}={value}")
     if plan.machine.nearest_target:
         options.append("--amdgpu-nearest-target")
-    options += [f"--amdgpu-inject={text}" for text in plan.injected]
     options += [f"--amdgpu-model={file}" for file in config.getoption("--amdgpu-model")]
     if plan.hosts:
         options += [f"--rsyncdir={directory}" for directory in config.option.rsyncdir]
+        options += [f"--px={proxy}" for proxy in config.option.px]
     return [*options, *_pytest_options(config)]
 
 
@@ -243,6 +246,17 @@ def _pytest_options(config: pytest.Config) -> Iterator[str]:
     yield from (f"-p{name}" for name in option.plugins or () if not name.startswith("no:"))
     yield from (f"-o{setting}" for setting in option.override_ini or ())
     yield from (f"-W{warning}" for warning in option.pythonwarnings or ())
+
+
+def complain(config: pytest.Config, text: str) -> None:
+    """Print on stderr what went wrong outside of tests.
+
+    Often that is where pytest has begun a line on stdout, which may be on the disk that is full.
+    """
+    begun = config.pluginmanager.hasplugin("terminalreporter") and (
+        config.get_terminal_writer().width_of_current_line
+    )
+    print("\n" * bool(begun) + f"amdgpu: {text}", file=sys.stderr)
 
 
 def write_not_applicable(terminal: pytest.TerminalReporter) -> None:

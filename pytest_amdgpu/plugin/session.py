@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -216,7 +217,12 @@ class GpuSession:
     def end(self) -> None:
         """End the trace."""
         if self._trace:
-            self._trace.stop()
+            try:
+                self._trace.stop()
+            except OSError as error:
+                print(
+                    f"amdgpu: --amdgpu-trace: the record ends before the run does: {error}", file=sys.stderr
+                )
 
 
 def start_session(config: pytest.Config) -> GpuSession:
@@ -232,7 +238,7 @@ def start_session(config: pytest.Config) -> GpuSession:
             session.quarantine.add(device_id, reason)
         if (file := worker_input.get(SHARED_QUARANTINE_INPUT)) is not None:
             session.quarantine.share(Path(file))
-    if plan.injected:
+    if plan.injected and plan.machine.software:
         injecting = injection.Injecting(session, plan.injected)
         config.pluginmanager.register(injecting, injection.PLUGIN)
     return session

@@ -59,7 +59,7 @@ def use_a_worker(config: pytest.Config) -> None:
         return
     chosen = option.numprocesses is not None or option.tx or option.dist != "no" or option.distload
     # What tests print is wanted at once, which workers cannot do.
-    live = option.capture == "no"
+    live = getattr(option, "capture", None) == "no"
     if not (chosen or live or any(getattr(option, name, False) for name in _IN_THIS_PROCESS)):
         option.numprocesses = 1
         if option.maxworkerrestart is None:

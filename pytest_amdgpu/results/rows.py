@@ -61,6 +61,21 @@ def counts(records: Sequence[Record]) -> tuple[list[str], list[tuple[str, list[i
     return labels, [(column, [count[one] for one in labels]) for column, count in by_column.items()]
 
 
+def summary(records: Sequence[Record]) -> str:
+    """Return in one line how many tests there are, on how many devices, and what became of them."""
+    if not records:
+        return "no tests"
+    devices = {device for record in records for device in record.devices}
+    numbers = Counter(map(label, records))
+    found = ", ".join(f"{numbers[one]} {one}" for one in LABELS if one in numbers)
+    return f"{counted(len(records), 'test')} on {counted(len(devices), 'device')}: {found}"
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number of things."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def failing(records: Sequence[Record]) -> list[Record]:
     """Return what went wrong and was not expected to, crashes first."""
     bad = [record for record in records if record.outcome.bad and not record.expected]

@@ -137,7 +137,7 @@ def test_a_test_on_the_device_sees_each_defect_and_another_device_none(
         ("wedged@all", "there is no defect 'wedged'; there are wedge-queue, lose-interrupt, *"),
         (
             "wedge-queue@gfx90a",
-            "'wedge-queue@gfx90a': no device is 'gfx90a'; there are sw-gfx942-0, *, and all",
+            "'wedge-queue@gfx90a': no device is 'gfx90a'; there are 0: sw-gfx942-0, 1: *, and all",
         ),
         ("reset:memory=half@all", "reset: memory is one of lost, kept, not 'half'"),
         ("reset:when=now@all", "reset has no option 'when'; it has memory, cause, call, after, *"),
@@ -158,7 +158,7 @@ def test_a_test_on_the_device_sees_each_defect_and_another_device_none(
 def test_what_cannot_be_injected_is_a_usage_error(text: str, message: str) -> None:
     machine = find_machine("software", "gfx942,gfx1100")
     with pytest.raises(pytest.UsageError) as caught:
-        check([text], machine)
+        check([text], [machine])
     assert fnmatch(str(caught.value), f"--amdgpu-inject: {message}")
 
 
@@ -171,9 +171,13 @@ def test_a_usage_error_ends_the_run(run: Run) -> None:
 @pytest.mark.parametrize("backend", ["hardware", "plain"])
 def test_only_software_gpus_fail_on_request(backend: str) -> None:
     found = find_machine("software", "gfx942")
-    machine = dataclasses.replace(found, backend=backend, software=())
-    with pytest.raises(pytest.UsageError, match=f"only software GPUs fail on request .* {backend} GPUs"):
-        check(["wedge-queue@all"], machine)
+    machine = dataclasses.replace(found.on_host("a"), backend=backend, software=())
+    # Those of another host are.
+    check(["wedge-queue@b/sw-gfx942-0", "wedge-queue@1"], [machine, found.on_host("b")])
+    with pytest.raises(
+        pytest.UsageError, match=f"only software GPUs fail on request .* a/sw-gfx942-0 are {backend} GPUs"
+    ):
+        check(["wedge-queue@all"], [machine])
 
 
 def test_every_default_is_a_value_that_is_allowed() -> None:
@@ -201,7 +205,7 @@ def test_what_is_injected_is_said_and_repeated(run: Run, pytester: pytest.Pytest
 
 def test_workers_have_the_defects_of_their_devices(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(COPIES + f"\n    def test_sdma(copied):\n        {SDMA}\n")
-    result = run("-n2", "--amdgpu-all-devices", "--amdgpu-inject=corrupt-byte@gfx1100", xdist=True)
+    result = run("-n2", "--amdgpu-all-devices", "--amdgpu-inject=corrupt-byte@1", xdist=True)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["FAILED *::test_sdma[[]sw-gfx1100-0]*"])
 
@@ -246,10 +250,10 @@ def test_the_fixture_injects_for_one_test(run: Run, pytester: pytest.Pytester) -
         assert copied() == [SIZE - 1]
 
     def test_other_device(copied, amdgpu_device, amdgpu_inject):
-        other = {"gfx942": "gfx1100", "gfx1100": "sw-gfx942-0"}[amdgpu_device.family.name]
+        other = {"gfx942": "gfx1100", "gfx1100": "0"}[amdgpu_device.family.name]
         amdgpu_inject("drop-fence", device=other, times="all")
         assert copied() == []
-        with pytest.raises(ValueError, match="no device is 'gfx90a'; there are sw-gfx942-0"):
+        with pytest.raises(ValueError, match="no device is 'gfx90a'; there are 0: sw-gfx942-0"):
             amdgpu_inject("drop-fence", device="gfx90a")
         with pytest.raises(InjectionError, match="drop-fence has no option 'afterwards'"):
             amdgpu_inject("drop-fence", afterwards=1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
@@ -328,6 +330,73 @@ def test_a_host_that_falls_silent_is_lost_and_what_only_it_could_run_is_missing(
     assert any(
         fnmatch(reason, "host alpha was lost: it has not answered for * s") for reason in verdict["reasons"]
     )
+
+
+@pytest.fixture
+def socket_server(tmp_path: Path) -> Iterator[str]:
+    """The address of a socket server of execnet."""
+    command = [sys.executable, "-u", "-m", "execnet.script.socketserver", "127.0.0.1:0"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment
+    ) as server:
+        assert server.stdout is not None
+        # ... Entering Accept loop ('127.0.0.1', 33333)
+        port = server.stdout.readline().rpartition(",")[2].strip(" )\n")
+        # The pipe must not become full: workers write what pytest says to it.
+        drain = threading.Thread(target=server.stdout.read)
+        drain.start()
+        yield f"127.0.0.1:{port}"
+        server.kill()
+        drain.join()
+
+
+def test_workers_behind_a_socket_server_and_a_proxy(
+    run: Run, pytester: pytest.Pytester, machines: Machines, socket_server: str
+) -> None:
+    machines.add("alpha")
+    pytester.makepyfile(
+        test_it="""
+        import os, signal
+        import pytest
+
+        @pytest.mark.parametrize("number", range(4))
+        def test_use(number, sdma_queue, vram_buffer):
+            buffer = vram_buffer(4096)
+            sdma_queue.fill(buffer, number).submit()
+            sdma_queue.wait_idle(10)
+            assert (buffer.array == number).all()
+
+        def test_death(amdgpu_device):
+            os._exit(3)
+
+        def test_late(amdgpu_device):
+            signal.pause()
+        """
+    )
+    directory = machines.directory / "behind"
+    software = "env:PYTEST_AMDGPU_SOFTWARE=gfx942"
+    name = socket_server.replace(":", "-")
+    result, verdict = gate(
+        run,
+        pytester,
+        f"--px=id=proxy//{machines.gateway('alpha')}",
+        f"--tx=2*popen//via=proxy//python={sys.executable}//chdir={directory}//{software}",
+        f"--tx=2*socket={socket_server}//{software}",
+        "--rsyncdir=.",
+        "--amdgpu-deadline=test=3",
+        "test_it.py",
+    )
+    assert result.ret == 1
+    assert results(verdict) == {
+        f"test_{test}[{host}/sw-gfx942-0{number}]": outcome
+        for host in ("proxy", name)
+        for test, number, outcome in (
+            *(("use", f"-{number}", "pass") for number in range(4)),
+            ("death", "", "crash"),
+            ("late", "", "timeout"),
+        )
+    }
 
 
 @pytest.mark.parametrize(
