@@ -128,10 +128,14 @@ def _queues(item: pytest.Item) -> Iterator[str]:
 
 
 def _new_errors(item: pytest.Item, session: GpuSession) -> Iterator[str]:
-    """Yield which error counters of a test's devices have changed since these were looked at last."""
+    """Yield which error counters of a test's devices have changed, and since when."""
     ledger = item.stash.get(ledger_key, None)
     for device in ledger.devices if ledger is not None else ():
-        yield from (f"{device.name}, {line}" for line in session.new_errors(device))
+        yield from _indented(device.name, session.errors.changes(device, item.nodeid))
+
+
+def _indented(name: str, lines: list[str]) -> Iterator[str]:
+    yield from (line if line.startswith(" ") else f"{name}, {line}" for line in lines)
 
 
 @contextlib.contextmanager
