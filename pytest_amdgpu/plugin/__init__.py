@@ -62,14 +62,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)
 
 
+# A wrapper, which comes before the hook in which pytest-cov decides where it measures.
+@pytest.hookimpl(wrapper=True, tryfirst=True, specname="pytest_load_initial_conftests")
+def pytest_amdgpu_foresee_a_worker(early_config: pytest.Config) -> Generator[None, object, object]:
+    """Let plugins that look at options early know that tests will run in a worker."""
+    if options.is_supervised(early_config.known_args_namespace):
+        from pytest_amdgpu.plugin import supervision
+
+        supervision.use_a_worker(early_config, early_config.known_args_namespace)
+    return (yield)
+
+
 # A wrapper, which comes before the hook in which pytest-xdist reads its options.
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
     """Put the tests of a supervised run in a worker; let a gate have the last word about the status."""
-    if options.is_supervised(config):
+    if options.is_supervised(config.option):
         from pytest_amdgpu.plugin import supervision
 
-        supervision.use_a_worker(config)
+        supervision.use_a_worker(config, config.option)
     status = yield
     if options.decides(config.option) and not options.is_worker(config):
         from pytest_amdgpu.plugin import gate
@@ -95,7 +106,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_amdgpu.plugin import gate
 
         gathering = gate.register(config)
-    if options.is_supervised(config) and not options.is_worker(config):
+    if options.is_supervised(config.option) and not options.is_worker(config):
         from pytest_amdgpu.plugin import supervision
 
         supervision.register(config, gathering)
@@ -137,7 +148,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if health.is_wanted(session.config, gpus):
         health.register(session.config, gpus)
     machine_wide.start(session.config, gpus)
-    if options.is_supervised(session.config):
+    if options.is_supervised(session.config.option):
         from pytest_amdgpu.plugin import supervision
 
         supervision.keep_deadlines(session.config)

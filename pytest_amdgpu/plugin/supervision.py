@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import select
 import subprocess
@@ -46,13 +47,12 @@ _RESTARTS = 20
 """How often the one worker is replaced, of which each time is a failed test."""
 
 
-def use_a_worker(config: pytest.Config) -> None:
+def use_a_worker(config: pytest.Config, option: argparse.Namespace) -> None:
     """Let the tests of a supervised run run in a worker of pytest-xdist, if nothing speaks against it.
 
     The controller then never touches a GPU, and goes on when the worker must be killed.
     """
-    option = config.option
-    if not (config.pluginmanager.hasplugin("xdist") and is_supervised(config)) or is_worker(config):
+    if not (config.pluginmanager.hasplugin("xdist") and is_supervised(option)) or is_worker(config):
         return
     chosen = option.numprocesses is not None or option.tx or option.dist != "no" or option.distload
     # What tests print is wanted at once, which workers cannot do.
@@ -152,10 +152,8 @@ class Supervision:
 
     # First, because others see the report as it is made here.
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
-    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
         """Say of a test whose worker was killed at its deadline that it timed out, and what was seen."""
-        if sched.tests_finished:
-            self._replace_no_worker()
         # What is told before a worker is killed may not have been read yet.
         self._heed()
         with self._lock:
@@ -174,11 +172,15 @@ class Supervision:
         if killed.evidence:
             report.sections.append((EVIDENCE_SECTION, killed.evidence))
 
-    def _replace_no_worker(self) -> None:
-        """Let pytest-xdist not replace the worker that died just now.
+    # Last, because others may let the test run again.
+    @pytest.hookimpl(optionalhook=True, trylast=True, specname="pytest_handlecrashitem")
+    def replace_no_worker(self, sched: Any) -> None:
+        """Let pytest-xdist not replace the worker that died just now, if nothing is left.
 
-        It does so also where nothing is left, and then waits for the new one to come up and end.
+        It does so also then, and waits for the new one to come up and end.
         """
+        if not sched.tests_finished:
+            return
         distributed: Any = self._config.pluginmanager.getplugin("dsession")
 
         def once(node: Any) -> Any:

@@ -427,7 +427,8 @@ def test_what_only_looks_as_if_it_had_passed(run: Run, tests: pytest.Pytester) -
 def test_what_is_left_out_of_pytest(run: Run, tests: pytest.Pytester) -> None:
     names = (
         "cacheprovider capture debugging doctest faulthandler junitxml legacypath logging monkeypatch"
-        " pastebin recwarn setuponly setupplan skipping stepwise subtests terminal timeout tmpdir unittest warnings"
+        " pastebin recwarn setuponly setupplan skipping stepwise subtests terminal timeout tmpdir unittest"
+        " warnings"
     )
     left_out = [part for name in names.split() for part in ("-p", f"no:{name}")]
     tests.makepyfile(
