@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_amdgpu.plugin import (
     blame,
+    guarding,
     health,
     injection,
     leasing,
@@ -38,6 +41,9 @@ from pytest_amdgpu.plugin.fixtures import (
 )
 from pytest_amdgpu.plugin.session import session_key, start_session
 
+if TYPE_CHECKING:
+    from pytest_amdgpu.plugin import gate
+
 __all__ = [
     "_amdgpu_impostor",
     "_amdgpu_take_back",
@@ -62,10 +68,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)
 
 
-# A wrapper, which comes before the hook in which pytest-cov decides where it measures.
-@pytest.hookimpl(wrapper=True, tryfirst=True, specname="pytest_load_initial_conftests")
-def pytest_amdgpu_foresee_a_worker(early_config: pytest.Config) -> Generator[None, object, object]:
-    """Let plugins that look at options early know that tests will run in a worker."""
+# A wrapper that is the first one, so that a child that goes on has done nothing yet.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
+    """Leave a gate's exit status to a process that runs no tests; let others know early of a worker.
+
+    In this hook pytest-cov decides where it measures.
+    """
+    guarding.begin(early_config)
     if options.is_supervised(early_config.known_args_namespace):
         from pytest_amdgpu.plugin import supervision
 
@@ -106,6 +116,21 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_amdgpu.plugin import gate
 
         gathering = gate.register(config)
+    with gathering.telling_of_refusals() if gathering is not None else contextlib.nullcontext():
+        _register_what_gathers(config, gathering)
+    for marker in options.MARKERS:
+        config.addinivalue_line("markers", marker)
+    if config.getoption("--amdgpu-nearest-target"):
+        # It is what was asked for, and the header says so.
+        config.addinivalue_line("filterwarnings", f"ignore::{options.NEAREST_TARGET_WARNING}")
+    if config.pluginmanager.hasplugin("xdist"):
+        from pytest_amdgpu.plugin import shared_quarantine, xdist_hooks
+
+        xdist_hooks.register(config)
+        shared_quarantine.register(config)
+
+
+def _register_what_gathers(config: pytest.Config, gathering: gate.Gate | None) -> None:
     if options.is_supervised(config.option) and not options.is_worker(config):
         from pytest_amdgpu.plugin import supervision
 
@@ -121,15 +146,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if options.decides(config.option):
         named_paths.register(config)
         options.take_warnings_for_errors(config)
-    for marker in options.MARKERS:
-        config.addinivalue_line("markers", marker)
-    if config.getoption("--amdgpu-nearest-target"):
-        # It is what was asked for, and the header says so.
-        config.addinivalue_line("filterwarnings", f"ignore::{options.NEAREST_TARGET_WARNING}")
-    if config.pluginmanager.hasplugin("xdist"):
-        from pytest_amdgpu.plugin import xdist_hooks
-
-        xdist_hooks.register(config)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)

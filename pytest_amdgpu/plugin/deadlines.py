@@ -199,12 +199,19 @@ class Deadlines:
             self._fail()
         return result
 
-    def _beside_tests(self, phase: str) -> Generator[None, object, object]:
+    def collection_goes_on(self) -> None:
+        """Let what follows tests that were run at the end of collection have all its time again."""
+        self._begin_beside_tests("collection")
+
+    def _begin_beside_tests(self, phase: str) -> None:
         seconds = self._seconds[phase]
         self._text = f"Timeout: {phase} took longer than {seconds:g} s (--amdgpu-deadline)"
         limit = None if math.isinf(seconds) else Limit(monotonic() + seconds, seconds)
-        self._is_beside_tests = True
         self._client.begin(THE_RUN, phase, limit)
+
+    def _beside_tests(self, phase: str) -> Generator[None, object, object]:
+        self._is_beside_tests = True
+        self._begin_beside_tests(phase)
         try:
             return (yield)
         finally:
@@ -227,7 +234,7 @@ class Deadlines:
     def _fail(self) -> None:
         __tracebackhide__ = True
         self._interrupted = True
-        if self._is_beside_tests and is_worker(self._config):
+        if self._is_beside_tests and not self._phase and is_worker(self._config):
             self._config.workeroutput[LATE_OUTPUT] = self._text  # type: ignore[attr-defined]
         raise DeadlineError(self._text)
 

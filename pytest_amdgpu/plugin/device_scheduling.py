@@ -68,6 +68,11 @@ class DeviceScheduling:
         """Whether tests are being run."""
         return self._schedule is not None and bool(self._schedule.left())
 
+    @property
+    def is_stranded(self) -> bool:
+        """Whether another worker, wherever it is, could run what is left, and there is none."""
+        return self._schedule is not None and self._schedule.stranded
+
     def left(self) -> list[str]:
         """Return the tests without a report."""
         return self.ids if self._schedule is None else [self.ids[index] for index in self._schedule.left()]
@@ -111,6 +116,14 @@ class DeviceScheduling:
                 if collected is not None:
                     self._schedule.join(node.gateway.id, self._host(node))
         self._go_on()
+
+    def expect_fewer(self) -> None:
+        """Know that a worker that has ended is not replaced."""
+        self._expected -= 1
+        if self._schedule is not None:
+            self._go_on()
+        elif self.collection_is_completed and any(ids is not None for ids in self._nodes.values()):
+            self.schedule()
 
     def mark_test_begun(self, node_id: str) -> None:
         """Know that some worker has begun a test."""

@@ -220,8 +220,9 @@ def amdgpu_attach(request: pytest.FixtureRequest) -> Callable[[str, str | bytes 
 def amdgpu_inject(request: pytest.FixtureRequest) -> Iterator[Callable[..., list[Defect]]]:
     """Return a function that lets a software GPU fail: `amdgpu_inject("drop-fence", after=3)`.
 
-    Defects and options are those of --amdgpu-inject (`--amdgpu-inject=help` lists them). `device` is an id, a
-    target or all; without it: the test's own. They end with the test. On hardware the test is skipped.
+    Defects and options are those of --amdgpu-inject (`--amdgpu-inject=help` lists them), and `device` is
+    what stands behind @ there; without it: the test's own. They end with the test. On hardware the test is
+    skipped.
     """
     session = request.config.stash[session_key]
     if not session.plan.machine.software:

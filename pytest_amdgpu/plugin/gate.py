@@ -5,32 +5,36 @@ Lives where all reports arrive: in the controller of pytest-xdist, or in the onl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_amdgpu.plugin import early_exit, facts, named_paths
+from pytest_amdgpu.plugin import facts, guarding, named_paths
 from pytest_amdgpu.plugin.blame import LATE_OUTPUT
+from pytest_amdgpu.plugin.crash_trial import died_in_trial
+from pytest_amdgpu.plugin.injection import injection_options
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE, decides
 from pytest_amdgpu.plugin.plan import hosts_key
-from pytest_amdgpu.plugin.report import all_gateways, repeat_options
+from pytest_amdgpu.plugin.report import all_gateways, complain, repeat_options
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.plugin.states import States, skip_text
 from pytest_amdgpu.results.must_run import Demand, DeviceNames, MustRunError, read_contract, violations
 from pytest_amdgpu.results.record import Outcome, Record
-from pytest_amdgpu.results.verdict import Judgment, Verdict, judge_run
+from pytest_amdgpu.results.rows import summary
+from pytest_amdgpu.results.verdict import Judgment, Verdict, judge_run, reason_of
 from pytest_amdgpu.results.verdict_file import verdict_json, write_verdict
 
 if TYPE_CHECKING:
     from pytest_amdgpu.plugin.supervision import Supervision
 
 _SHOWN = 20
-"""Reasons that the terminal shows."""
+"""Reasons that the terminal shows of tests, and others."""
 _ONLY_SHOWN = {
     "--fixtures": "showfixtures",
     "--fixtures-per-test": "show_fixtures_per_test",
@@ -62,20 +66,21 @@ def register(config: pytest.Config) -> Gate:
         gathering.write()
     except OSError as error:
         raise pytest.UsageError(f"--amdgpu-verdict: {error}") from error
-    if decides(config.option):
-        _refuse_what_proves_nothing(config)
-        early_exit.guard(config, INFRASTRUCTURE, lambda: gathering.complete)
-    try:
-        gathering.demands = tuple(
-            demand for contract in contracts for demand in read_contract(Path(contract))
-        )
-    except (MustRunError, OSError) as error:
-        raise pytest.UsageError(f"--amdgpu-must-run: {error}") from error
+    with gathering.telling_of_refusals():
+        if decides(config.option):
+            _refuse_what_proves_nothing(config)
+        try:
+            gathering.demands = tuple(
+                demand for contract in contracts for demand in read_contract(Path(contract))
+            )
+        except (MustRunError, OSError) as error:
+            raise pytest.UsageError(f"--amdgpu-must-run: {error}") from error
     config.pluginmanager.register(gathering, _PLUGIN)
     return gathering
 
 
 def _refuse_what_proves_nothing(config: pytest.Config) -> None:
+    """Raise `pytest.UsageError` for what makes pytest end with 0 whatever tests would do."""
     for option, name in _ONLY_SHOWN.items():
         if getattr(config.option, name, False):
             raise pytest.UsageError(f"--amdgpu-gate: not with {option}, which runs no test and exits with 0")
@@ -128,10 +133,33 @@ class Gate:
         """That of the verdict."""
         return self._judgment.exit_status
 
+    @contextlib.contextmanager
+    def telling_of_refusals(self) -> Iterator[None]:
+        """Tell in the verdict of a `pytest.UsageError`, which is not caught."""
+        try:
+            yield
+        except pytest.UsageError as error:
+            self._judgment, self.complete = Judgment(Verdict.USAGE, (str(error),)), True
+            try:
+                self.write()
+            except OSError as unwritten:
+                complain(self._config, f"the verdict could not be written: {unwritten}")
+            raise
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionstart(self) -> Generator[None, object, object]:
+        """Know that the options cannot be used, which is found out here."""
+        with self.telling_of_refusals():
+            return (yield)
+
     def supervise(self, supervision: Supervision) -> None:
         """Let somebody know all that is needed to judge the run in this process's place."""
         self._supervision = supervision
         supervision.introduce(os.getpid(), self._path, self._facts)
+
+    def pytest_report_header(self) -> str | None:
+        """Warn where the exit status can be something else than the verdict."""
+        return guarding.warning(self._config) if self._decides else None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> None:
@@ -148,7 +176,11 @@ class Gate:
             )
             self._facts |= {
                 "environment": environment,
-                "repeat": [*repeat_options(self._config, plan), *all_gateways(plan)],
+                "repeat": [
+                    *repeat_options(self._config, plan),
+                    *injection_options(plan),
+                    *all_gateways(plan),
+                ],
             }
             # Also whoever finishes the file, if this process dies, finds it there.
             self._write_meanwhile()
@@ -196,7 +228,7 @@ class Gate:
         """Know of a worker that died, or that something other than a test did not end in."""
         if late := getattr(node, "workeroutput", {}).get(LATE_OUTPUT):
             self._trouble(f"{node.gateway.id}: {late}")
-        if error:
+        if error and not died_in_trial(self._config, node):
             self._died[node.gateway.id] = next(iter(str(error).strip().splitlines()), "")
 
     @pytest.hookimpl(optionalhook=True)
@@ -234,7 +266,7 @@ class Gate:
         try:
             self.write()
         except OSError as error:
-            print(f"amdgpu: the verdict could not be written: {error}", file=sys.stderr)
+            complain(self._config, f"the verdict could not be written: {error}")
             if session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = INFRASTRUCTURE
             if self._judgment.verdict is Verdict.GOOD:
@@ -242,6 +274,7 @@ class Gate:
                 self._judgment = Judgment(Verdict.INFRASTRUCTURE, (reason,))
         if self._decides:
             session.exitstatus = self._judgment.exit_status
+            self._tell_status()
 
     def pytest_unconfigure(self) -> None:
         """Speak for a session whose own end has failed."""
@@ -256,19 +289,27 @@ class Gate:
             print(
                 f"amdgpu verdict: {self._judgment.verdict.value}", *self._troubles, sep="\n", file=sys.stderr
             )
+            if self._decides:
+                self._tell_status()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Tell the verdict before all else."""
         if not self.complete:
             return
-        reasons, good = self._judgment.reasons, self._judgment.verdict is Verdict.GOOD
+        good = self._judgment.verdict is Verdict.GOOD
         title = f"amdgpu verdict: {self._judgment.verdict.value}"
         terminalreporter.section(title, green=good, red=not good)
-        for reason in reasons[:_SHOWN]:
-            terminalreporter.line(reason)
-        if len(reasons) > _SHOWN:
-            terminalreporter.line(f"... and {len(reasons) - _SHOWN} more")
+        records = self._states.records(final=True)
+        terminalreporter.line(summary(records))
+        of_tests = set(map(reason_of, records))
+        # Apart, because what is said of many tests must not hide what is said of the run.
+        for apart in (True, False):
+            lines = [line for line in self._judgment.reasons if (line in of_tests) == apart]
+            for line in lines[:_SHOWN]:
+                terminalreporter.line(line)
+            if len(lines) > _SHOWN:
+                terminalreporter.line(f"... and {len(lines) - _SHOWN} more")
 
     def blame_machine(self, text: str) -> None:
         """Know of something that went wrong and is no test's fault."""
@@ -292,6 +333,10 @@ class Gate:
             )
         ended = time.monotonic()
         self._next_write = ended + max(_FIRST_PAUSE, _WORK_SHARE * (ended - begun))
+
+    def _tell_status(self) -> None:
+        if self._supervision is not None:
+            self._supervision.exit_status = self._judgment.exit_status
 
     def _trouble(self, text: str) -> None:
         if text not in self._troubles:

@@ -5,10 +5,16 @@ Runs there, in a process of its own beside the workers. One line of JSON goes ei
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import platform
 import shutil
+import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +36,25 @@ if TYPE_CHECKING:
 
 ERROR, TIMEOUT, WAITING, DONE = "error", "timeout", "waiting", "done"
 """The keys of answers about leases."""
+contact_lost, over = threading.Event(), threading.Event()
+"""Set when the controller is gone although its connection is not, and when nothing is leased any more."""
+_GLANCE = 1.0
+"""Seconds between two looks at the former."""
 
 
 def serve(channel: execnet.Channel) -> None:
     """Answer until the run ends; then the leases are given back, and the locks of devices removed."""
-    question = json.loads(channel.receive())
+    try:
+        _serve(channel)
+    finally:
+        over.set()
+
+
+def _serve(channel: execnet.Channel) -> None:
+    question = _next(channel)
+    if obstacle := _obstacle(question):
+        channel.send(json.dumps({ERROR: obstacle}))
+        return
     try:
         machine = find_machine(**question["options"])
     except (NoUsableGpuError, BackendError, SoftwareSpecError, ModelFileError) as error:
@@ -49,7 +69,7 @@ def serve(channel: execnet.Channel) -> None:
         channel.send(json.dumps(found))
         while True:
             # An EOFError of it is the end of the run.
-            lease = _take(json.loads(channel.receive()), channel)
+            lease = _take(_next(channel), channel)
     except EOFError:
         return
     finally:
@@ -57,6 +77,33 @@ def serve(channel: execnet.Channel) -> None:
             lease.release()
         if locks is not None:
             shutil.rmtree(locks, ignore_errors=True)
+
+
+def _next(channel: execnet.Channel) -> Any:
+    """Return the next question; raises EOFError when the controller is gone or has come to its end."""
+    while not contact_lost.is_set():
+        with contextlib.suppress(channel.TimeoutError):
+            return json.loads(channel.receive(_GLANCE))
+    raise EOFError
+
+
+def own_version() -> str:
+    """Return the version of this package."""
+    return version("pytest-amdgpu")
+
+
+def _obstacle(question: Mapping[str, Any]) -> str:
+    """Return why no worker can do here what the controller wants, or nothing."""
+    own, other = own_version(), question.get("version", "of an earlier version")
+    if own != other:
+        python = f"Python {platform.python_version()} in {os.path.realpath(sys.executable)}"
+        return f"pytest-amdgpu is {own} there ({python}), and {other} here; install {other} there"
+    if absent := [path for path in question["paths"] if not os.path.exists(path)]:
+        return (
+            f"{', '.join(absent)} is not there; --rsyncdir=DIRECTORY sends it to all hosts, or let it be"
+            " under the same name there"
+        )
+    return ""
 
 
 def _environment(machine: Machine) -> dict[str, Any]:

@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_amdgpu.devices.machine import Machine
-from pytest_amdgpu.plugin.host_service import DONE, ERROR, TIMEOUT, WAITING
+from pytest_amdgpu.plugin import socket_gateways
+from pytest_amdgpu.plugin.host_contact import Contact
+from pytest_amdgpu.plugin.host_service import DONE, ERROR, TIMEOUT, WAITING, own_version
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
+from pytest_amdgpu.plugin.remote_arguments import RemoteArguments
 
 if TYPE_CHECKING:
     import execnet
 
     from pytest_amdgpu.devices.identity import DeviceInfo
+    from pytest_amdgpu.plugin.supervision import Supervision
 
 _LOOK = "from pytest_amdgpu.plugin.host_service import serve\nserve(channel)\n"
 _TIMEOUT = 120.0
@@ -46,14 +50,38 @@ def connect(config: pytest.Config, options: Mapping[str, Any]) -> Hosts | None:
 
     Raises `pytest.UsageError`; ends the run where a host cannot be reached.
     """
-    specs = gateways(config)
-    if not any(map(key_of, specs)):
+    if not are_used(config):
         return None
+    specs = gateways(config)
+    # What pytest-xdist makes them otherwise lets them serve one worker only.
+    config.option.px = [px if "execmodel=" in px else f"execmodel=thread//{px}" for px in config.option.px]
+    arguments = RemoteArguments(config)
+    _translate_arguments(config, arguments)
+    socket_gateways.use(config)
     hosts = Hosts(config, specs)
     config.add_cleanup(hosts.end)
     for host in hosts.all:
-        host.ask(options, environment=config.getoption("--amdgpu-verdict") is not None)
+        paths = arguments.must_be_there() if host.has_directory else []
+        host.ask(options, paths, environment=config.getoption("--amdgpu-verdict") is not None)
     return hosts
+
+
+def _translate_arguments(config: pytest.Config, arguments: RemoteArguments) -> None:
+    """Let pytest-xdist give workers in other directories these arguments, as long as the run lasts."""
+    from xdist import workermanage
+
+    own = workermanage.make_reltoroot
+    workermanage.make_reltoroot = arguments
+
+    def undo() -> None:
+        workermanage.make_reltoroot = own
+
+    config.add_cleanup(undo)
+
+
+def are_used(config: pytest.Config) -> bool:
+    """Whether the run has other hosts than this machine."""
+    return any(map(key_of, gateways(config)))
 
 
 def gateways(config: pytest.Config) -> list[str]:
@@ -75,20 +103,38 @@ class Host:
         self.variables = {
             _VARIABLES[one]: str(value) for one, value in variables.items() if one in _VARIABLES
         }
+        self.has_directory = not gateway.spec.popen or bool(gateway.spec.chdir)
+        """Whether its workers run in another directory than this process."""
         self.machine: Machine
         self.locks: str | None = None
         self.environment: dict[str, Any] = {}
+        self.is_this_machine = bool(gateway.spec.popen and not gateway.spec.via)
+        """Whether its workers are processes of this machine, which the supervisor here can watch."""
+        self.contact: Contact
+        self._gateway = gateway
         self._channel = gateway.remote_exec(_LOOK)
 
-    def ask(self, options: Mapping[str, Any], *, environment: bool) -> None:
-        """Learn which GPUs the host has; raises `pytest.UsageError`."""
-        question = {"options": {**options, **self.variables}, "environment": environment}
+    def ask(self, options: Mapping[str, Any], paths: Sequence[str], *, environment: bool) -> None:
+        """Learn which GPUs the host has, and that it has `paths`, too; raises `pytest.UsageError`."""
+        question = {
+            "version": own_version(),
+            "options": {**options, **self.variables},
+            "paths": paths,
+            "environment": environment,
+        }
         answer = self._answer(_TIMEOUT, question)
         if ERROR in answer:
             raise pytest.UsageError(f"--tx: host {self.name}: {answer[ERROR]}")
-        self.machine = Machine.from_json(answer["machine"]).on_host(self.name)
-        self.locks = answer["locks"]
-        self.environment = answer.get("environment", {})
+        try:
+            self.machine = Machine.from_json(answer["machine"]).on_host(self.name)
+            self.locks = answer["locks"]
+            self.environment = answer.get("environment", {})
+        except (KeyError, TypeError) as error:
+            # Versions do not tell checkouts from each other.
+            raise pytest.UsageError(
+                f"--tx: host {self.name}: its pytest-amdgpu is not the one here, for its answer is another"
+                f" one ({type(error).__name__}: {error}); install the same there"
+            ) from error
         if self.environment:
             devices = self.environment["devices"]
             self.environment["devices"] = {
@@ -101,6 +147,21 @@ class Host:
     def has_named_software(self) -> bool:
         """Whether its software GPUs were asked for on it."""
         return "software" in self.variables
+
+    def meet(self, supervision: Supervision | None) -> None:
+        """Stay in contact while workers run there; `supervision` has them watched by a supervisor there."""
+
+        def told(message: list[Any]) -> None:
+            if supervision is not None:
+                supervision.hear(message)
+
+        def unwatched(why: str) -> None:
+            if supervision is not None:
+                supervision.miss(f" on host {self.name}", why)
+
+        self.contact = Contact(
+            self._gateway, supervise=supervision is not None, told=told, unwatched=unwatched
+        )
 
     def lease(self, config: pytest.Config, devices: Iterable[DeviceInfo]) -> None:
         """Have devices leased there until the run ends, or end the run if that takes too long."""
@@ -162,6 +223,12 @@ class Hosts:
             if key := key_of(spec):
                 by_key.setdefault(key, execnet.XSpec(spec))
         names = {key: name_of(spec, number) for number, (key, spec) in enumerate(by_key.items())}
+        for gateway in by_key.values():
+            if gateway.via and not gateway.chdir:
+                raise pytest.UsageError(
+                    f"--tx: {gateway}: add chdir=DIRECTORY; without it pytest-xdist takes a worker behind a"
+                    " proxy for one of this machine"
+                )
         for key, name in names.items():
             if not _NAME.fullmatch(name):
                 raise pytest.UsageError(
@@ -170,7 +237,7 @@ class Hosts:
                 )
             if list(names.values()).count(name) > 1:
                 raise pytest.UsageError(f"--tx: {by_key[key]}: two hosts are called {name}; add id=NAME")
-        for proxy in config.getoption("px"):
+        for proxy in config.option.px:
             self._connect(execnet.XSpec(proxy))
         for key, gateway in by_key.items():
             self.all.append(Host(names[key], key, self._connect(gateway), gateway.env))
@@ -182,6 +249,9 @@ class Hosts:
 
     def end(self) -> None:
         """Let the hosts give their leases back, and end the connections."""
+        for host in self.all:
+            if hasattr(host, "contact"):
+                host.contact.end()
         self._group.terminate(_END_TIMEOUT)
 
     def of(self, spec: object) -> Host | None:
@@ -193,8 +263,11 @@ class Hosts:
         import execnet
 
         try:
-            return self._group.makegateway(spec)
-        except (execnet.HostNotFound, OSError, EOFError, ValueError) as error:
+            gateway = self._group.makegateway(spec)
+            # Where ssh is there and Python is not, execnet 2.1.2 takes it for one.
+            gateway._rinfo()
+            return gateway
+        except (execnet.HostNotFound, execnet.RemoteError, OSError, EOFError, ValueError) as error:
             pytest.exit(
                 f"amdgpu: no test was run: no connection to {spec}: {type(error).__name__}: {error}",
                 returncode=INFRASTRUCTURE,

@@ -106,6 +106,7 @@ def add_options(parser: pytest.Parser) -> None:
         "--amdgpu-model",
         action="append",
         default=[],
+        type=_path,
         metavar="FILE",
         help="Add the software GPU that this file describes. Can be repeated; "
         "`python -m pytest_amdgpu capture` makes such a file of a real GPU.",
@@ -233,6 +234,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-compiler",
+        type=_path,
         metavar="PATH",
         help="Compile kernels with this clang, or the one in this directory. "
         "Default: that of $ROCM_PATH, PATH or ziglang.",
@@ -302,9 +304,9 @@ def choose_seed(config: pytest.Config) -> int:
 
 
 def _path(text: str) -> str:
-    # A variable that is not set, as in --amdgpu-must-run=$CONTRACT, would leave out what it should demand.
+    """Refuse an empty text, which a variable that is not set leaves: nothing would be read or written."""
     if not text:
-        raise argparse.ArgumentTypeError("names no file: the value is empty")
+        raise argparse.ArgumentTypeError("is empty; name a file or directory, or leave the option out")
     return text
 
 

@@ -122,10 +122,7 @@ def _make_plan(config: pytest.Config) -> Plan:
     except DeviceSelectionError as error:
         raise pytest.UsageError(f"--amdgpu-device: {error}") from error
     injected: list[str] = config.getoption("--amdgpu-inject")
-    if injected:
-        if hosts is not None:
-            raise pytest.UsageError("--amdgpu-inject: not in a run over several hosts (--tx)")
-        injection.check(injected, machine)
+    injection.check(injected, machines)
     pool = selected if config.getoption("--amdgpu-device") else devices
     named = () if hosts is None else tuple((host.name, host.key) for host in hosts.all)
     seed = choose_seed(config)

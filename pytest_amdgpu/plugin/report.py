@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import pytest
 
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
+from pytest_amdgpu.plugin.injection import injection_options
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.plan import Plan
 from pytest_amdgpu.plugin.session import GpuSession
@@ -28,6 +31,9 @@ failed_key = pytest.StashKey[bool]()
 """Whether a phase of a test has failed already."""
 
 _log_start_key = pytest.StashKey[int]()
+
+REPEAT_INPUT = "amdgpu_repeat"
+"""Under this name a worker is told the `Command` of its controller."""
 
 LEAK_PROPERTY = "amdgpu_leak"
 """Name of the property of a report (and of a JUnit test case) that names one leaked resource."""
@@ -151,7 +157,9 @@ def reproduction(
     config: pytest.Config, plan: Plan, devices: Iterable[DeviceInfo], node_id: str
 ) -> Iterator[str]:
     """Yield what is needed to repeat a test: its devices, the seed, and the command."""
-    seed, *others = repeat_options(config, plan)
+    told = getattr(config, "workerinput", {}).get(REPEAT_INPUT)
+    command = Command(*told) if told else command_of(config, plan)
+    seed, *others = command.options
     options = [seed]
     hosts: dict[str, None] = {}
     for device in devices:
@@ -161,12 +169,29 @@ def reproduction(
         options.append(f"--amdgpu-device={device.id}")
     for host in hosts:
         options += _gateway(plan, host)
+    options += injection_options(plan, hosts)
     yield f"seed: {plan.seed}"
     # Most runs say nothing of failures, and do not pay for the import.
     from pytest_amdgpu.results.rows import from_directory
 
-    test = from_directory(node_id, str(config.rootpath), str(config.invocation_params.dir))
+    test = from_directory(node_id, command.root, command.directory)
     yield f"to repeat: pytest {shlex.join([*options, *others, test])}"
+
+
+class Command(NamedTuple):
+    """What a command begins with that repeats tests of a run, and where it is given."""
+
+    options: list[str]
+    """The first one has the seed."""
+    root: str
+    """The directory from which tests have their ids."""
+    directory: str
+    """That in which the run was begun."""
+
+
+def command_of(config: pytest.Config, plan: Plan) -> Command:
+    """Return it for a run of this process. Workers on other hosts have other directories."""
+    return Command(repeat_options(config, plan), str(config.rootpath), str(config.invocation_params.dir))
 
 
 def _gateway(plan: Plan, host: str) -> list[str]:
@@ -197,8 +222,10 @@ def repeat_options(config: pytest.Config, plan: Plan) -> list[str]:
             options.append(f"{name}={value}")
     if plan.machine.nearest_target:
         options.append("--amdgpu-nearest-target")
-    options += [f"--amdgpu-inject={text}" for text in plan.injected]
     options += [f"--amdgpu-model={file}" for file in config.getoption("--amdgpu-model")]
+    if plan.hosts:
+        options += [f"--rsyncdir={directory}" for directory in config.option.rsyncdir]
+        options += [f"--px={proxy}" for proxy in config.option.px]
     return [*options, *_pytest_options(config)]
 
 
@@ -215,6 +242,17 @@ def _pytest_options(config: pytest.Config) -> Iterator[str]:
     yield from (f"-p{name}" for name in option.plugins or () if not name.startswith("no:"))
     yield from (f"-o{setting}" for setting in option.override_ini or ())
     yield from (f"-W{warning}" for warning in option.pythonwarnings or ())
+
+
+def complain(config: pytest.Config, text: str) -> None:
+    """Print on stderr what went wrong outside of tests.
+
+    Often that is where pytest has begun a line on stdout, which may be on the disk that is full.
+    """
+    begun = config.pluginmanager.hasplugin("terminalreporter") and (
+        config.get_terminal_writer().width_of_current_line
+    )
+    print("\n" * bool(begun) + f"amdgpu: {text}", file=sys.stderr)
 
 
 def write_not_applicable(terminal: pytest.TerminalReporter) -> None:

@@ -108,6 +108,11 @@ class Schedule:
         """Whether there is nothing left to tell any worker."""
         return not self._batches and all(worker.ending for worker in self._workers.values())
 
+    @property
+    def stranded(self) -> bool:
+        """Whether tests are left that a worker on any host could run, and no worker takes any."""
+        return any(batch.task.host is None for batch in self._batches) and not any(self._active())
+
     def left(self) -> list[int]:
         """Return the tests of which there is no report yet."""
         return [index for index, item in enumerate(self._items) if item.state is not _State.DONE]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -30,6 +32,8 @@ WORKER_INPUT = "amdgpu"
 """Under this name a pytest-xdist worker is told what the controller found."""
 QUARANTINE_INPUT = "amdgpu_quarantine"
 """Under this name it is told which devices are in quarantine: pairs of id and reason."""
+SHARED_QUARANTINE_INPUT = "amdgpu_shared_quarantine"
+"""Under this name a worker on the controller's machine is told the file that has the quarantine of all."""
 
 
 class DeviceLostError(RuntimeError):
@@ -218,7 +222,12 @@ class GpuSession:
     def end(self) -> None:
         """End the trace."""
         if self._trace:
-            self._trace.stop()
+            try:
+                self._trace.stop()
+            except OSError as error:
+                print(
+                    f"amdgpu: --amdgpu-trace: the record ends before the run does: {error}", file=sys.stderr
+                )
 
 
 def start_session(config: pytest.Config) -> GpuSession:
@@ -232,7 +241,9 @@ def start_session(config: pytest.Config) -> GpuSession:
     if worker_input is not None:
         for device_id, reason in worker_input[QUARANTINE_INPUT]:
             session.quarantine.add(device_id, reason)
-    if plan.injected:
+        if (file := worker_input.get(SHARED_QUARANTINE_INPUT)) is not None:
+            session.quarantine.share(Path(file))
+    if plan.injected and plan.machine.software:
         injecting = injection.Injecting(session, plan.injected)
         config.pluginmanager.register(injecting, injection.PLUGIN)
     return session

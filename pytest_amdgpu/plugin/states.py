@@ -30,6 +30,9 @@ _NOT_RUN = "[NOTRUN]"
 """In what pytest says of a test with `xfail(run=False)`, which proves nothing: pytest does not run it."""
 
 
+_SEVERITY = {Outcome.FAIL: 0, Outcome.TIMEOUT: 1, Outcome.CRASH: 2}
+
+
 @dataclass(slots=True)
 class _State:
     outcome: Outcome = Outcome.MISSING
@@ -76,16 +79,16 @@ class States:
             state.trust = _TRUST.get(blame, state.trust)
             state.blame = blame.value
             state.confirmation = parse_counts(str(properties[CONFIRMATION_PROPERTY]))
-        if (
-            state.outcome.bad
-            and state.outcome is not Outcome.MISSING
-            and not (report.failed and state.expected)
-        ):
-            # What came first explains what came after it, unless it was expected, and this is not.
-            return
-        if report.failed:
+        failed_before = state.outcome.bad and state.outcome is not Outcome.MISSING
+        if report.failed and (not failed_before or state.expected):
+            # That a test fails does not excuse what its tear-down does.
             state.outcome, state.expected = _failure(report), ""
             state.text = _crash_text(report)
+        elif report.failed and _SEVERITY[outcome := _failure(report)] > _SEVERITY[state.outcome]:
+            # What came first explains what came after it.
+            state.outcome, state.text = outcome, f"{state.text}; then {_crash_text(report)}"
+        elif failed_before:
+            return
         elif str(report.outcome) not in _PHASE_OUTCOMES:
             # Whoever runs a test until it passes hides what broke it.
             state.outcome, state.trust = _failure(report), Trust.FLAKY

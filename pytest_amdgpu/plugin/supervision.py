@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from pytest_amdgpu.plugin import guarding
 from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, QUARANTINE_PROPERTY, TIMEOUT_PROPERTY
 from pytest_amdgpu.plugin.options import is_supervised, is_worker
+from pytest_amdgpu.plugin.plan import hosts_key
+from pytest_amdgpu.plugin.replacing import replace_after_all, replace_no_worker
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.supervisor.client import Connection, SupervisorGoneError, start
 from pytest_amdgpu.supervisor.protocol import MAIN, THE_RUN, Said, Told, portions, shortened
@@ -98,7 +101,7 @@ def keep_deadlines(config: pytest.Config) -> None:
             return
 
 
-class _Killed(NamedTuple):
+class Killed(NamedTuple):
     """What the supervisor said of a worker that it was about to kill."""
 
     test: str
@@ -118,10 +121,16 @@ class Supervision:
         self._lost = False
         self._config = config
         self._lock = threading.Lock()
-        self._killed: dict[str, _Killed] = {}
+        self._killed: dict[str, Killed] = {}
         self._nodes: dict[str, Any] = {}
         self._ended = threading.Event()
-        self.address, self._process = start()
+        self.exit_status: int | None = None
+        """Of the verdict, if there is one and it decides."""
+        self._process: subprocess.Popen[bytes] | None = None
+        if guarding.ADDRESS in config.stash:
+            self.address = config.stash[guarding.ADDRESS]
+        else:
+            self.address, self._process = start()
         self._connection: Connection | None = Connection(self.address)
 
     def introduce(self, pid: int, verdict: Path | None, facts: Mapping[str, Any]) -> None:
@@ -144,20 +153,34 @@ class Supervision:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker of this machine the address, and listen for what is said of workers."""
-        if node.gateway.spec.popen and not node.gateway.spec.via:
+        hosts = self._config.stash.get(hosts_key, None)
+        host = None if hosts is None else hosts.of(node.gateway.spec)
+        if host is None or host.is_this_machine:
             node.workerinput[SUPERVISOR_INPUT] = self.address
-            if not self._nodes:
-                threading.Thread(target=self._listen, name="amdgpu supervision", daemon=True).start()
-            self._nodes[node.gateway.id] = node
+        else:
+            node.workerinput[SUPERVISOR_INPUT] = host.contact.supervisor
+        if not self._nodes:
+            threading.Thread(target=self._listen, name="amdgpu supervision", daemon=True).start()
+        self._nodes[node.gateway.id] = node
+
+    def hear(self, message: list[Any]) -> None:
+        """Take in what the supervisor of another host says."""
+        with self._lock:
+            kind, *rest = message
+            self._take(kind, rest)
+
+    def miss(self, where: str, why: object) -> None:
+        """Know that nobody watches the workers here any more, or those `where` says."""
+        self.troubles.append(f"from some point on nobody watched that tests end{where}: {why}")
+        print(f"amdgpu: {self.troubles[-1]}", file=sys.stderr)
 
     # First, because others see the report as it is made here.
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
-    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:
         """Say of a test whose worker was killed at its deadline that it timed out, and what was seen."""
-        # What is told before a worker is killed may not have been read yet.
-        self._heed()
-        with self._lock:
-            killed = self._killed.pop(report.node.gateway.id, None)
+        if sched.tests_finished:
+            replace_no_worker(self._config)
+        killed = self.killed(report.node)
         if killed is None or killed.test != shortened(crashitem):
             return
         report.longrepr = killed.text
@@ -174,27 +197,27 @@ class Supervision:
 
     # Last, because others may let the test run again.
     @pytest.hookimpl(optionalhook=True, trylast=True, specname="pytest_handlecrashitem")
-    def replace_no_worker(self, sched: Any) -> None:
-        """Let pytest-xdist not replace the worker that died just now, if nothing is left.
-
-        It does so also then, and waits for the new one to come up and end.
-        """
+    def replace_if_more_is_left(self, sched: Any) -> None:
+        """Let the worker be replaced after all, if somebody has found work for another one."""
         if not sched.tests_finished:
-            return
-        distributed: Any = self._config.pluginmanager.getplugin("dsession")
+            replace_after_all(self._config)
 
-        def once(node: Any) -> Any:
-            del distributed._clone_node
-            return node
-
-        distributed._clone_node = once
+    def killed(self, node: Any) -> Killed | None:
+        """Return, once, what the supervisor said of a worker that it killed; None if it has not."""
+        # What is told before a worker is killed may not have been read yet.
+        self._heed()
+        with self._lock:
+            return self._killed.pop(node.gateway.id, None)
 
     def close(self) -> None:
         """End the supervisor, unless it has still to do with a process; it then ends by itself."""
         self._ended.set()
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.close()
+            connection.close(self.exit_status)
+        if self._process is None:
+            # The guard waits for it.
+            return
         try:
             self._process.wait(_END_PATIENCE)
         except subprocess.TimeoutExpired:
@@ -211,8 +234,7 @@ class Supervision:
     def _lose(self, error: SupervisorGoneError) -> None:
         if not self._ended.is_set() and not self._lost:
             self._lost = True
-            self.troubles.append(f"from some point on nobody watched that tests end: {error}")
-            print(f"amdgpu: {self.troubles[-1]}", file=sys.stderr)
+            self.miss("", error)
 
     def _listen(self) -> None:
         """Wait for messages: nothing wakes pytest-xdist when a worker neither runs nor dies."""
@@ -238,7 +260,7 @@ class Supervision:
     def _take(self, kind: str, rest: list[Any]) -> None:
         if kind == Told.KILLING:
             name, *values = rest
-            killed = _Killed(*values)
+            killed = Killed(*values)
             if killed.test == THE_RUN:
                 if (text := f"{name}: {killed.text}") not in self.troubles:
                     self.troubles.append(text)
@@ -258,6 +280,12 @@ class Supervision:
     def _drop(self, node: Any) -> None:
         """Let pytest-xdist go on as if a worker had died that the kernel does not let die."""
         gateway = node.gateway
+        if not gateway.spec.popen or gateway.spec.via:
+            from pytest_amdgpu.plugin.host_contact import cut
+
+            # What waits for it here is not it, but its connection.
+            cut(gateway)
+            return
         # At the end of the run execnet would wait for it, and has no way to be told not to.
         gateway._group._gateways.remove(gateway)
         # Its death may come yet, and is no news then.

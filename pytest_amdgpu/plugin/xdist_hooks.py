@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_amdgpu.plugin.blame import INFRA_PROPERTY, QUARANTINE_PROPERTY
+from pytest_amdgpu.plugin.crash_trial import died_in_trial
 from pytest_amdgpu.plugin.device_locks import LOCKS_INPUT, DeviceLocks
 from pytest_amdgpu.plugin.leasing import take_leases
 from pytest_amdgpu.plugin.leaving import LEAVING_INPUT, LEAVING_OUTPUT, Leaving
 from pytest_amdgpu.plugin.plan import Plan, find_plan, hosts_key
-from pytest_amdgpu.plugin.report import reproduction
+from pytest_amdgpu.plugin.report import REPEAT_INPUT, command_of, reproduction
 from pytest_amdgpu.plugin.scheduling import Task
 from pytest_amdgpu.plugin.session import (
     QUARANTINE_INPUT,
@@ -58,7 +59,11 @@ def register(config: pytest.Config) -> None:
         if worker_input[LEAVING_INPUT]:
             config.pluginmanager.register(Leaving(config), "amdgpu_leaving")
     elif config.getoption("dist") != "no" and config.getoption("tx") and not config.option.collectonly:
+        from pytest_amdgpu.plugin import host_loss, hosts
+
         config.pluginmanager.register(XdistHooks(config), "amdgpu_xdist")
+        if hosts.are_used(config):
+            config.pluginmanager.register(host_loss.HostLoss(config), host_loss.PLUGIN)
 
 
 def number_of_workers(config: pytest.Config) -> int | None:
@@ -136,6 +141,7 @@ class XdistHooks:
             WORKER_INPUT: plan.to_json(),
             QUARANTINE_INPUT: [list(entry) for entry in self._session.quarantine],
             LOCKS_INPUT: locks,
+            REPEAT_INPUT: list(command_of(self._config, self._session.plan)),
             LEAVING_INPUT: self._config.getoption("dist") == _OWN_MODE,
         }
 
@@ -195,6 +201,8 @@ class XdistHooks:
         """Replace a worker that left, and note the death of one that no test's report will tell."""
         if not error and self._scheduling is not None and node.workeroutput.get(LEAVING_OUTPUT):
             self._replace(node)
+        if died_in_trial(self._config, node):
+            return
         if error and self._scheduling is not None and self._scheduling.running(node) is None:
             known = node in self._scheduling.nodes
             when = (

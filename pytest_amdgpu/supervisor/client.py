@@ -84,11 +84,11 @@ class Connection:
                 raise SupervisorGoneError("the supervisor died")
             yield protocol.decode(data)
 
-    def close(self) -> None:
-        """End the connection in order."""
+    def close(self, status: int | None = None) -> None:
+        """End the connection in order; the controller says the exit status of its verdict."""
         # One that is gone need not know it.
         with contextlib.suppress(SupervisorGoneError):
-            self.say(Said.END)
+            self.say(Said.END, status)
         # A thread that waits for it in select(2) keeps it open, and those that wait for its end waiting.
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
@@ -167,10 +167,10 @@ class Client(Connection):
         """Say why there is no such descriptor."""
         self.say(Said.SMI, device, protocol.shortened(why))
 
-    def close(self) -> None:
+    def close(self, status: int | None = None) -> None:
         """End the connection in order, and take no interrupt any more."""
         self._deadline = None
-        super().close()
+        super().close(status)
         faulthandler.unregister(STACKS)
         # Whoever was about to be interrupted must not die of it.
         signal.signal(INTERRUPT, signal.SIG_IGN)

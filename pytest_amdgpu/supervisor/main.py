@@ -46,6 +46,8 @@ class Supervisor:
         self._left_at = 0.0
         """When the controller's connection ended, until that is acted upon."""
         self._ends = time.monotonic() + _FIRST_CONNECTION
+        self._exit_code: int | None = None
+        """Of the controller's process, when the guard has said it."""
 
     # The loop.
     # --------------------------------------------------------------------------------------------------------
@@ -62,11 +64,16 @@ class Supervisor:
             for key, _events in events:
                 key.data(key.fileobj)
             self._mind_controller(quiet=not events)
+        if self._peers.guard is not None:
+            self._peers.guard.tell(Told.STATUS, self._account.status)
 
     def _is_done(self) -> bool:
-        if self._account.over:
-            return not any(process.due is not None for process in self._watch)
-        return self._peers.controller is None and time.monotonic() > self._ends
+        if any(process.due is not None for process in self._watch):
+            return False
+        if self._peers.guard is not None and not self._account.spoken:
+            # What pytest has said of its end must still come true.
+            return self._exit_code is not None and self._account.over
+        return self._account.over or (self._peers.controller is None and time.monotonic() > self._ends)
 
     def _accept(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()
@@ -107,6 +114,8 @@ class Supervisor:
         self._peers.remove(peer)
         if peer is self._peers.controller:
             self._left_at = time.monotonic()
+        elif peer is self._peers.guard:
+            self._guard_is_gone()
         elif peer.name != MAIN and peer.name in self._watch and self._watch[peer.name].step == 0:
             # One that is being ended is watched until it is dead, and the controller speaks for itself.
             self._watch.remove(peer.name)
@@ -124,7 +133,7 @@ class Supervisor:
                 self._disconnected(controller)
         elif quiet or time.monotonic() > self._left_at + _HEARTBEAT:
             self._left_at = 0.0
-            self._controller_is_gone(controller.ended)
+            self._controller_is_gone(controller.ended, controller.status)
 
     # What processes say.
     # --------------------------------------------------------------------------------------------------------
@@ -143,7 +152,14 @@ class Supervisor:
             if self._account.over:
                 self._watch.end(peer.name, ORPHAN_PATIENCE)
         elif kind == Said.END:
-            peer.ended = True
+            peer.ended, peer.status = True, rest[0]
+        elif kind == Said.GUARD:
+            self._peers.guard = peer
+        elif kind == Said.ENDED:
+            self._exit_code = rest[0]
+            # All that the process has said before its end is read first.
+            self._left_at = self._left_at or time.monotonic()
+            self._check_end()
         elif kind in (Said.EXPECT, Said.RECORD):
             self._account.take(kind, rest)
         elif peer.name in self._watch:
@@ -210,8 +226,28 @@ class Supervisor:
     # The end.
     # --------------------------------------------------------------------------------------------------------
 
-    def _controller_is_gone(self, in_order: bool) -> None:
+    def _check_end(self) -> None:
+        """Compare what the controller has said at its end with how its process has ended."""
+        if self._peers.controller is None and self._exit_code is not None:
+            # One that has said nothing at all has left before its run began.
+            self._account.over = True
+            if self._account.status == 0 and self._exit_code:
+                self._account.trouble(f"pytest's process ended with {self._exit_code} when all was good")
+                self._account.speak(self._watch)
+
+    def _guard_is_gone(self) -> None:
+        self._peers.guard = None
+        if self._exit_code is None and self._peers.controller is not None:
+            self._account.trouble("the process that waited for pytest died before the end of the run")
+            if MAIN not in self._watch:
+                self._watch.add(MAIN, self._peers.controller_pid)
+            self._account.died(self._watch[MAIN])
+            self._watch.end(MAIN, 0.0)
+
+    def _controller_is_gone(self, in_order: bool, status: int | None) -> None:
         self._peers.controller = None
+        if in_order and not self._account.over:
+            self._account.status = status
         if not in_order and not self._account.over:
             if not self._account.troubles:
                 pid = self._peers.controller_pid
@@ -219,10 +255,11 @@ class Supervisor:
             self._account.speak(self._watch)
         self._account.over = True
         for process in self._watch:
-            if process.name == MAIN:
+            if process.name == MAIN and process.pid == self._peers.controller_pid:
                 self._watch.remove(process.name)
             elif not in_order:
                 self._watch.end(process.name, ORPHAN_PATIENCE)
+        self._check_end()
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ class Peer:
         self.stacks = ""
         self.started = 0
         self.ended = False
+        self.status: int | None = None
         self.listeners: dict[str, Listener] = {}
         """To the events of its devices."""
 
@@ -42,6 +43,8 @@ class Peers(list[Peer]):
 
     controller: Peer | None = None
     """The one that sees the results, while it is there."""
+    guard: Peer | None = None
+    """The one that waits for the controller's process, while it does not know of its end."""
     controller_pid = 0
     controller_started = 0
 

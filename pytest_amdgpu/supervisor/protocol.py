@@ -60,7 +60,11 @@ class Said(enum.StrEnum):
     RECORD = "record"
     """What became of a test."""
     END = "end"
-    """The process has come to its end in order."""
+    """The process has come to its end in order. Exit status of the verdict, None if there is none."""
+    GUARD = "guard"
+    """It waits for the controller's process, and exits as it is told."""
+    ENDED = "ended"
+    """Exit code of the controller's process, negative for a signal: what the guard has seen of it."""
 
 
 class Told(enum.StrEnum):
@@ -75,6 +79,8 @@ class Told(enum.StrEnum):
     twice: when interrupting has not helped, and with all the evidence."""
     LOST = "lost"
     """Name of a worker: it was killed, and did not die."""
+    STATUS = "status"
+    """Exit status of the verdict, None if there is none: to the guard, when nothing is left to be done."""
 
 
 class Limit(NamedTuple):

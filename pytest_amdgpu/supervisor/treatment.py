@@ -65,7 +65,8 @@ class Treatment:
     def terminate(self, process: Watched) -> None:
         """Tell the controller and send SIGTERM."""
         self._looks.end(process)
-        if process.test:
+        if process.test and process.limit is not None:
+            # Else it is not late, but left of a run that is over.
             self._condemn(process)
         self._signal(process, signal.SIGTERM)
         # A process that is stopped takes no signal but this and SIGKILL.

@@ -151,7 +151,7 @@ class Watch:
         """Terminate a process that is still there in `patience` seconds, without asking its tests."""
         process = self._processes[name]
         if process.step <= _TERMINATE:
-            process.step, process.due = _TERMINATE, self._clock() + patience
+            process.step, process.due, process.limit = _TERMINATE, self._clock() + patience, None
 
     def poll(self) -> float | None:
         """Do what is due; return the seconds until something is due again, or None."""

@@ -48,7 +48,7 @@ def test_earlier_results_are_shown_by_their_age(verdict: str, tmp_path: Path) ->
     page = tmp_path / "page.html"
     assert main(["report", verdict, newer, older, "--html", str(page)]) == 0
     text = page.read_text()
-    assert 0 < text.index('title="fail"') < text.index('title="crash"')
+    assert '<i class="fail">F</i><i class="crash">C</i>' in text
 
 
 def test_auto_appends_to_the_summary_of_the_step(
@@ -59,6 +59,10 @@ def test_auto_appends_to_the_summary_of_the_step(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step))
     assert main(["report", verdict, "--markdown", "auto"]) == 0
     assert step.read_text().startswith(f"before\n{HEAD}")
+    step.write_text("x" * ((1 << 20) - 80))
+    assert main(["report", verdict, "--markdown", "auto"]) == 0
+    assert step.stat().st_size <= 1 << 20
+    assert step.read_text().endswith(f"x{HEAD}\n\n- and more, for which there is no room here\n")
 
 
 def test_auto_needs_a_step(

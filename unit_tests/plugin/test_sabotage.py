@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from gate_cases import GATE, GOOD, INFRASTRUCTURE, MUST_RUN, REGRESSION, TESTS, USAGE, verdict
+from gate_cases import (
+    GATE,
+    GOOD,
+    INFRASTRUCTURE,
+    KILL_SUPERVISOR,
+    MUST_RUN,
+    REGRESSION,
+    TESTS,
+    USAGE,
+    verdict,
+)
 
 from pytest_amdgpu.devices.leases import LeaseDirectory
 
@@ -94,7 +104,7 @@ class Found(NamedTuple):
 
 def hook(name: str, body: str = "raise RuntimeError('a plugin is broken')") -> str:
     """Return a conftest.py with one hook."""
-    return f"import os, pytest, signal, sys\ndef {name}: {body}"
+    return f"import atexit, ctypes, os, pytest, signal, sys\ndef {name}: {body}"
 
 
 KNOWN = ("--amdgpu-expectations=.", "-k", "passes")
@@ -118,8 +128,32 @@ FILES = {
     "plugin-fails-at-a-report": Found(
         "conftest.py", hook("pytest_runtest_logreport()"), INFRASTRUCTURE, "a plugin is broken"
     ),
-    # It ends pytest itself, with the status of Python.
-    "plugin-fails-at-the-end": Found("conftest.py", hook("pytest_sessionfinish()"), 1, ""),
+    "plugin-fails-at-the-end": Found(
+        "conftest.py", hook("pytest_sessionfinish()"), INFRASTRUCTURE, "the end of the session failed"
+    ),
+    "plugin-leaves-the-controller": Found(
+        "conftest.py",
+        hook(
+            "pytest_runtest_logreport(report)",
+            "os.environ.get('PYTEST_XDIST_WORKER') or ctypes.CDLL(None)._exit(0)",
+        ),
+        INFRASTRUCTURE,
+        "died before the end of the run",
+        (*WORKER, "-k", "passes"),
+    ),
+    "process-leaves-at-exit": Found(
+        "conftest.py",
+        hook("pytest_configure()", "atexit.register(lambda: os._exit(0))"),
+        REGRESSION,
+        "test_it.py::test_fails",
+        ("-k", "passes or fails"),
+    ),
+    "process-crashes-at-exit": Found(
+        "conftest.py",
+        hook("pytest_configure()", "atexit.register(lambda: os.kill(os.getpid(), signal.SIGSEGV))"),
+        INFRASTRUCTURE,
+        "pytest's process ended with -11 when all was good",
+    ),
     "plugin-forgets-the-status": Found(
         "conftest.py",
         hook("pytest_sessionfinish(session)", "session.exitstatus = 0"),
@@ -427,8 +461,8 @@ def test_what_only_looks_as_if_it_had_passed(run: Run, tests: pytest.Pytester) -
 def test_what_is_left_out_of_pytest(run: Run, tests: pytest.Pytester) -> None:
     names = (
         "cacheprovider capture debugging doctest faulthandler junitxml legacypath logging monkeypatch"
-        " pastebin recwarn setuponly setupplan skipping stepwise subtests terminal timeout tmpdir unittest"
-        " warnings"
+        " pastebin recwarn setuponly setupplan skipping stepwise subtests terminal timeout"
+        " tmpdir unittest warnings"
     )
     left_out = [part for name in names.split() for part in ("-p", f"no:{name}")]
     tests.makepyfile(
@@ -505,15 +539,16 @@ def test_a_full_disk(run: Run, tests: pytest.Pytester) -> None:
         @pytest.hookimpl(wrapper=True, trylast=True)
         def pytest_sessionfinish():
             soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (400, hard))
             try:
                 return (yield)
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         """
     )
-    result = run(*GATE, "-k", "passes", "-p", "no:cacheprovider")
+    result = run(*GATE, "-k", "passes", "-p", "no:cacheprovider", "--junitxml=junit.xml")
     assert result.ret == INFRASTRUCTURE
+    result.stderr.fnmatch_lines(["*amdgpu: the JUnit file could not be written: *File too large*"])
     result.stderr.fnmatch_lines(["*amdgpu: the verdict could not be written: *File too large*"])
     assert verdict()["verdict"] != "good"
 
@@ -526,6 +561,21 @@ def test_a_verdict_has_no_place(run: Run, tests: pytest.Pytester) -> None:
     result = run("--amdgpu-gate", "--amdgpu-verdict=place/verdict.json", "-k", "passes")
     assert result.ret == INFRASTRUCTURE
     result.stderr.fnmatch_lines(["*amdgpu: the verdict could not be written: *"])
+
+
+def test_a_junit_file_has_no_place(run: Run, tests: pytest.Pytester) -> None:
+    assert run(*GATE, "--junitxml=test_it.py/junit.xml", "-k", "passes").ret == USAGE
+    place = tests.path / "test_it.py"
+    text = f"--junitxml: {place}/junit.xml cannot be written: {place} is no directory"
+    assert (verdict()["verdict"], verdict()["reasons"]) == ("usage", [text])
+    # Nobody finds out about this one before the end.
+    result = run(*GATE, "--junitxml=/dev/full", "-k", "passes")
+    assert result.ret == INFRASTRUCTURE
+    text = "the JUnit file could not be written: [Errno 28] No space left on device"
+    assert (verdict()["verdict"], verdict()["reasons"]) == ("infrastructure", [text])
+    assert f"amdgpu: {text}" in result.errlines
+    result.stdout.fnmatch_lines(["*= amdgpu verdict: infrastructure =*", "*1 passed*"])
+    result.stdout.no_fnmatch_line("*generated xml file*")
 
 
 @pytest.mark.parametrize("jump", [-1e9, 1e9], ids=["back", "forth"])
@@ -564,10 +614,9 @@ def test_nobody_watches(run: Run, tests: pytest.Pytester) -> None:
     tests.makeconftest(
         """
         def pytest_collection_finish(session):
-            watcher = session.config.pluginmanager.getplugin("amdgpu_supervision")
-            watcher._process.kill()
-            watcher._process.wait()
+            kill_supervisor()
         """
+        + KILL_SUPERVISOR
     )
     assert run(*GATE, "-k", "passes").ret == INFRASTRUCTURE
     assert verdict()["reasons"][0].startswith("from some point on nobody watched that tests end")
@@ -576,7 +625,9 @@ def test_nobody_watches(run: Run, tests: pytest.Pytester) -> None:
 def test_a_test_ends_the_only_process(run: Run, tests: pytest.Pytester) -> None:
     tests.makepyfile(
         test_it="""
-        import os
+        import ctypes, os, pytest, signal
+
+        def end_by_signal(_): os.kill(os.getpid(), signal.SIGKILL)
 
         def test_forks(amdgpu_device):
             child = os.fork()
@@ -584,11 +635,30 @@ def test_a_test_ends_the_only_process(run: Run, tests: pytest.Pytester) -> None:
                 os._exit(0)
             assert os.waitpid(child, 0)[1] == 0
 
-        def test_leaves(amdgpu_device): os._exit(0)
+        @pytest.mark.parametrize("leave", [os._exit, ctypes.CDLL(None)._exit, end_by_signal])
+        def test_leaves(amdgpu_device, leave): leave(0)
         """
     )
-    assert run(*GATE).ret == INFRASTRUCTURE
     assert run(*GATE, "-k", "forks").ret == 0
+    for leave in ("_exit0", "_exit1", "end_by_signal"):
+        # The shell has the status when the file is there.
+        assert run(*GATE, "-k", f"forks or {leave}").ret == INFRASTRUCTURE
+        assert [(test["outcome"], test["trust"]) for test in verdict()["tests"]] == [
+            ("pass", "clean"),
+            ("crash", "infra"),
+        ]
+
+
+@pytest.mark.parametrize("options", [(), ("--help",), ("--amdgpu-inject=help",)], ids=" ".join)
+def test_pytest_ends_before_there_is_a_gate(
+    options: tuple[str, ...], run: Run, tests: pytest.Pytester
+) -> None:
+    if not options:
+        tests.makeconftest("import ctypes; ctypes.CDLL(None)._exit(0)")
+    result = run(*GATE, *options)
+    assert result.ret == INFRASTRUCTURE
+    result.stderr.fnmatch_lines(["amdgpu: pytest's process ended with 0, and there is no verdict*"])
+    assert not Path("verdict.json").exists() or verdict()["verdict"] != "good"
 
 
 def test_a_child_of_a_test_comes_back_into_pytest(run: Run, tests: pytest.Pytester) -> None:
@@ -625,7 +695,7 @@ def test_the_run_is_ended_by_a_signal(number: int, tests: pytest.Pytester) -> No
         assert process.returncode == INFRASTRUCTURE
         return
     # The supervisor holds what it says of it, too, and ends when it has written.
-    assert process.returncode == -number
+    assert process.returncode == (-number if number == signal.SIGKILL else INFRASTRUCTURE)
     assert "amdgpu verdict: infrastructure" in told
     assert [(test["outcome"], test["trust"]) for test in content["tests"]] == [("crash", "infra")]
 

@@ -177,7 +177,7 @@ def test_a_process_that_does_not_die_is_lost_and_not_waited_for(run: Run) -> Non
     run.told(Told.KILLING)
     assert run.told(Told.LOST) == ["gw0"]
     assert worker.poll() is None
-    run.connection.say(Said.END)
+    run.connection.say(Said.END, None)
     run.connection.socket.close()
     assert run.process.wait(WAIT) == 0
     assert worker.poll() is None
@@ -213,7 +213,7 @@ def test_when_the_controller_is_killed_the_verdict_is_written_and_its_workers_en
 
 
 def test_when_the_run_ends_in_order_nothing_is_written(run: Run) -> None:
-    run.connection.say(Said.END)
+    run.connection.say(Said.END, None)
     run.connection.socket.close()
     assert run.process.wait(WAIT) == 0
     assert not run.verdict.exists()
