@@ -44,7 +44,7 @@ class HostLoss:
         """Begin to watch workers, and to see whether the hosts are there."""
         supervision = self._config.pluginmanager.getplugin("amdgpu_supervision")
         for host in self._hosts():
-            supervise = is_supervised(self._config) and not host.is_this_machine
+            supervise = is_supervised(self._config.option) and not host.is_this_machine
             host.meet(supervision if supervise else None)
         self._distributed._clone_node = self._clone
 

@@ -264,16 +264,10 @@ def refuse_software_options(config: pytest.Config, used: str) -> None:
         )
 
 
-def is_supervised(config: pytest.Config) -> bool:
+def is_supervised(option: argparse.Namespace) -> bool:
     """Whether a supervisor watches the run, of which this process may be any part."""
-    options = (
-        "--amdgpu-gate",
-        "--amdgpu-verdict",
-        "--amdgpu-must-run",
-        "--amdgpu-supervise",
-        "--amdgpu-deadline",
-    )
-    return any(map(config.getoption, options)) and not config.option.collectonly
+    names = ("amdgpu_gate", "amdgpu_verdict", "amdgpu_must_run", "amdgpu_supervise", "amdgpu_deadline")
+    return any(getattr(option, name) for name in names) and not option.collectonly
 
 
 def decides(option: argparse.Namespace) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import select
 import subprocess
@@ -17,7 +18,7 @@ from pytest_amdgpu.plugin import guarding
 from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, QUARANTINE_PROPERTY, TIMEOUT_PROPERTY
 from pytest_amdgpu.plugin.options import is_supervised, is_worker
 from pytest_amdgpu.plugin.plan import hosts_key
-from pytest_amdgpu.plugin.replacing import replace_no_worker
+from pytest_amdgpu.plugin.replacing import replace_after_all, replace_no_worker
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.supervisor.client import Connection, SupervisorGoneError, start
 from pytest_amdgpu.supervisor.protocol import MAIN, THE_RUN, Said, Told, portions, shortened
@@ -49,13 +50,12 @@ _RESTARTS = 20
 """How often the one worker is replaced, of which each time is a failed test."""
 
 
-def use_a_worker(config: pytest.Config) -> None:
+def use_a_worker(config: pytest.Config, option: argparse.Namespace) -> None:
     """Let the tests of a supervised run run in a worker of pytest-xdist, if nothing speaks against it.
 
     The controller then never touches a GPU, and goes on when the worker must be killed.
     """
-    option = config.option
-    if not (config.pluginmanager.hasplugin("xdist") and is_supervised(config)) or is_worker(config):
+    if not (config.pluginmanager.hasplugin("xdist") and is_supervised(option)) or is_worker(config):
         return
     chosen = option.numprocesses is not None or option.tx or option.dist != "no" or option.distload
     # What tests print is wanted at once, which workers cannot do.
@@ -203,6 +203,13 @@ class Supervision:
             self._config.stash[session_key].quarantine.add(device, reason)
         if killed.evidence:
             report.sections.append((EVIDENCE_SECTION, killed.evidence))
+
+    # Last, because others may let the test run again.
+    @pytest.hookimpl(optionalhook=True, trylast=True, specname="pytest_handlecrashitem")
+    def replace_if_more_is_left(self, sched: Any) -> None:
+        """Let the worker be replaced after all, if somebody has found work for another one."""
+        if not sched.tests_finished:
+            replace_after_all(self._config)
 
     def killed(self, node: Any) -> Killed | None:
         """Return, once, what the supervisor said of a worker that it killed; None if it has not."""
