@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_amdgpu.devices.backends import BackendError
-from pytest_amdgpu.devices.lease_holder import Holder
+from pytest_amdgpu.devices.lease_holder import Holder, boot_id
 from pytest_amdgpu.devices.leases import (
     Lease,
     LeaseDirectory,
@@ -63,7 +63,7 @@ def _serve(channel: execnet.Channel) -> None:
     locks = None if machine.is_private else tempfile.mkdtemp(prefix="pytest-amdgpu-locks-")
     lease: Lease | None = None
     try:
-        found = {"machine": machine.to_json(), "locks": locks}
+        found = {"machine": machine.to_json(), "boot": boot_id(), "locks": locks}
         if question["environment"]:
             found["environment"] = _environment(machine)
         channel.send(json.dumps(found))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_amdgpu.devices.lease_holder import boot_id
 from pytest_amdgpu.devices.machine import Machine
 from pytest_amdgpu.plugin import socket_gateways
 from pytest_amdgpu.plugin.host_contact import Contact
@@ -106,6 +107,8 @@ class Host:
         self.has_directory = not gateway.spec.popen or bool(gateway.spec.chdir)
         """Whether its workers run in another directory than this process."""
         self.machine: Machine
+        self.boot = ""
+        """The `boot_id` of its machine."""
         self.locks: str | None = None
         self.environment: dict[str, Any] = {}
         self.is_this_machine = bool(gateway.spec.popen and not gateway.spec.via)
@@ -127,6 +130,7 @@ class Host:
             raise pytest.UsageError(f"--tx: host {self.name}: {answer[ERROR]}")
         try:
             self.machine = Machine.from_json(answer["machine"]).on_host(self.name)
+            self.boot = answer["boot"]
             self.locks = answer["locks"]
             self.environment = answer.get("environment", {})
         except (KeyError, TypeError) as error:
@@ -163,11 +167,11 @@ class Host:
             self._gateway, supervise=supervision is not None, told=told, unwatched=unwatched
         )
 
-    def lease(self, config: pytest.Config, devices: Iterable[DeviceInfo]) -> None:
-        """Have devices leased there until the run ends, or end the run if that takes too long."""
+    def lease(self, config: pytest.Config, names: Collection[str]) -> None:
+        """Have leases taken there until the run ends, or end the run if that takes too long."""
         timeout: float = config.getoption("--amdgpu-lease-timeout")
         wish = {
-            "names": [one.local_id if self.machine.is_private else one.pci_address for one in devices],
+            "names": sorted(names),
             "purpose": f"pytest in {config.invocation_params.dir}",
             "shared": config.getoption("--amdgpu-lease") == "shared",
             "timeout": timeout,
@@ -246,6 +250,24 @@ class Hosts:
     def devices(self) -> tuple[DeviceInfo, ...]:
         """The devices of all hosts."""
         return tuple(device for host in self.all for device in host.machine.devices)
+
+    def refuse_one_machine_twice(self, here: Machine) -> None:
+        """Raise `pytest.UsageError` where a GPU is one of two hosts, or of one and this machine, `here`.
+
+        Each would wait for the other's lease of it.
+        """
+        known: dict[tuple[str, str], str] = {}
+        for name, boot, machine in (
+            ("this machine", boot_id(), here),
+            *((f"host {host.name}", host.boot, host.machine) for host in self.all),
+        ):
+            for device in () if machine.is_private else machine.devices:
+                other = known.setdefault((boot, device.pci_address), name)
+                if other != name:
+                    raise pytest.UsageError(
+                        f"--tx: {name} and {other} are one machine: both have the GPU {device.pci_address};"
+                        " give their gateways the same text, but for the id, to have several workers there"
+                    )
 
     def end(self) -> None:
         """Let the hosts give their leases back, and end the connections."""

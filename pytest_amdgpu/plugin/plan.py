@@ -108,7 +108,10 @@ def _make_plan(config: pytest.Config) -> Plan:
         machine = _find_machine(options)
     else:
         machine = Machine("hardware", "none is used here", ())
-    machines = [machine] if hosts is None else [machine, *(host.machine for host in hosts.all)]
+    machines = [machine]
+    if hosts is not None:
+        hosts.refuse_one_machine_twice(machine)
+        machines += [host.machine for host in hosts.all]
     if not any(one.software for one in machines):
         refuse_software_options(config, f"{machine.backend} GPUs ({machine.reason})")
     elsewhere = () if hosts is None else (*machine.devices, *hosts.devices)
