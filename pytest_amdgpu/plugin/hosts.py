@@ -10,6 +10,7 @@ import contextlib
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -63,7 +64,12 @@ def connect(config: pytest.Config, options: Mapping[str, Any]) -> Hosts | None:
     config.add_cleanup(hosts.end)
     for host in hosts.all:
         paths = arguments.must_be_there() if host.has_directory else []
-        host.ask(options, paths, environment=config.getoption("--amdgpu-verdict") is not None)
+        host.ask(
+            options,
+            paths,
+            config.getoption("--amdgpu-lease-directory"),
+            environment=config.getoption("--amdgpu-verdict") is not None,
+        )
     return hosts
 
 
@@ -111,17 +117,28 @@ class Host:
         """The `boot_id` of its machine."""
         self.locks: str | None = None
         self.environment: dict[str, Any] = {}
+        self.quarantine: dict[str, str] = {}
+        """Which of its devices no run is to use, and why."""
         self.is_this_machine = bool(gateway.spec.popen and not gateway.spec.via)
         """Whether its workers are processes of this machine, which the supervisor here can watch."""
         self.contact: Contact
         self._gateway = gateway
         self._channel = gateway.remote_exec(_LOOK)
 
-    def ask(self, options: Mapping[str, Any], paths: Sequence[str], *, environment: bool) -> None:
+    def ask(
+        self,
+        options: Mapping[str, Any],
+        paths: Sequence[str],
+        lease_directory: str | None,
+        *,
+        environment: bool,
+    ) -> None:
         """Learn which GPUs the host has, and that it has `paths`, too; raises `pytest.UsageError`."""
         question = {
             "version": own_version(),
             "options": {**options, **self.variables},
+            "models": [(Path(file).name, Path(file).read_text("utf-8")) for file in options["model_files"]],
+            "lease_directory": lease_directory,
             "paths": paths,
             "environment": environment,
         }
@@ -133,6 +150,8 @@ class Host:
             self.boot = answer["boot"]
             self.locks = answer["locks"]
             self.environment = answer.get("environment", {})
+            ids = {device.local_id: device.id for device in self.machine.devices}
+            self.quarantine = {ids[local]: reason for local, reason in answer["quarantine"].items()}
         except (KeyError, TypeError) as error:
             # Versions do not tell checkouts from each other.
             raise pytest.UsageError(

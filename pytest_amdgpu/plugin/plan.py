@@ -12,7 +12,7 @@ from pytest_amdgpu.devices.backends import BackendError
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.devices.machine import Machine, NoUsableGpuError, find_machine
 from pytest_amdgpu.devices.selection import DeviceSelectionError, select_devices
-from pytest_amdgpu.devices.software import SoftwareSpecError
+from pytest_amdgpu.devices.software import SoftwareSpecError, parse_software
 from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.families.model_file import ModelFileError
 from pytest_amdgpu.plugin import injection
@@ -162,6 +162,12 @@ def _connect_hosts(config: pytest.Config, options: Mapping[str, Any]) -> Hosts |
         return None
     from pytest_amdgpu.plugin import hosts
 
+    if files := options["model_files"]:
+        # Hosts are sent what they hold, and would tell other names.
+        try:
+            parse_software(None, files, nearest_target=options["nearest_target"])
+        except ModelFileError as error:
+            raise pytest.UsageError(f"--amdgpu-model: {error}") from error
     connected = hosts.connect(config, options)
     if connected is not None:
         config.stash[hosts_key] = connected

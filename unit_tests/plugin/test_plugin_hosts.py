@@ -20,6 +20,7 @@ import pytest
 from pytest_amdgpu.devices.lease_holder import boot_id
 from pytest_amdgpu.devices.leases import LeaseDirectory
 from pytest_amdgpu.devices.machine import Machine, find_machine
+from pytest_amdgpu.devices.machine_quarantine import MachineQuarantine
 from pytest_amdgpu.plugin.host_service import own_version, serve
 from pytest_amdgpu.plugin.hosts import Host, Hosts, key_of, name_of
 
@@ -287,7 +288,13 @@ def test_devices_are_leased_where_they_are(run: Run, pytester: pytest.Pytester) 
             "*no test was run: host beta: sw-gfx1100-0 was in use for 0.2 s: *another run*",
         ]
     )
-    run(*TWO_HOSTS, *options, backend="auto", software=None, xdist=True).assert_outcomes(passed=3)
+    # The quarantine of a machine is beside its leases.
+    MachineQuarantine(pytester.path / "leases").add("sw-gfx1100-0", "it smoked")
+    result = run(*TWO_HOSTS, *options, backend="auto", software=None, xdist=True)
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(
+        ["beta/sw-gfx1100-0: on host beta, of the whole machine, since * it smoked; release it with *"]
+    )
 
 
 def test_hosts_that_are_one_machine_do_not_wait_for_each_other(run: Run, pytester: pytest.Pytester) -> None:
@@ -311,7 +318,7 @@ def test_a_gpu_that_two_hosts_have_is_a_usage_error(monkeypatch: pytest.MonkeyPa
         with pytest.raises(pytest.UsageError, match="host alpha and this machine are one machine: both have"):
             hosts.refuse_one_machine_twice(here)
         with pytest.raises(
-            pytest.UsageError, match="beta and host alpha are one .* the GPU 0000:03:00.0; give"
+            pytest.UsageError, match=r"beta and host alpha are one .* the GPU 0000:03:00\.0; give"
         ):
             hosts.refuse_one_machine_twice(nothing)
         two[1].boot = "another"
@@ -374,7 +381,14 @@ def test_a_host_keeps_leases_and_locks_until_the_run_ends(
         "timeout": 0.0,
         "directory": str(tmp_path),
     }
-    question = {"version": own_version(), "options": options, "paths": [], "environment": True}
+    question = {
+        "version": own_version(),
+        "options": options,
+        "models": [],
+        "lease_directory": str(tmp_path),
+        "paths": [],
+        "environment": True,
+    }
     channel = Channel(question, wish)
     directory = LeaseDirectory(tmp_path)
     held: list[bool] = []
