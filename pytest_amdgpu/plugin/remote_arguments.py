@@ -21,7 +21,6 @@ _PATH_OPTIONS = (
     "--ignore",
     "--amdgpu-compiler",
     "--amdgpu-expectations",
-    "--amdgpu-model",
 )
 """Options whose values name what workers read."""
 _NODE_SIGN = "::"

@@ -17,6 +17,7 @@ import execnet
 import pytest
 from machines import Machine, Machines
 
+from pytest_amdgpu.families.models import model_path
 from pytest_amdgpu.plugin.host_service import own_version, serve
 from pytest_amdgpu.plugin.remote_arguments import RemoteArguments, sent_directories
 
@@ -40,6 +41,8 @@ def test_tests_are_sent_to_two_machines_by_ssh_and_run_where_their_devices_are(
     run: Run, pytester: pytest.Pytester, machines: Machines
 ) -> None:
     alpha, beta = machines.add("alpha"), machines.add("beta")
+    model = model_path("mi300x").read_text().replace('name = "mi300x"', 'name = "mine"', 1)
+    pytester.makefile(".toml", mine=model)
     pytester.makefile(".ini", **{"suite/pytest": "[pytest]\naddopts = -rP"})
     (pytester.path / "suite" / "helper.py").write_text("VALUE = 7")
     (pytester.path / "suite" / "test_it.py").write_text(
@@ -54,7 +57,9 @@ def test_tests_are_sent_to_two_machines_by_ssh_and_run_where_their_devices_are(
     )
     result = on(
         run,
-        f"--tx={machines.gateway('alpha', 'env:PYTEST_AMDGPU_SOFTWARE=gfx942')}",
+        f"--tx={machines.gateway('alpha', 'env:PYTEST_AMDGPU_SOFTWARE=mine')}",
+        # What is only here the plugin sends to all hosts.
+        "--amdgpu-model=mine.toml",
         "--tx",
         machines.gateway("beta", "env:PYTEST_AMDGPU_SOFTWARE=gfx942,gfx1100"),
         # A relative name, one that is also an option's value, and a file that is there and not sent.
@@ -413,21 +418,21 @@ def test_workers_behind_a_socket_server_and_a_proxy(
         (
             [
                 "--rsyncdir=suite",
-                "--amdgpu-model",
-                "m.toml",
+                "--amdgpu-compiler",
+                "m.cfg",
                 "--ignore=suite/test_it.py",
                 "suite",
                 "nonesuch",
             ],
             [
                 "--rsyncdir=suite",
-                "--amdgpu-model",
-                "{0}/m.toml",
+                "--amdgpu-compiler",
+                "{0}/m.cfg",
                 "--ignore=suite/test_it.py",
                 "suite",
                 "nonesuch",
             ],
-            ["m.toml"],
+            ["m.cfg"],
         ),
         ([], ["{0}", "--rootdir={0}"], [""]),
         (
@@ -443,7 +448,7 @@ def test_a_worker_elsewhere_finds_what_the_command_line_names(
 ) -> None:
     (pytester.path / "suite").mkdir()
     (pytester.path / "suite" / "test_it.py").touch()
-    (pytester.path / "m.toml").touch()
+    (pytester.path / "m.cfg").touch()
     config = pytester.parseconfig("-pno:hypothesispytest", *given)
     arguments = RemoteArguments(config)
     _, *command = arguments(sent_directories(config), [])
