@@ -133,7 +133,8 @@ def _failure(
             # A path that says where it begins does not depend on the page's place.
             # Two slashes would name another host.
             whole = "/" + path.lstrip("/") if path.startswith("/") else f"./{attachments}/{path}"
-            address = escape(quote(posixpath.normpath(whole)), quote=True)
+            # Half of a letter has no place in an address, nor in any name of a file.
+            address = escape(quote(posixpath.normpath(whole), errors="replace"), quote=True)
             yield f'<li><a href="{address}">{escape(posixpath.basename(path))}</a></li>'
         yield "</ul>"
     yield "</section>"
