@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_amdgpu.plugin import heartbeat
 from pytest_amdgpu.plugin.blame import (
     IMPROVEMENT_TEXT,
     INFRA_PROPERTY,
     TIMEOUT_PROPERTY,
 )
 from pytest_amdgpu.plugin.confirm_report import tell
-from pytest_amdgpu.plugin.options import is_worker
+from pytest_amdgpu.plugin.options import HEARTBEAT, is_worker
 from pytest_amdgpu.plugin.plan import hosts_key
 from pytest_amdgpu.plugin.replacing import (
     forgive_death,
@@ -237,6 +236,6 @@ class _HeldTrial:
             reruns.begins = lambda devices: self._channel.send([_BEGINS, devices])
             reruns.changed = lambda trial: self._channel.send([_STATE, trial.to_json()])
             reruns.hold()
-            deadlines = self._config.pluginmanager.getplugin(heartbeat.PLUGIN)
+            deadlines = self._config.pluginmanager.getplugin(HEARTBEAT)
             if deadlines is not None:
                 deadlines.collection_goes_on()

@@ -125,6 +125,8 @@ class Gate:
         self._judgment = Judgment(Verdict.INCOMPLETE, ("the run has not come to its end",))
         self.complete = False
         self._begun = False
+        self._running: dict[str, None] = {}
+        """Tests that have begun and not ended."""
         self._next_write = 0.0
         self._supervision: Supervision | None = None
 
@@ -241,14 +243,21 @@ class Gate:
         self._trouble(f"internal error: {str(excrepr).strip().splitlines()[-1]}")
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Know that the run was ended by hand, or by `pytest.exit`."""
+        """Know that the run was ended by hand, or by `pytest.exit`, and what was running."""
         self._trouble(f"ended early: {excinfo.exconly()}")
+        for node_id in self._running:
+            self._trouble(f"{node_id} was running")
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Know that a test runs."""
+        self._running[nodeid] = None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in what became of a phase of a test."""
         self._states.see(report)
         if report.when not in _LAST_PHASES:
             return
+        self._running.pop(report.nodeid, None)
         if self._supervision is not None:
             self._supervision.take(self._states.record(report.nodeid))
         # Where a worker died nothing is reported for the seconds until another one has come up.
@@ -349,6 +358,8 @@ class Gate:
             return Judgment(Verdict.USAGE, ("the command line or what it names cannot be used",))
         if self._supervision is not None:
             self._troubles += self._supervision.troubles
+            for node_id, text in self._supervision.interrupted.items():
+                self._states.was_killed(node_id, text)
         for worker, error in self._died.items():
             self._trouble(f"worker {worker} died outside of a test: {error}")
         records = self._states.records(final=True)

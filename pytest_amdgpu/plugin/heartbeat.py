@@ -15,8 +15,6 @@ from pytest_amdgpu.plugin.options import DEADLINES, NO_PHASE
 from pytest_amdgpu.supervisor.client import Client
 from pytest_amdgpu.supervisor.protocol import MAIN, THE_RUN, Limit
 
-PLUGIN = "amdgpu_heartbeat"
-
 
 class DeadlineError(Failed):
     """Ends what takes too long. Like `pytest.fail` it is no `Exception` of Python's."""
@@ -37,6 +35,11 @@ class Heartbeat:
         """Keep the deadline of what comes after the last test."""
         return (yield from self._beside_tests("end"))
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_keyboard_interrupt(self) -> None:
+        """Say that the run comes to its end by itself."""
+        self._client.stopping(self._limit("end"))
+
     @contextlib.contextmanager
     def rest(self) -> Iterator[None]:
         """Wait for something that takes its time, and be late in nothing."""
@@ -51,10 +54,7 @@ class Heartbeat:
         self._client.close()
 
     def _begin_beside_tests(self, phase: str) -> None:
-        seconds = self._seconds[phase]
-        self._text = f"Timeout: {phase} took longer than {seconds:g} s (--amdgpu-deadline)"
-        limit = None if math.isinf(seconds) else Limit(monotonic() + seconds, seconds)
-        self._client.begin(THE_RUN, phase, limit)
+        self._client.begin(THE_RUN, phase, self._limit(phase))
 
     def _beside_tests(self, phase: str) -> Generator[None, object, object]:
         self._begin_beside_tests(phase)
@@ -62,6 +62,11 @@ class Heartbeat:
             return (yield)
         finally:
             self._client.idle()
+
+    def _limit(self, phase: str) -> Limit | None:
+        seconds = self._seconds[phase]
+        self._text = f"Timeout: {phase} took longer than {seconds:g} s (--amdgpu-deadline)"
+        return None if math.isinf(seconds) else Limit(monotonic() + seconds, seconds)
 
     def _fail(self, in_phase: bool) -> None:
         __tracebackhide__ = True
@@ -90,11 +95,3 @@ class ControllersHeartbeat(Heartbeat):
             return get(*args, **kwargs)
 
         queue.get = get_and_beat
-
-
-@contextlib.contextmanager
-def at_rest(config: pytest.Config) -> Iterator[None]:
-    """Let nobody take this process for one that hangs, while it waits for what takes its time."""
-    heartbeat: Heartbeat | None = config.pluginmanager.getplugin(PLUGIN)
-    with contextlib.nullcontext() if heartbeat is None else heartbeat.rest():
-        yield

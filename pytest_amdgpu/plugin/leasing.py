@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_amdgpu.devices.identity import DeviceInfo
-from pytest_amdgpu.plugin.heartbeat import at_rest
-from pytest_amdgpu.plugin.options import INFRASTRUCTURE
+from pytest_amdgpu.plugin.options import HEARTBEAT, INFRASTRUCTURE
 from pytest_amdgpu.plugin.plan import Plan
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.results.node_ids import DeviceIds
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_amdgpu.devices.lease_holder import Holder
     from pytest_amdgpu.devices.leases import Lease
     from pytest_amdgpu.devices.machine import Machine
+    from pytest_amdgpu.plugin.heartbeat import Heartbeat
 
 _lease_key: pytest.StashKey[Lease] = pytest.StashKey()
 
@@ -71,6 +71,14 @@ def release_leases(config: pytest.Config) -> None:
     """Let others have the devices."""
     if lease := config.stash.get(_lease_key, None):
         lease.release()
+
+
+@contextlib.contextmanager
+def at_rest(config: pytest.Config) -> Iterator[None]:
+    """Let the supervisor not take this process for one that hangs, while it waits for who has a lease."""
+    heartbeat: Heartbeat | None = config.pluginmanager.getplugin(HEARTBEAT)
+    with contextlib.nullcontext() if heartbeat is None else heartbeat.rest():
+        yield
 
 
 class BusyError(RuntimeError):

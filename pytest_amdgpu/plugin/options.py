@@ -22,6 +22,9 @@ QUARANTINE_CHOICES = ("run", "machine")
 INFRASTRUCTURE = EXIT_STATUS[Verdict.INFRASTRUCTURE]
 """Exit status of a run that the machine kept from testing anything."""
 
+HEARTBEAT = "amdgpu_heartbeat"
+"""Under this name the plugin is registered that tells the supervisor what this process is at."""
+
 NO_PHASE = "between"
 DEADLINES = {
     "setup": 120.0,

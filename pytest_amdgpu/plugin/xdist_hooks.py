@@ -15,8 +15,7 @@ from pytest_amdgpu.devices.lease_holder import boot_id
 from pytest_amdgpu.plugin.blame import INFRA_PROPERTY, QUARANTINE_PROPERTY
 from pytest_amdgpu.plugin.crash_trial import died_in_trial
 from pytest_amdgpu.plugin.device_locks import LOCKS_INPUT, DeviceLocks
-from pytest_amdgpu.plugin.heartbeat import at_rest
-from pytest_amdgpu.plugin.leasing import lease_names, take_leases
+from pytest_amdgpu.plugin.leasing import at_rest, lease_names, take_leases
 from pytest_amdgpu.plugin.leaving import LEAVING_INPUT, LEAVING_OUTPUT, Leaving
 from pytest_amdgpu.plugin.plan import Plan, find_plan, hosts_key
 from pytest_amdgpu.plugin.report import REPEAT_INPUT, command_of, reproduction

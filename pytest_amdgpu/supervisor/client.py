@@ -147,6 +147,12 @@ class Client(Connection):
         self.beat()
         return late
 
+    def stopping(self, limit: Limit | None) -> None:
+        """Say that the run ends because somebody wants it, and when it must have."""
+        self.beat()
+        self.say(Said.STOPPING, os.getpid(), limit)
+        self._deadline = limit.end if limit else math.inf
+
     def idle(self) -> None:
         """Say that there is no phase, until the next one begins."""
         self.beat()

@@ -79,6 +79,7 @@ class Guard:
         self._child = child
         self._supervisor = supervisor
         self._connection = Connection(address)
+        self._interrupts = 0
         self._word: int | None = None
         self._heard = False
 
@@ -100,6 +101,9 @@ class Guard:
                 return self._judge(None)
 
     def _pass_on(self, signalled: signal.struct_siginfo) -> None:
+        if signalled.si_signo == signal.SIGINT:
+            self._interrupts += 1
+            self.say(Said.STOP, self._interrupts)
         if signalled.si_code != _SI_KERNEL:
             os.kill(self._child, signalled.si_signo)
 

@@ -46,6 +46,8 @@ class Supervisor:
         self._left_at = 0.0
         """When the controller's connection ended, until that is acted upon."""
         self._ends = time.monotonic() + _FIRST_CONNECTION
+        self._stop_told = True
+        """Whether the controller knows what became of the end that somebody wanted of the run."""
         self._exit_patience: float | None = None
         """Seconds that a guarded process has from the end of the run to its own."""
         self._exit_code: int | None = None
@@ -65,6 +67,9 @@ class Supervisor:
             events = self._selector.select(0.0 if self._left_at else wait)
             for key, _events in events:
                 key.data(key.fileobj)
+            if not self._stop_told and not self._watch.stops:
+                self._stop_told = True
+                self._peers.tell_controller(Told.STOPPED)
             self._mind_controller(quiet=not events)
         if self._peers.guard is not None:
             self._peers.guard.tell(Told.STATUS, self._account.status)
@@ -163,6 +168,12 @@ class Supervisor:
             if self._peers.controller is None:
                 self._watch.add(MAIN, pid)
                 self._expect("start", start_patience)
+        elif kind == Said.STOP:
+            for process in self._watch:
+                # The controller is one that heeds it.
+                if peer is self._peers.guard or process.name != MAIN:
+                    self._watch.stop(process.name, rest[0])
+            self._stop_told = False
         elif kind == Said.ENDED:
             self._exit_code = rest[0]
             # All that the process has said before its end is read first.
@@ -189,6 +200,8 @@ class Supervisor:
             self._watch.begin(process.name, test, phase, Limit(*limit) if limit else None, tuple(devices))
         elif kind == Said.IDLE:
             self._watch.idle(process.name, Limit(*rest[1]) if rest[1] else None)
+        elif kind == Said.STOPPING:
+            self._watch.stopping(process.name, Limit(*rest[1]) if rest[1] else None)
         elif kind == Said.CAUGHT:
             self._watch.caught(process.name)
         elif kind == Said.LATE:

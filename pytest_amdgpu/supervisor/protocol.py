@@ -66,6 +66,10 @@ class Said(enum.StrEnum):
     """What became of a test."""
     END = "end"
     """The process has come to its end in order. Exit status of the verdict, None if there is none."""
+    STOP = "stop"
+    """How often somebody wanted to end the run, as with Ctrl-C: who does not end by itself is to be ended."""
+    STOPPING = "stopping"
+    """pid, `Limit` or None: it does end by itself."""
     GUARD = "guard"
     """pid, pid of the controller's process, and how many seconds that has until it says something itself, and
     from the end of the run to its own, or None: waits for that process, and exits as it is told."""
@@ -83,6 +87,8 @@ class Told(enum.StrEnum):
     KILLING = "killing"
     """Name of a worker, test, phase, devices, text, evidence: what is about to be killed, and why. It is said
     twice: when interrupting has not helped, and with all the evidence."""
+    STOPPED = "stopped"
+    """No worker is left that has not ended by itself, nor said that it does."""
     LOST = "lost"
     """Name of a worker: it was killed, and did not die."""
     STATUS = "status"

@@ -26,6 +26,8 @@ class Watched:
     devices: tuple[str, ...] = ()
     begun: float = 0.0
     limit: Limit | None = None
+    stops: int = 0
+    """How often somebody wanted to end the run, as far as something was done to the process for it."""
     beats: bool = False
     """Whether its time counts from the last beat of its pulse."""
     due: float | None = None
@@ -45,7 +47,7 @@ class Actions(Protocol):
         """Begin to gather evidence without disturbing it; `Watch.seen` is called at the end."""
 
     def interrupt(self, process: Watched) -> None:
-        """Ask Python to give up the test."""
+        """Ask Python to give up the test, or the run if `stops` says so."""
 
     def look_closer(self, process: Watched) -> None:
         """The same again, with the stack of Python."""
@@ -122,8 +124,8 @@ class Watch:
     def begin(self, name: str, test: str, phase: str, limit: Limit | None, devices: tuple[str, ...]) -> None:
         """Know that a phase of a test begins, and when it must have ended."""
         process = self._processes[name]
-        if process.step > _TERMINATE:
-            # It is being killed, and what is told of that stands.
+        if process.step > _TERMINATE or (process.stops and process.step):
+            # It is being ended, and what is told of that stands.
             return
         process.begun = self._clock()
         process.test, process.phase, process.devices = test, phase, devices
@@ -152,8 +154,30 @@ class Watch:
     def seen(self, name: str) -> None:
         """Know that evidence was gathered: nothing more is to be waited for."""
         process = self._processes.get(name)
-        if process is not None and process.step - 1 in _LOOKS:
+        # Somebody who has heard himself that the run is to end, as of a terminal, needs the time.
+        if process is not None and process.step - 1 in _LOOKS and not process.stops:
             process.due = self._clock()
+
+    def stop(self, name: str, times: int) -> None:
+        """Know how often somebody wanted to end the run: interrupt what runs, and so on."""
+        process = self._processes[name]
+        if times > process.stops:
+            process.stops = times
+            if process.step == _LOOK:
+                process.limit, process.due = None, self._clock()
+
+    def stopping(self, name: str, limit: Limit | None) -> None:
+        """Know that a process heeds that."""
+        process = self._processes[name]
+        if process.step <= _TERMINATE:
+            process.stops = max(1, process.stops)
+            process.step = _LOOK
+            self.begin(name, THE_RUN, "end", limit, ())
+
+    @property
+    def stops(self) -> bool:
+        """Whether a process is being ended because somebody wanted to end the run."""
+        return any(process.stops and process.limit is None and process.due is not None for process in self)
 
     def end(self, name: str, patience: float) -> None:
         """Terminate a process that is still there in `patience` seconds, without asking its tests."""

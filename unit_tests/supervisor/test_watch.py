@@ -232,6 +232,52 @@ def test_a_run_that_somebody_stopped_is_not_late_and_has_all_its_time_when_it_go
     assert scene.actions.done[0] == "look"
 
 
+@pytest.mark.parametrize("limit", [DEADLINE, None])
+def test_when_somebody_ends_the_run_what_does_not_heed_it_is_killed_in_time(
+    limit: float | None, scene: Scene
+) -> None:
+    """Whatever it says of further tests, and also what had all the time in the world."""
+    scene.begin("test_it", limit)
+    scene.now = 10.0
+    scene.watch.stop("gw0", 1)
+    scene.act(ALL[:1])
+    scene.begin("test_next", None)
+    assert scene.watch.stops
+    scene.watch.seen("gw0")
+    scene.pass_time(11.75)
+    assert scene.actions.done == ALL
+    assert not scene.watch.stops
+
+
+def test_what_heeds_it_has_the_time_of_the_end_until_somebody_asks_again(scene: Scene) -> None:
+    scene.watch.stop("gw0", 1)
+    scene.act(ALL[:2])
+    scene.watch.stopping("gw0", Limit(DEADLINE, DEADLINE))
+    assert not scene.watch.stops
+    # Who sees the same Ctrl-C says it again.
+    scene.watch.stop("gw0", 1)
+    scene.begin("the run", DEADLINE)
+    scene.pass_time(DEADLINE - 1)
+    assert scene.actions.done == ALL[:2]
+    scene.watch.stop("gw0", 2)
+    scene.pass_time(DEADLINE + 0.75)
+    assert scene.actions.done == [*ALL[:2], *ALL]
+
+
+def test_who_heeds_it_before_it_is_said_is_not_asked(scene: Scene) -> None:
+    scene.watch.stopping("gw0", None)
+    scene.watch.stop("gw0", 1)
+    assert scene.watch.poll() is None
+
+
+def test_one_that_is_late_stays_so_when_somebody_ends_the_run(scene: Scene) -> None:
+    scene.act(ALL[:2])
+    scene.watch.stop("gw0", 1)
+    assert scene.watch["gw0"].limit is not None
+    scene.pass_time(DEADLINE + 1.75)
+    assert scene.actions.done == ALL
+
+
 def test_orphans_are_terminated_when_their_time_is_over(scene: Scene) -> None:
     scene.watch.end("gw0", 3.0)
     scene.pass_time(2.99)
