@@ -19,6 +19,7 @@ from pytest_amdgpu.plugin import early_exit, facts
 from pytest_amdgpu.plugin.blame import LATE_OUTPUT
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
 from pytest_amdgpu.plugin.plan import hosts_key
+from pytest_amdgpu.plugin.refusals import REFUSAL_OUTPUT
 from pytest_amdgpu.plugin.report import all_gateways, complain, repeat_options
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.plugin.states import States
@@ -96,6 +97,8 @@ class Gate:
         self._troubles: list[str] = []
         self._died: dict[str, str] = {}
         """Workers that died, as far as known in no test, and why."""
+        self._refusals: tuple[str, ...] = ()
+        """Why workers could not collect."""
         self._states = States()
         self._facts: dict[str, Any] = facts.of_software(config)
         self._judgment = Judgment(Verdict.INCOMPLETE, ("the run has not come to its end",))
@@ -185,8 +188,11 @@ class Gate:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Know of a worker that died, or that something other than a test did not end in."""
-        if late := getattr(node, "workeroutput", {}).get(LATE_OUTPUT):
+        output = getattr(node, "workeroutput", {})
+        if late := output.get(LATE_OUTPUT):
             self._trouble(f"{node.gateway.id}: {late}")
+        # All workers are asked for the same.
+        self._refusals = tuple(output.get(REFUSAL_OUTPUT, self._refusals))
         if error:
             self._died[node.gateway.id] = next(iter(str(error).strip().splitlines()), "")
 
@@ -297,6 +303,8 @@ class Gate:
     def _judge(self, status: pytest.ExitCode | None) -> Judgment:
         if status is pytest.ExitCode.USAGE_ERROR:
             return Judgment(Verdict.USAGE, ("the command line or what it names cannot be used",))
+        if self._refusals:
+            return Judgment(Verdict.USAGE, self._refusals)
         if self._supervision is not None:
             self._troubles += self._supervision.troubles
         for worker, error in self._died.items():
