@@ -237,6 +237,20 @@ def test_failures_of_one_test_stand_together_with_what_they_left() -> None:
     assert text.count("<details open><summary>traceback<") == 1
 
 
+def test_the_page_says_why_tests_were_not_run_or_may_fail() -> None:
+    lacking = tuple(
+        Record(f"t[{gpu}]", "t", (gpu,), Outcome.NOT_APPLICABLE, text=f"not applicable: {gpu}: is no gfx90a")
+        for gpu in ("gpu-0", "gpu-1")
+    )
+    page = Page(html(file((*RECORDS, *lacking))))
+    assert "Not run, or known to fail (4)" in page.texts["h2"]
+    reasons = [text.strip() for text in page.texts["summary"]]
+    start = reasons.index("is no gfx90a")
+    assert reasons[start : start + 3] == ["is no gfx90a", "fails.txt:3", HOSTILE]
+    assert page.texts["li"][-4:] == ["t[gpu-0]", "t[gpu-1]", "t.py::c[gpu-0]", "t.py::d"]
+    assert 'id="reasons"' not in html(file(RECORDS[:2]))
+
+
 def test_what_simply_passed_can_be_hidden() -> None:
     text = html(file((RECORDS[0], RECORDS[2])))
     assert '<tr class=passed><th scope="row">a</th>\n' in text
