@@ -82,6 +82,14 @@ def failing(records: Sequence[Record]) -> list[Record]:
     return sorted(bad, key=state_of, reverse=True)
 
 
+def alike(records: Sequence[Record]) -> list[list[Record]]:
+    """Return failures of one test that came out alike and are blamed on the same together, in their order."""
+    groups: dict[tuple[str, str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.name, words(record), record.blame), []).append(record)
+    return list(groups.values())
+
+
 def by_reason(records: Sequence[Record]) -> dict[str, list[Record]]:
     """Return by reason the tests that were not run and those that failed as expected, the most first."""
     found: dict[str, list[Record]] = {}

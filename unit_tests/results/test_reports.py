@@ -63,6 +63,22 @@ def test_the_markdown_has_all_that_is_needed_to_act() -> None:
     ]
 
 
+def test_in_the_markdown_failures_of_a_test_that_are_alike_stand_together() -> None:
+    records = [
+        Record(f"t.py::a[{gpu}]", "t.py::a", (gpu,), Outcome.FAIL, text=f"on {gpu}")
+        for gpu in map(str, range(10))
+    ]
+    other = Record("t.py::a[x]", "t.py::a", ("x",), Outcome.FAIL, Trust.INFRA)
+    lines = markdown(file((*records, other))).splitlines()
+    assert lines[lines.index("### Failing tests (11)") + 2 :] == [
+        "- `t.py::a`: fail on `0`, `1`, `2`, `3`, `4`, `5`, `6`, `7` and 2 more; the first:",
+        "  - `on 0`",
+        "  - to repeat: `pytest --amdgpu-seed=7 --amdgpu-device=0 't.py::a[0]'`",
+        "- `t.py::a[x]`: fail, infra",
+        "  - to repeat: `pytest --amdgpu-seed=7 --amdgpu-device=x 't.py::a[x]'`",
+    ]
+
+
 def test_both_reports_say_what_a_failure_is_blamed_on() -> None:
     counts = (Count("gpu-0", 1, 2), Count("gpu-1", 0, 1))
     flaky = Record("t", "t", ("gpu-0",), Outcome.FAIL, Trust.FLAKY, blame="flaky", confirmation=counts)
