@@ -21,6 +21,7 @@ from pytest_amdgpu.plugin.crash_trial import died_in_trial
 from pytest_amdgpu.plugin.injection import injection_options
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE, decides
 from pytest_amdgpu.plugin.plan import hosts_key
+from pytest_amdgpu.plugin.refusals import REFUSAL_OUTPUT
 from pytest_amdgpu.plugin.report import all_gateways, complain, repeat_options
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.plugin.states import States, skip_text
@@ -120,6 +121,8 @@ class Gate:
         self._troubles: list[str] = []
         self._died: dict[str, str] = {}
         """Workers that died, as far as known in no test, and why."""
+        self._refusals: tuple[str, ...] = ()
+        """Why workers could not collect."""
         self._states = States()
         self._facts: dict[str, Any] = facts.of_software(config)
         self._judgment = Judgment(Verdict.INCOMPLETE, ("the run has not come to its end",))
@@ -228,8 +231,11 @@ class Gate:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Know of a worker that died, or that something other than a test did not end in."""
-        if late := getattr(node, "workeroutput", {}).get(LATE_OUTPUT):
+        output = getattr(node, "workeroutput", {})
+        if late := output.get(LATE_OUTPUT):
             self._trouble(f"{node.gateway.id}: {late}")
+        # All workers are asked for the same.
+        self._refusals = tuple(output.get(REFUSAL_OUTPUT, self._refusals))
         if error and not died_in_trial(self._config, node):
             self._died[node.gateway.id] = next(iter(str(error).strip().splitlines()), "")
 
@@ -356,6 +362,8 @@ class Gate:
     def _judge(self, status: pytest.ExitCode | None) -> Judgment:
         if status is pytest.ExitCode.USAGE_ERROR:
             return Judgment(Verdict.USAGE, ("the command line or what it names cannot be used",))
+        if self._refusals:
+            return Judgment(Verdict.USAGE, self._refusals)
         if self._supervision is not None:
             self._troubles += self._supervision.troubles
             for node_id, text in self._supervision.interrupted.items():

@@ -191,8 +191,8 @@ def add_options(parser: pytest.Parser) -> None:
         "--amdgpu-expectations",
         type=_path,
         metavar="DIR",
-        help="See results against the files of this directory: what is known to fail or to be flaky, and not "
-        "to be run at all, for all GPUs, a generation, a target or a product.",
+        help="Judge results by the expectation files in this directory: tests that are known to fail or to "
+        "be flaky, and tests not to be run, on all GPUs, a generation, a target or a product.",
     )
     group.addoption(
         "--amdgpu-confirm",

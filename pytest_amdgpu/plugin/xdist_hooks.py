@@ -18,6 +18,7 @@ from pytest_amdgpu.plugin.device_locks import LOCKS_INPUT, DeviceLocks
 from pytest_amdgpu.plugin.leasing import at_rest, lease_names, take_leases
 from pytest_amdgpu.plugin.leaving import LEAVING_INPUT, LEAVING_OUTPUT, Leaving
 from pytest_amdgpu.plugin.plan import Plan, find_plan, hosts_key
+from pytest_amdgpu.plugin.refusals import Refusals
 from pytest_amdgpu.plugin.report import REPEAT_INPUT, command_of, reproduction
 from pytest_amdgpu.plugin.scheduling import Task
 from pytest_amdgpu.plugin.session import (
@@ -54,6 +55,7 @@ def register(config: pytest.Config) -> None:
     """Take part in a run of several processes, as the controller or as a worker."""
     worker_input = getattr(config, "workerinput", None)
     if worker_input is not None:
+        config.pluginmanager.register(Refusals(config), "amdgpu_refusals")
         if directory := worker_input[LOCKS_INPUT]:
             timeout: float = config.getoption("--amdgpu-lease-timeout")
             config.pluginmanager.register(DeviceLocks(Path(directory), timeout), "amdgpu_locks")

@@ -92,6 +92,16 @@ def test_a_command_line(options: list[str], status: int, run: Run, tests: pytest
         assert verdict()["verdict"] != "good"
 
 
+def test_a_worker_is_asked_for_what_is_absent(run: Run, tests: pytest.Pytester) -> None:
+    """pytest-xdist does not say what is wrong."""
+    result = run(*GATE, "-n2", "test_it.py::test_gone", "gone.py", "test_it.py", xdist=True)
+    assert result.ret == USAGE
+    reasons = [f"not found: {tests.path}/test_it.py::test_gone", "file or directory not found: gone.py"]
+    assert verdict()["verdict"] == "usage"
+    assert sorted(verdict()["reasons"]) in (sorted(reasons), reasons[1:])
+    result.stdout.fnmatch_lines(["*amdgpu verdict: usage*", "file or directory not found: gone.py"])
+
+
 class Found(NamedTuple):
     """What a run finds: the text of a file, and what it says of it."""
 
@@ -306,7 +316,7 @@ FILES = {
         "contract.toml",
         "[[must_run]]\ndevices = 3\n",
         MUST_RUN,
-        "tests must run on 3 devices all, and ran on 2",
+        "tests must run on 3 devices, and ran on 2",
         ("--amdgpu-must-run=contract.toml", "--amdgpu-all-devices", "-k", "passes"),
     ),
     "test-that-must-run-is-expected-not-to": Found(

@@ -63,6 +63,22 @@ def test_the_markdown_has_all_that_is_needed_to_act() -> None:
     ]
 
 
+def test_in_the_markdown_failures_of_a_test_that_are_alike_stand_together() -> None:
+    records = [
+        Record(f"t.py::a[{gpu}]", "t.py::a", (gpu,), Outcome.FAIL, text=f"on {gpu}")
+        for gpu in map(str, range(10))
+    ]
+    other = Record("t.py::a[x]", "t.py::a", ("x",), Outcome.FAIL, Trust.INFRA)
+    lines = markdown(file((*records, other))).splitlines()
+    assert lines[lines.index("### Failing tests (11)") + 2 :] == [
+        "- `t.py::a`: fail on `0`, `1`, `2`, `3`, `4`, `5`, `6`, `7` and 2 more; the first:",
+        "  - `on 0`",
+        "  - to repeat: `pytest --amdgpu-seed=7 --amdgpu-device=0 't.py::a[0]'`",
+        "- `t.py::a[x]`: fail, infra",
+        "  - to repeat: `pytest --amdgpu-seed=7 --amdgpu-device=x 't.py::a[x]'`",
+    ]
+
+
 def test_both_reports_say_what_a_failure_is_blamed_on() -> None:
     counts = (Count("gpu-0", 1, 2), Count("gpu-1", 0, 1))
     flaky = Record("t", "t", ("gpu-0",), Outcome.FAIL, Trust.FLAKY, blame="flaky", confirmation=counts)
@@ -235,6 +251,20 @@ def test_failures_of_one_test_stand_together_with_what_they_left() -> None:
         "of gpu-1/traceback.txt",
     ]
     assert text.count("<details open><summary>traceback<") == 1
+
+
+def test_the_page_says_why_tests_were_not_run_or_may_fail() -> None:
+    lacking = tuple(
+        Record(f"t[{gpu}]", "t", (gpu,), Outcome.NOT_APPLICABLE, text=f"not applicable: {gpu}: is no gfx90a")
+        for gpu in ("gpu-0", "gpu-1")
+    )
+    page = Page(html(file((*RECORDS, *lacking))))
+    assert "Not run, or known to fail (4)" in page.texts["h2"]
+    reasons = [text.strip() for text in page.texts["summary"]]
+    start = reasons.index("is no gfx90a")
+    assert reasons[start : start + 3] == ["is no gfx90a", "fails.txt:3", HOSTILE]
+    assert page.texts["li"][-4:] == ["t[gpu-0]", "t[gpu-1]", "t.py::c[gpu-0]", "t.py::d"]
+    assert 'id="reasons"' not in html(file(RECORDS[:2]))
 
 
 def test_what_simply_passed_can_be_hidden() -> None:
