@@ -17,6 +17,7 @@ import execnet
 import pytest
 from machines import Machine, Machines
 
+from pytest_amdgpu.devices.machine_quarantine import MachineQuarantine
 from pytest_amdgpu.families.models import model_path
 from pytest_amdgpu.plugin.host_service import own_version, serve
 from pytest_amdgpu.plugin.remote_arguments import RemoteArguments, sent_directories
@@ -169,10 +170,13 @@ def test_what_happens_to_a_worker_on_a_host_is_found_out_there(
         f"--tx={machines.gateway('alpha', 'env:PYTEST_AMDGPU_SOFTWARE=gfx942,gfx1100')}",
         "--rsyncdir=.",
         "--amdgpu-deadline=test=1",
-        "--amdgpu-seed=5",
+        "--amdgpu-quarantine=machine",
+        f"--amdgpu-lease-directory={machines.directory / 'leases'}",
         "test_it.py",
     )
     assert result.ret == 1
+    # Nobody is left in the worker who could have written it down.
+    assert MachineQuarantine(machines.directory / "leases").names() == ["sw-gfx942-0"]
     assert results(verdict) == {
         "test_connection[alpha/sw-gfx942-0]": "crash infra",
         "test_death[alpha/sw-gfx942-0]": "crash",
@@ -391,6 +395,11 @@ def test_workers_behind_a_socket_server_and_a_proxy(
             ],
             ["m.cfg"],
         ),
+        (
+            ["--rsyncdir=suite", "--amdgpu-lease-directory=leases", "suite"],
+            ["--rsyncdir=suite", "--amdgpu-lease-directory={0}/leases", "suite"],
+            [],
+        ),
         ([], ["{0}", "--rootdir={0}"], [""]),
         (
             ["--rsyncdir=suite", "--rootdir=suite", "-n0"],
@@ -398,7 +407,16 @@ def test_workers_behind_a_socket_server_and_a_proxy(
             [""],
         ),
     ],
-    ids=["not-sent", "option-of-that-name", "expression", "one-test", "files", "nothing", "root-is-sent"],
+    ids=[
+        "not-sent",
+        "option-of-that-name",
+        "expression",
+        "one-test",
+        "files",
+        "place",
+        "nothing",
+        "root-is-sent",
+    ],
 )
 def test_a_worker_elsewhere_finds_what_the_command_line_names(
     pytester: pytest.Pytester, given: list[str], translated: list[str], there: list[str]
