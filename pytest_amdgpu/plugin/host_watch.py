@@ -11,6 +11,7 @@ import json
 import os
 import select
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -41,6 +42,8 @@ _ENDING = 0.5
 """Seconds after the end of its connection within which a process that died is seen to be at its end."""
 _DYING = 2.0
 """Seconds that it then has to be gone."""
+_END_PATIENCE = 2.0
+"""Seconds that the supervisor gets to end."""
 _GLANCE = 0.02
 _LEASES_END = 10.0
 """Seconds that leases have to be given back when the controller is gone."""
@@ -63,10 +66,11 @@ class _Watch:
         self._over = threading.Event()
         self._reading = threading.Lock()
         self._supervisor: Connection | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         address = None
         if supervise:
             try:
-                address, _process = start()
+                address, self._process = start()
                 self._supervisor = Connection(address)
                 self._supervisor.say(Said.CONTROLLER, os.getpid(), None, {"arguments": []})
             except (OSError, SupervisorGoneError) as error:
@@ -88,6 +92,16 @@ class _Watch:
                 # Which also wakes the other thread.
                 self._supervisor.close()
             relay.join()
+            self._let_the_supervisor_end()
+
+    def _let_the_supervisor_end(self) -> None:
+        """Wait a little; it goes on for as long as it has to do with a process that does not die."""
+        if self._process is not None:
+            try:
+                self._process.wait(_END_PATIENCE)
+            except subprocess.TimeoutExpired:
+                # Nobody waits for it any more, and subprocess need not warn of that.
+                self._process.returncode = 0
 
     def _serve(self) -> bool:
         while True:

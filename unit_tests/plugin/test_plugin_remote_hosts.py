@@ -17,6 +17,7 @@ import execnet
 import pytest
 from machines import Machine, Machines
 
+from pytest_amdgpu.devices.leases import LeaseDirectory
 from pytest_amdgpu.devices.machine_quarantine import MachineQuarantine
 from pytest_amdgpu.families.models import model_path
 from pytest_amdgpu.plugin.host_service import own_version, serve
@@ -243,6 +244,73 @@ def test_a_run_goes_on_without_a_host_that_is_switched_off(
         **{f"test_anywhere[{number}]": "pass" for number in range(4)},
     }
     assert any(fnmatch(reason, "host alpha was lost: *") for reason in verdict["reasons"])
+
+
+def test_a_host_that_is_switched_off_before_tests_are_known_leaves_those_of_others(
+    run: Run, pytester: pytest.Pytester, machines: Machines
+) -> None:
+    alpha = separate(machines, "alpha")
+    machines.add("beta")
+    pipe = machines.directory / "off"
+    pytester.makeconftest(
+        f"""
+        import signal
+        import socket
+
+        def pytest_collection(session):
+            if socket.gethostname() == "alpha":
+                open({str(pipe)!r}, "w").write("now")
+                signal.pause()
+        """
+    )
+    pytester.makepyfile(test_it="def test_a(amdgpu_device): pass")
+    with when_told(pipe, alpha.switch_off):
+        result, verdict = gate(
+            run,
+            pytester,
+            f"--tx={machines.gateway('alpha', 'env:PYTEST_AMDGPU_SOFTWARE=gfx942')}",
+            f"--tx={machines.gateway('beta', 'env:PYTEST_AMDGPU_SOFTWARE=gfx942')}",
+            "--rsyncdir=.",
+            "test_it.py",
+        )
+    assert result.ret == 10
+    assert results(verdict) == {"test_a[alpha/sw-gfx942-0]": "fail infra", "test_a[beta/sw-gfx942-0]": "pass"}
+
+
+def test_a_host_ends_its_workers_and_leases_when_the_controller_was_killed(
+    pytester: pytest.Pytester, machines: Machines
+) -> None:
+    machines.add("alpha")
+    life, leases = machines.directory / "life", machines.directory / "leases"
+    os.mkfifo(life)
+    pytester.makepyfile(
+        test_it=f"""
+        import ctypes, signal
+
+        def test_hangs(amdgpu_device):
+            life = open({str(life)!r}, "w")
+            print("here", file=life, flush=True)
+            # Neither the end of the connection nor any signal is noticed: the GIL is held.
+            signal.pthread_sigmask(signal.SIG_BLOCK, set(range(1, 65)) - {{signal.SIGKILL}})
+            ctypes.PyDLL(None).pause()
+        """
+    )
+    command = [
+        *(sys.executable, "-m", "pytest", "-pno:hypothesispytest", "--dist=load", "--amdgpu-gate"),
+        f"--tx={machines.gateway('alpha', 'env:PYTEST_AMDGPU_SOFTWARE=gfx942')}",
+        *(f"--amdgpu-lease-directory={leases}", "--amdgpu-verdict=v.json", "--rsyncdir=.", "test_it.py"),
+    ]
+    controller = pytester.popen(command, stdin=subprocess.DEVNULL)
+    with life.open() as reader:
+        assert reader.readline() == "here\n"
+        directory = LeaseDirectory(leases)
+        assert directory.holders("sw-gfx942-0") is not None
+        controller.kill()
+        # Until the worker has ended.
+        assert reader.read() == ""
+    controller.communicate()
+    # As long as it takes: the lease is given back after that.
+    directory.take(["sw-gfx942-0"], "the test", timeout=60).release()
 
 
 def test_a_host_that_falls_silent_is_lost_and_what_only_it_could_run_is_missing(
