@@ -142,12 +142,12 @@ def main() -> None:
             report(what, run(directory, deadline, [hanging, inject]).final, bare)
         inject = f"--amdgpu-inject={NEVER}@sw-gfx942-0"
         report("in the only process (-n0)", run(directory, deadline, [hanging, inject, "-n0"]).final, bare)
-        conftest = directory / "conftest.py"
-        conftest.write_text(UNKILLABLE)
-        report("a process that does not die", run(directory, deadline, [hanging, inject]).final, bare)
-        conftest.write_text(UNKILLABLE + INVISIBLE)
-        report("nor can be looked at", run(directory, deadline, [hanging, inject]).final, bare)
-        conftest.unlink()
+        # No conftest, for the supervisor is there before one.
+        plugin, with_plugin = directory / "powerless.py", ["-p", "powerless", hanging, inject]
+        plugin.write_text(UNKILLABLE)
+        report("a process that does not die", run(directory, deadline, with_plugin).final, bare)
+        plugin.write_text(UNKILLABLE + INVISIBLE)
+        report("nor can be looked at", run(directory, deadline, with_plugin).final, bare)
         print("where tests of another device are left, which a new worker runs")
         test.write_text(TESTS + AFTER)
         verdict = run(directory, deadline, ["--amdgpu-software=gfx942,gfx1100", inject])

@@ -11,9 +11,6 @@ import os
 import signal
 import sys
 
-# As it was before pytest began: a gate has its own view of who may end the run with it.
-_leave = os._exit
-
 
 def continue_in_child() -> None:
     """Return in a new child of this process; the process itself only waits, and ends with its exit code.
@@ -31,4 +28,4 @@ def continue_in_child() -> None:
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     # A shell shows the end by a signal as 128 and its number.
-    _leave(code if code >= 0 else 128 - code)
+    os._exit(code if code >= 0 else 128 - code)

@@ -31,8 +31,11 @@ TIMEOUT_TEXT = "from pytest-timeout"
 
 
 def blame_machine(report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
-    """Say in the report of a failure that it is not the test's, where the error is one of a lost device."""
-    if report.failed and call.excinfo is not None:
+    """Say in the report of a failure that it is not the test's, where the error is one of a lost device.
+
+    A mark that expects the test to fail does not expect that.
+    """
+    if (report.failed or hasattr(report, "wasxfail")) and call.excinfo is not None:
         error = call.excinfo.value
         if any(_is_infrastructure(part) for part in _parts(error)):
             report.user_properties.append((INFRA_PROPERTY, type(error).__name__))

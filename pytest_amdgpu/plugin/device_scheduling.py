@@ -33,7 +33,7 @@ class DeviceScheduling:
         exclusive: Set[str],
         before: Callable[[DeviceScheduling], None],
     ) -> None:
-        self._config, self._log = config, log
+        self.config, self._log = config, log
         self._need, self._host, self._exclusive, self._before = need, host, exclusive, before
         self._expected = len(parse_tx_spec_config(config))
         self._nodes: dict[WorkerController, list[str] | None] = {}
@@ -108,7 +108,7 @@ class DeviceScheduling:
             unlike = [(node, ids) for node, ids in others if ids != self.ids]
             for node, ids in unlike:
                 self._tell_difference(first.gateway.id, ids, node)
-            most: int | None = self._config.getoption("maxschedchunk")
+            most: int | None = self.config.getoption("maxschedchunk")
             tasks = [] if unlike else [self._need(node_id) for node_id in self.ids]
             # A worker runs nothing of which it does not have the next one.
             self._schedule = Schedule(tasks, self._exclusive, None if most is None else most - 1)
@@ -203,7 +203,7 @@ class DeviceScheduling:
         report = pytest.CollectReport(
             nodeid=node.gateway.id, outcome="failed", longrepr=text or "other tests", result=[]
         )
-        self._config.hook.pytest_collectreport(report=report)
+        self.config.hook.pytest_collectreport(report=report)
 
 
 def _send(node: WorkerController, items: Sequence[int]) -> None:

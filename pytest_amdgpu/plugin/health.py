@@ -17,7 +17,7 @@ import pytest
 from pytest_amdgpu.devices.backends import OWN_BACKENDS
 from pytest_amdgpu.driver.resources import attempt
 from pytest_amdgpu.plugin.blame import QUARANTINE_PROPERTY
-from pytest_amdgpu.plugin.options import LEASE_KINDS
+from pytest_amdgpu.plugin.options import LEASE_KINDS, decides
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 
 if TYPE_CHECKING:
@@ -36,9 +36,8 @@ def is_wanted(config: pytest.Config, session: GpuSession) -> bool:
     What a backend of another package need not be able to do, a check must be asked for.
     """
     choice: str = config.getoption("--amdgpu-health")
-    gate = config.getoption("--amdgpu-gate") or config.getoption("--amdgpu-must-run")
     machine = session.plan.machine
-    auto = machine.backend in OWN_BACKENDS and (bool(gate) or not machine.software)
+    auto = machine.backend in OWN_BACKENDS and (decides(config.option) or not machine.software)
     return choice == "on" or (choice == "auto" and auto)
 
 

@@ -44,7 +44,7 @@ class HostLoss:
         """Begin to watch workers, and to see whether the hosts are there."""
         supervision = self._config.pluginmanager.getplugin("amdgpu_supervision")
         for host in self._hosts():
-            supervise = is_supervised(self._config) and not host.is_this_machine
+            supervise = is_supervised(self._config.option) and not host.is_this_machine
             host.meet(supervision if supervise else None)
         self._distributed._clone_node = self._clone
 
@@ -84,20 +84,22 @@ class HostLoss:
 
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
         """Blame no test for the loss of its host."""
-        node: WorkerController = report.node
+        text = self.loss(report.node)
+        if text and all(name != TIMEOUT_PROPERTY for name, _ in report.user_properties):
+            report.longrepr = text
+            report.user_properties.append((INFRA_PROPERTY, HostLostError.__name__))
+
+    def loss(self, node: WorkerController) -> str:
+        """Return what to say of the test that a worker ran when its host or its connection was lost."""
         host = self._host(node)
-        if host is None or any(name == TIMEOUT_PROPERTY for name, _ in report.user_properties):
-            return
-        if host.contact.lost:
-            report.longrepr = f"host {host.name} was lost while it ran this test: {host.contact.lost}"
-        elif node in self._cut:
-            report.longrepr = (
+        if host is not None and host.contact.lost:
+            return f"host {host.name} was lost while it ran this test: {host.contact.lost}"
+        if host is not None and node in self._cut:
+            return (
                 f"the connection to worker {node.gateway.id} was lost while it ran this test; host"
                 f" {host.name} is there, and has ended the worker"
             )
-        else:
-            return
-        report.user_properties.append((INFRA_PROPERTY, HostLostError.__name__))
+        return ""
 
     def _clone(self, node: WorkerController | SimpleNamespace) -> None:
         """Have a worker in another one's place, in place of pytest-xdist's `DSession._clone_node`."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_amdgpu.devices.identity import DeviceInfo
+from pytest_amdgpu.plugin.heartbeat import at_rest
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
 from pytest_amdgpu.plugin.plan import Plan
 from pytest_amdgpu.plugin.session import session_key
@@ -56,9 +57,10 @@ def take_leases(config: pytest.Config, node_ids: Iterable[str]) -> None:
     purpose = f"pytest in {config.invocation_params.dir}"
     try:
         directory = LeaseDirectory(Path(wanted) if wanted else default_directory())
-        config.stash[_lease_key] = directory.take(
-            names, purpose, shared=kind == "shared", timeout=timeout, waiting=waiting
-        )
+        with at_rest(config):
+            config.stash[_lease_key] = directory.take(
+                names, purpose, shared=kind == "shared", timeout=timeout, waiting=waiting
+            )
     except LeaseError as error:
         raise pytest.UsageError(f"--amdgpu-lease-directory: {error}") from error
     except LeaseTimeoutError as error:

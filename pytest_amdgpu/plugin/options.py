@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import secrets
+import warnings
 
 import pytest
 
@@ -21,10 +22,26 @@ QUARANTINE_CHOICES = ("run", "machine")
 INFRASTRUCTURE = EXIT_STATUS[Verdict.INFRASTRUCTURE]
 """Exit status of a run that the machine kept from testing anything."""
 
-DEADLINES = {"setup": 120.0, "test": 300.0, "teardown": 60.0, "collection": 600.0, "end": 120.0}
-"""Seconds that each phase of a test may take in a supervised run, collection, and the end of the session."""
+NO_PHASE = "between"
+DEADLINES = {
+    "setup": 120.0,
+    "test": 300.0,
+    "teardown": 60.0,
+    "collection": 600.0,
+    "end": 120.0,
+    NO_PHASE: 600.0,
+}
+"""Seconds that each phase of a test may take in a supervised run, collection, the end of the session, and
+what pytest and its plugins do in none of these, from one sign of life to the next."""
 
 NEAREST_TARGET_WARNING = "pytest_amdgpu.driver.errors.NearestTargetWarning"
+
+WARNINGS_OF_GATES = (
+    pytest.PytestReturnNotNoneWarning,
+    pytest.PytestUnhandledThreadExceptionWarning,
+    pytest.PytestCollectionWarning,
+)
+"""What a gate takes for a failure: a test that checks nothing, fails in a thread, or is not collected."""
 
 SOFTWARE_OPTIONS = (
     "--amdgpu-software",
@@ -98,6 +115,7 @@ def add_options(parser: pytest.Parser) -> None:
         "--amdgpu-model",
         action="append",
         default=[],
+        type=_path,
         metavar="FILE",
         help="Add the software GPU that this file describes. Can be repeated; "
         "`python -m pytest_amdgpu capture` makes such a file of a real GPU.",
@@ -116,6 +134,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-trace",
+        type=_path,
         metavar="FILE",
         help="Record every call at the kernel boundary in this file. "
         "Workers of pytest-xdist add their id to its name.",
@@ -129,20 +148,26 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-verdict",
+        type=_path,
         metavar="FILE",
         help="Write the verdict, with a record of each test, as JSON. The file is whole at every moment of "
         "the run, and says whether the run has come to its end.",
     )
     group.addoption(
         "--amdgpu-attachments",
+        type=_path,
         metavar="DIR",
         help="Write for each failing test a folder of files in this directory: traceback, output, what is "
         "known of the GPU, and what the test attached. Default: FILE-attachments with --amdgpu-verdict=FILE.",
     )
     group.addoption(
         "--amdgpu-must-run",
+        action="append",
+        default=[],
+        type=_path,
         metavar="FILE",
-        help="Be a gate that also demands what this TOML file names: devices, tests and numbers of tests.",
+        help="Be a gate that also demands what this TOML file names: devices, tests and numbers of tests. "
+        "Can be repeated, and all must be met.",
     )
     group.addoption(
         "--amdgpu-supervise",
@@ -154,12 +179,14 @@ def add_options(parser: pytest.Parser) -> None:
         "--amdgpu-deadline",
         type=_deadlines,
         metavar="setup=S,test=S,...",
-        help="Supervise, with these seconds (or none) for set-up, test, tear-down, collection and the end. "
+        help="Supervise, with these seconds (or none) for set-up, test, tear-down, collection, the end, "
+        "and for what plugins do between these. "
         f"Default: {','.join(f'{name}={seconds:g}' for name, seconds in DEADLINES.items())}. "
         "A timeout of pytest-timeout goes before that of the test.",
     )
     group.addoption(
         "--amdgpu-expectations",
+        type=_path,
         metavar="DIR",
         help="See results against the files of this directory: what is known to fail or to be flaky, and not "
         "to be run at all, for all GPUs, a generation, a target or a product.",
@@ -203,6 +230,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-lease-directory",
+        type=_path,
         metavar="DIR",
         help="Keep leases in this directory, which all that use the GPUs must share. "
         "Default: /run/lock/pytest-amdgpu. Software GPUs are leased only if it is given.",
@@ -216,6 +244,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-compiler",
+        type=_path,
         metavar="PATH",
         help="Compile kernels with this clang, or the one in this directory. "
         "Default: that of $ROCM_PATH, PATH or ziglang.",
@@ -235,16 +264,24 @@ def refuse_software_options(config: pytest.Config, used: str) -> None:
         )
 
 
-def is_supervised(config: pytest.Config) -> bool:
+def is_supervised(option: argparse.Namespace) -> bool:
     """Whether a supervisor watches the run, of which this process may be any part."""
-    options = (
-        "--amdgpu-gate",
-        "--amdgpu-verdict",
-        "--amdgpu-must-run",
-        "--amdgpu-supervise",
-        "--amdgpu-deadline",
-    )
-    return any(map(config.getoption, options)) and not config.option.collectonly
+    names = ("amdgpu_gate", "amdgpu_verdict", "amdgpu_must_run", "amdgpu_supervise", "amdgpu_deadline")
+    return any(getattr(option, name) for name in names) and not option.collectonly
+
+
+def decides(option: argparse.Namespace) -> bool:
+    """Whether the verdict is the exit status of the run."""
+    return option.amdgpu_gate or bool(option.amdgpu_must_run)
+
+
+def take_warnings_for_errors(config: pytest.Config) -> None:
+    """Let tests and collection fail where pytest only warns of what no gate can pass."""
+    for warning in WARNINGS_OF_GATES:
+        config.addinivalue_line("filterwarnings", f"error::pytest.{warning.__name__}")
+        if not config.pluginmanager.hasplugin("warnings"):
+            # Nobody reads the configuration then.
+            warnings.simplefilter("error", warning)
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -274,6 +311,13 @@ def choose_seed(config: pytest.Config) -> int:
     """Return the run's seed: the option's, or a new one."""
     seed: int | None = config.getoption("--amdgpu-seed")
     return secrets.randbelow(MAX_SEED + 1) if seed is None else seed
+
+
+def _path(text: str) -> str:
+    """Refuse an empty text, which a variable that is not set leaves: nothing would be read or written."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; name a file or directory, or leave the option out")
+    return text
 
 
 def _deadlines(text: str) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -127,10 +128,14 @@ def _queues(item: pytest.Item) -> Iterator[str]:
 
 
 def _new_errors(item: pytest.Item, session: GpuSession) -> Iterator[str]:
-    """Yield which error counters of a test's devices have changed since these were looked at last."""
+    """Yield which error counters of a test's devices have changed, and since when."""
     ledger = item.stash.get(ledger_key, None)
     for device in ledger.devices if ledger is not None else ():
-        yield from (f"{device.name}, {line}" for line in session.new_errors(device))
+        yield from _indented(device.name, session.errors.changes(device, item.nodeid))
+
+
+def _indented(name: str, lines: list[str]) -> Iterator[str]:
+    yield from (line if line.startswith(" ") else f"{name}, {line}" for line in lines)
 
 
 @contextlib.contextmanager
@@ -241,6 +246,17 @@ def _pytest_options(config: pytest.Config) -> Iterator[str]:
     yield from (f"-p{name}" for name in option.plugins or () if not name.startswith("no:"))
     yield from (f"-o{setting}" for setting in option.override_ini or ())
     yield from (f"-W{warning}" for warning in option.pythonwarnings or ())
+
+
+def complain(config: pytest.Config, text: str) -> None:
+    """Print on stderr what went wrong outside of tests.
+
+    Often that is where pytest has begun a line on stdout, which may be on the disk that is full.
+    """
+    begun = config.pluginmanager.hasplugin("terminalreporter") and (
+        config.get_terminal_writer().width_of_current_line
+    )
+    print("\n" * bool(begun) + f"amdgpu: {text}", file=sys.stderr)
 
 
 def write_not_applicable(terminal: pytest.TerminalReporter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import select
 import subprocess
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from pytest_amdgpu.plugin import guarding
 from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, QUARANTINE_PROPERTY, TIMEOUT_PROPERTY
 from pytest_amdgpu.plugin.options import is_supervised, is_worker
 from pytest_amdgpu.plugin.plan import hosts_key
+from pytest_amdgpu.plugin.replacing import replace_after_all, replace_no_worker
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.supervisor.client import Connection, SupervisorGoneError, start
 from pytest_amdgpu.supervisor.protocol import MAIN, THE_RUN, Said, Told, portions, shortened
@@ -47,17 +50,16 @@ _RESTARTS = 20
 """How often the one worker is replaced, of which each time is a failed test."""
 
 
-def use_a_worker(config: pytest.Config) -> None:
+def use_a_worker(config: pytest.Config, option: argparse.Namespace) -> None:
     """Let the tests of a supervised run run in a worker of pytest-xdist, if nothing speaks against it.
 
     The controller then never touches a GPU, and goes on when the worker must be killed.
     """
-    option = config.option
-    if not (config.pluginmanager.hasplugin("xdist") and is_supervised(config)) or is_worker(config):
+    if not (config.pluginmanager.hasplugin("xdist") and is_supervised(option)) or is_worker(config):
         return
     chosen = option.numprocesses is not None or option.tx or option.dist != "no" or option.distload
     # What tests print is wanted at once, which workers cannot do.
-    live = option.capture == "no"
+    live = getattr(option, "capture", None) == "no"
     if not (chosen or live or any(getattr(option, name, False) for name in _IN_THIS_PROCESS)):
         option.numprocesses = 1
         if option.maxworkerrestart is None:
@@ -81,25 +83,30 @@ def register(config: pytest.Config, gate: Gate | None) -> None:
 
 
 def keep_deadlines(config: pytest.Config) -> None:
-    """Keep deadlines in this process, if tests run in it and the run is supervised."""
+    """Keep deadlines in this process, if the run is supervised."""
     supervision: Supervision | None = config.pluginmanager.getplugin("amdgpu_supervision")
     if is_worker(config):
         address, name = config.workerinput.get(SUPERVISOR_INPUT), config.workerinput["workerid"]  # type: ignore[attr-defined]
-    elif supervision is not None and not config.pluginmanager.hasplugin("dsession"):
-        address, name = supervision.address, MAIN
     else:
+        address, name = supervision.address if supervision is not None else None, MAIN
+    if address is None:
         return
-    if address is not None:
-        from pytest_amdgpu.plugin.deadlines import Deadlines
+    from pytest_amdgpu.plugin.deadlines import Deadlines
+    from pytest_amdgpu.plugin.heartbeat import PLUGIN, ControllersHeartbeat, Heartbeat
 
-        try:
-            config.pluginmanager.register(Deadlines(config, address, name), "amdgpu_deadlines")
-        except SupervisorGoneError:
-            # The controller has noticed it, too.
-            return
+    try:
+        heartbeat: Heartbeat
+        if config.pluginmanager.hasplugin("dsession"):
+            heartbeat = ControllersHeartbeat(config, address)
+        else:
+            heartbeat = Deadlines(config, address, name)
+    except SupervisorGoneError:
+        # The controller has noticed it, too.
+        return
+    config.pluginmanager.register(heartbeat, PLUGIN)
 
 
-class _Killed(NamedTuple):
+class Killed(NamedTuple):
     """What the supervisor said of a worker that it was about to kill."""
 
     test: str
@@ -119,10 +126,16 @@ class Supervision:
         self._lost = False
         self._config = config
         self._lock = threading.Lock()
-        self._killed: dict[str, _Killed] = {}
+        self._killed: dict[str, Killed] = {}
         self._nodes: dict[str, Any] = {}
         self._ended = threading.Event()
-        self.address, self._process = start()
+        self.exit_status: int | None = None
+        """Of the verdict, if there is one and it decides."""
+        self._process: subprocess.Popen[bytes] | None = None
+        if guarding.ADDRESS in config.stash:
+            self.address = config.stash[guarding.ADDRESS]
+        else:
+            self.address, self._process = start()
         self._connection: Connection | None = Connection(self.address)
 
     def introduce(self, pid: int, verdict: Path | None, facts: Mapping[str, Any]) -> None:
@@ -135,6 +148,10 @@ class Supervision:
         """Pass on which results are expected."""
         for portion in portions(ids):
             self._say(Said.EXPECT, list(devices), portion)
+
+    def trouble(self, text: str) -> None:
+        """Pass on what stands against the run as a whole."""
+        self._say(Said.TROUBLE, shortened(text))
 
     def take(self, record: Record) -> None:
         """Pass on what became of a test."""
@@ -171,11 +188,8 @@ class Supervision:
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:
         """Say of a test whose worker was killed at its deadline that it timed out, and what was seen."""
         if sched.tests_finished:
-            self._replace_no_worker()
-        # What is told before a worker is killed may not have been read yet.
-        self._heed()
-        with self._lock:
-            killed = self._killed.pop(report.node.gateway.id, None)
+            replace_no_worker(self._config)
+        killed = self.killed(report.node)
         if killed is None or killed.test != shortened(crashitem):
             return
         report.longrepr = killed.text
@@ -190,27 +204,29 @@ class Supervision:
         if killed.evidence:
             report.sections.append((EVIDENCE_SECTION, killed.evidence))
 
-    def _replace_no_worker(self) -> None:
-        """Let pytest-xdist not replace the worker that died just now.
+    # Last, because others may let the test run again.
+    @pytest.hookimpl(optionalhook=True, trylast=True, specname="pytest_handlecrashitem")
+    def replace_if_more_is_left(self, sched: Any) -> None:
+        """Let the worker be replaced after all, if somebody has found work for another one."""
+        if not sched.tests_finished:
+            replace_after_all(self._config)
 
-        It does so also where nothing is left, and then waits for the new one to come up and end.
-        """
-        distributed: Any = self._config.pluginmanager.getplugin("dsession")
-
-        before = distributed._clone_node
-
-        def once(node: Any) -> Any:
-            distributed._clone_node = before
-            return node
-
-        distributed._clone_node = once
+    def killed(self, node: Any) -> Killed | None:
+        """Return, once, what the supervisor said of a worker that it killed; None if it has not."""
+        # What is told before a worker is killed may not have been read yet.
+        self._heed()
+        with self._lock:
+            return self._killed.pop(node.gateway.id, None)
 
     def close(self) -> None:
         """End the supervisor, unless it has still to do with a process; it then ends by itself."""
         self._ended.set()
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.close()
+            connection.close(self.exit_status)
+        if self._process is None:
+            # The guard waits for it.
+            return
         try:
             self._process.wait(_END_PATIENCE)
         except subprocess.TimeoutExpired:
@@ -253,7 +269,7 @@ class Supervision:
     def _take(self, kind: str, rest: list[Any]) -> None:
         if kind == Told.KILLING:
             name, *values = rest
-            killed = _Killed(*values)
+            killed = Killed(*values)
             if killed.test == THE_RUN:
                 if (text := f"{name}: {killed.text}") not in self.troubles:
                     self.troubles.append(text)

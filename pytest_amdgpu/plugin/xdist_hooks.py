@@ -13,7 +13,9 @@ import pytest
 
 from pytest_amdgpu.devices.lease_holder import boot_id
 from pytest_amdgpu.plugin.blame import INFRA_PROPERTY, QUARANTINE_PROPERTY
+from pytest_amdgpu.plugin.crash_trial import died_in_trial
 from pytest_amdgpu.plugin.device_locks import LOCKS_INPUT, DeviceLocks
+from pytest_amdgpu.plugin.heartbeat import at_rest
 from pytest_amdgpu.plugin.leasing import lease_names, take_leases
 from pytest_amdgpu.plugin.leaving import LEAVING_INPUT, LEAVING_OUTPUT, Leaving
 from pytest_amdgpu.plugin.plan import Plan, find_plan, hosts_key
@@ -179,7 +181,8 @@ class XdistHooks:
             names = {(host.boot, name) for name in lease_names(host.machine, used)} - taken
             taken |= names
             if names:
-                host.lease(node.config, {name for _, name in names})
+                with at_rest(node.config):
+                    host.lease(node.config, {name for _, name in names})
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Know what a worker runs."""
@@ -206,6 +209,8 @@ class XdistHooks:
         """Replace a worker that left, and note the death of one that no test's report will tell."""
         if not error and self._scheduling is not None and node.workeroutput.get(LEAVING_OUTPUT):
             self._replace(node)
+        if died_in_trial(self._config, node):
+            return
         if error and self._scheduling is not None and self._scheduling.running(node) is None:
             known = node in self._scheduling.nodes
             when = (

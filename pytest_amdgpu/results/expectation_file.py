@@ -108,7 +108,7 @@ EXPECTED_WORDS = {expected.value: expected for expected in Expected}
 def read_entries(path: Path, kind: Kind) -> list[Entry]:
     """Read a file; raises `ExpectationError`, and OSError if it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ExpectationError(f"{path}: is not UTF-8 text: {error}") from error
     return list(parse_entries(text, kind, str(path)))

@@ -6,18 +6,29 @@ import re
 from collections.abc import Iterator
 from posixpath import dirname
 
-from pytest_amdgpu.results.rows import counts, failing, repeat_command, words
+from pytest_amdgpu.results.rows import counts, failing, other_reasons, repeat_command, words
 from pytest_amdgpu.results.verdict_reader import VerdictFile
 
+STEP_ROOM = 1 << 20
+"""Bytes that GitHub takes as the summary of a step; of a longer one it shows nothing."""
 _SHOWN = 50
-"""Reasons and tests that are shown: a step summary of GitHub takes 1 MiB."""
+"""Reasons and tests that are shown."""
 _LETTERS = 500
 """Letters of a text that are shown."""
+_CUT = "- and more, for which there is no room here\n"
 
 
-def markdown(file: VerdictFile) -> str:
-    """Return the report, which begins with the verdict."""
-    return "\n".join(_lines(file)) + "\n"
+def markdown(file: VerdictFile, room: int = STEP_ROOM) -> str:
+    """Return the report, which begins with the verdict, in at most so many bytes: its last lines may lack."""
+    room -= len(_CUT)
+    parts = []
+    for line in _lines(file):
+        room -= len(line.encode("utf-8", "replace")) + 1
+        if room < 0:
+            parts.append(_CUT)
+            break
+        parts.append(f"{line}\n")
+    return "".join(parts)
 
 
 def _lines(file: VerdictFile) -> Iterator[str]:
@@ -26,9 +37,10 @@ def _lines(file: VerdictFile) -> Iterator[str]:
     if file.shortcoming:
         yield f"**Not whole:** {code(file.shortcoming)}"
         yield ""
-    for reason in file.reasons[:_SHOWN]:
+    reasons = other_reasons(file)
+    for reason in reasons[:_SHOWN]:
         yield f"- {code(reason)}"
-    yield from _more(len(file.reasons))
+    yield from _more(len(reasons))
     outcomes, rows = counts(file.records)
     if rows:
         yield ""

@@ -54,7 +54,7 @@ class DeviceNames:
 def read_contract(path: Path) -> tuple[Demand, ...]:
     """Read a file; raises `MustRunError`, and OSError if it cannot be read."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise MustRunError(f"{path}: {error}") from error
     tables = content.pop(_TABLE, None)

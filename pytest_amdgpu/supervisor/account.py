@@ -21,7 +21,14 @@ class Account:
         """What stands in it of the run."""
         self.over = False
         """Whether the run has ended, for whatever reason: nobody speaks any more."""
+        self.status: int | None = None
+        """The exit status of the verdict, when there is one."""
+        self.spoken = False
+        """Whether that is one which was written here."""
         self.troubles: list[str] = []
+        """What stands against the run as a whole: what was seen here."""
+        self.told: list[str] = []
+        """And what pytest has said of it."""
         self._portions: list[tuple[str, list[Any]]] = []
 
     def take(self, kind: str, rest: list[Any]) -> None:
@@ -31,6 +38,11 @@ class Account:
     def timeout(self, test: str, text: str) -> None:
         """Know that a test was killed."""
         self._portions.append(("timeout", [test, text]))
+
+    def died(self, process: Watched) -> None:
+        """Know that a process ends in whatever it is at."""
+        if process.name == MAIN and process.test not in ("", THE_RUN):
+            self._portions.append(("died", [process.test, process.phase]))
 
     def trouble(self, text: str) -> None:
         """Know what stands against the run as a whole."""
@@ -42,7 +54,9 @@ class Account:
         from pytest_amdgpu.results.record import Outcome, Trust
         from pytest_amdgpu.supervisor.last_word import Results
 
-        self.over = True
+        self.over = self.spoken = True
+        for process in processes:
+            self.died(process)
         results = Results()
         for kind, rest in self._portions:
             if kind == Said.EXPECT:
@@ -50,13 +64,13 @@ class Account:
                 results.expect(rest[1])
             elif kind == Said.RECORD:
                 results.take(rest[0])
+            elif kind == "died":
+                text = f"pytest's process died in {rest[1]} of it"
+                results.was_running(rest[0], Outcome.CRASH, Trust.INFRA, text)
             else:
                 results.was_running(rest[0], Outcome.TIMEOUT, Trust.CLEAN, rest[1])
-        for process in processes:
-            if process.name == MAIN and process.test not in ("", THE_RUN):
-                text = f"pytest's process died in {process.phase} of it"
-                results.was_running(process.test, Outcome.CRASH, Trust.INFRA, text)
-        judgment = results.judge(self.troubles)
+        judgment = results.judge([*self.troubles, *self.told])
+        self.status = judgment.exit_status
         lines = [f"\namdgpu verdict: {judgment.verdict.value}", *judgment.reasons[:20]]
         if self.verdict is not None:
             try:

@@ -18,7 +18,7 @@ from typing import Any
 from pytest_amdgpu.supervisor import process_state
 from pytest_amdgpu.supervisor.account import Account
 from pytest_amdgpu.supervisor.peers import Peer, Peers
-from pytest_amdgpu.supervisor.protocol import LIMIT, MAIN, Limit, Said, Told, decode
+from pytest_amdgpu.supervisor.protocol import LIMIT, MAIN, THE_RUN, Limit, Pulse, Said, Told, decode
 from pytest_amdgpu.supervisor.smi_events import Listener
 from pytest_amdgpu.supervisor.treatment import Treatment
 from pytest_amdgpu.supervisor.watch import Watched
@@ -46,6 +46,10 @@ class Supervisor:
         self._left_at = 0.0
         """When the controller's connection ended, until that is acted upon."""
         self._ends = time.monotonic() + _FIRST_CONNECTION
+        self._exit_patience: float | None = None
+        """Seconds that a guarded process has from the end of the run to its own."""
+        self._exit_code: int | None = None
+        """Of the controller's process, when the guard has said it."""
 
     # The loop.
     # --------------------------------------------------------------------------------------------------------
@@ -62,11 +66,16 @@ class Supervisor:
             for key, _events in events:
                 key.data(key.fileobj)
             self._mind_controller(quiet=not events)
+        if self._peers.guard is not None:
+            self._peers.guard.tell(Told.STATUS, self._account.status)
 
     def _is_done(self) -> bool:
-        if self._account.over:
-            return not any(process.due is not None for process in self._watch)
-        return self._peers.controller is None and time.monotonic() > self._ends
+        if any(process.due is not None for process in self._watch):
+            return False
+        if self._peers.guard is not None and not self._account.spoken:
+            # What pytest has said of its end must still come true.
+            return self._exit_code is not None and self._account.over
+        return self._account.over or (self._peers.controller is None and time.monotonic() > self._ends)
 
     def _accept(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()
@@ -95,6 +104,8 @@ class Supervisor:
         if kind == Said.SMI and peer.name in self._watch:
             self._listen(peer, rest[0], rest[1], fds)
         else:
+            if kind == Said.WORKER and fds:
+                peer.pulse = Pulse(fds[0])
             for fd in fds:
                 os.close(fd)
             self._take(peer, kind, rest)
@@ -107,6 +118,8 @@ class Supervisor:
         self._peers.remove(peer)
         if peer is self._peers.controller:
             self._left_at = time.monotonic()
+        elif peer is self._peers.guard:
+            self._guard_is_gone()
         elif peer.name != MAIN and peer.name in self._watch and self._watch[peer.name].step == 0:
             # One that is being ended is watched until it is dead, and the controller speaks for itself.
             self._watch.remove(peer.name)
@@ -124,7 +137,7 @@ class Supervisor:
                 self._disconnected(controller)
         elif quiet or time.monotonic() > self._left_at + _HEARTBEAT:
             self._left_at = 0.0
-            self._controller_is_gone(controller.ended)
+            self._controller_is_gone(controller.ended, controller.status)
 
     # What processes say.
     # --------------------------------------------------------------------------------------------------------
@@ -143,7 +156,20 @@ class Supervisor:
             if self._account.over:
                 self._watch.end(peer.name, ORPHAN_PATIENCE)
         elif kind == Said.END:
-            peer.ended = True
+            peer.ended, peer.status = True, rest[0]
+        elif kind == Said.GUARD:
+            self._peers.guard = peer
+            self._peers.guard_pid, pid, start_patience, self._exit_patience = rest
+            if self._peers.controller is None:
+                self._watch.add(MAIN, pid)
+                self._expect("start", start_patience)
+        elif kind == Said.ENDED:
+            self._exit_code = rest[0]
+            # All that the process has said before its end is read first.
+            self._left_at = self._left_at or time.monotonic()
+            self._check_end()
+        elif kind == Said.TROUBLE:
+            self._account.told.append(rest[0])
         elif kind in (Said.EXPECT, Said.RECORD):
             self._account.take(kind, rest)
         elif peer.name in self._watch:
@@ -162,11 +188,11 @@ class Supervisor:
                 process.log.clear()
             self._watch.begin(process.name, test, phase, Limit(*limit) if limit else None, tuple(devices))
         elif kind == Said.IDLE:
-            self._watch.idle(process.name)
+            self._watch.idle(process.name, Limit(*rest[1]) if rest[1] else None)
         elif kind == Said.CAUGHT:
             self._watch.caught(process.name)
         elif kind == Said.LATE:
-            self._watch.late(process.name)
+            self._watch.late(process.name, Limit(*rest[0]) if rest[0] else None)
         elif kind == Said.QUEUE:
             process.queues[rest[0], rest[1]] = rest
         elif kind == Said.QUEUE_GONE:
@@ -210,8 +236,44 @@ class Supervisor:
     # The end.
     # --------------------------------------------------------------------------------------------------------
 
-    def _controller_is_gone(self, in_order: bool) -> None:
+    def _expect(self, phase: str, patience: float | None) -> None:
+        """Watch that a process of which the supervisor hears nothing else comes to its next step."""
+        limit = Limit(time.monotonic() + patience, patience) if patience else None
+        self._watch.begin(MAIN, THE_RUN, phase, limit, ())
+
+    def _check_end(self) -> None:
+        """Compare what the controller has said at its end with how its process has ended."""
+        if self._peers.controller is None and self._exit_code is not None:
+            self._watch.remove(MAIN)
+            # One that has said nothing at all has left before its run began.
+            self._account.over = True
+            if not self._account.spoken and self._is_news(self._exit_code):
+                self._account.trouble(
+                    f"pytest's process ended with {self._exit_code}, and its verdict did not say so"
+                )
+                self._account.speak(self._watch)
+
+    def _is_news(self, code: int) -> bool:
+        """Whether an exit code says something else than pytest has said at the end of its run."""
+        from pytest_amdgpu.results.verdict import EXIT_STATUS, Verdict
+
+        if self._account.status is None:
+            # What cannot be used has no verdict.
+            return self._peers.controller_pid != 0 and code != EXIT_STATUS[Verdict.USAGE]
+        return self._account.status == 0 and code != 0
+
+    def _guard_is_gone(self) -> None:
+        self._peers.guard = None
+        if self._exit_code is None and self._peers.controller is not None:
+            self._account.trouble("the process that waited for pytest died before the end of the run")
+            if MAIN in self._watch:
+                self._account.died(self._watch[MAIN])
+                self._watch.end(MAIN, 0.0)
+
+    def _controller_is_gone(self, in_order: bool, status: int | None) -> None:
         self._peers.controller = None
+        if in_order and not self._account.over:
+            self._account.status = status
         if not in_order and not self._account.over:
             if not self._account.troubles:
                 pid = self._peers.controller_pid
@@ -219,10 +281,14 @@ class Supervisor:
             self._account.speak(self._watch)
         self._account.over = True
         for process in self._watch:
-            if process.name == MAIN:
+            if process.name == MAIN and process.pid == self._peers.controller_pid:
                 self._watch.remove(process.name)
+                if in_order and self._peers.guard is not None:
+                    self._watch.add(MAIN, process.pid)
+                    self._expect("exit", self._exit_patience)
             elif not in_order:
                 self._watch.end(process.name, ORPHAN_PATIENCE)
+        self._check_end()
 
 
 def main() -> None:

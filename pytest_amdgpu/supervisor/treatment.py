@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import selectors
 import signal
 import sys
@@ -65,7 +66,8 @@ class Treatment:
     def terminate(self, process: Watched) -> None:
         """Tell the controller and send SIGTERM."""
         self._looks.end(process)
-        if process.test:
+        if process.test and process.limit is not None:
+            # Else it is not late, but left of a run that is over.
             self._condemn(process)
         self._signal(process, signal.SIGTERM)
         # A process that is stopped takes no signal but this and SIGKILL.
@@ -89,9 +91,16 @@ class Treatment:
         since = peer.started if peer is not None else process_state.started(process.pid)
         return process_state.is_alive(process.pid, since)
 
+    def last_beat(self, process: Watched) -> float:
+        """Read the pulse; a process that has none yet went on when its phase began."""
+        peer = self._peers.of(process)
+        if peer is None or peer.pulse is None:
+            return process.begun
+        return math.inf if peer.pulse.rests else peer.pulse.beat
+
     def is_suspended(self, process: Watched) -> bool:
-        """Whether process and controller are both stopped, as Ctrl-Z does."""
-        pids = {process.pid, self._peers.controller_pid}
+        """Whether the process and the one that the shell knows are both stopped, as Ctrl-Z does."""
+        pids = {process.pid, self._peers.guard_pid or self._peers.controller_pid}
         return len(pids) == 2 and all(process_state.state(pid) == "T" for pid in pids)
 
     def reap(self) -> None:
@@ -122,7 +131,7 @@ class Treatment:
         if process.name == MAIN:
             if process.test != THE_RUN:
                 self._account.timeout(process.test, text)
-            self._account.trouble(f"{text}, which ran all tests")
+            self._account.trouble(text)
             sys.stderr.write(f"\namdgpu: {text}\n{self._looks.text(process)}\n")
 
     def _signal(self, process: Watched, number: int) -> None:

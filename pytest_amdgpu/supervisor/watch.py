@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from pytest_amdgpu.supervisor.protocol import Limit
+from pytest_amdgpu.supervisor.protocol import THE_RUN, Limit
 
 UNWINDING = 5.0
 """Seconds that a test has to fail, once the interrupt has arrived in it."""
-BETWEEN = 30.0
-"""Seconds that pytest has for its own work between two phases, once it was found there."""
+NO_PHASE = "what pytest does between the phases"
+"""Stands for a phase in messages."""
 
 
 @dataclass(slots=True)
@@ -25,6 +26,8 @@ class Watched:
     devices: tuple[str, ...] = ()
     begun: float = 0.0
     limit: Limit | None = None
+    beats: bool = False
+    """Whether its time counts from the last beat of its pulse."""
     due: float | None = None
     step: int = 0
     queues: dict[tuple[str, str], list[object]] = field(default_factory=dict)
@@ -58,6 +61,9 @@ class Actions(Protocol):
 
     def is_alive(self, process: Watched) -> bool:
         """Whether there still is such a process."""
+
+    def last_beat(self, process: Watched) -> float:
+        """When the process last went on, by the clock of the watch; infinity while it need not."""
 
     def is_suspended(self, process: Watched) -> bool:
         """Whether somebody stopped the whole run, as Ctrl-Z does, so that it is not late."""
@@ -121,11 +127,13 @@ class Watch:
             return
         process.begun = self._clock()
         process.test, process.phase, process.devices = test, phase, devices
+        process.beats = False
         self._rearm(process, limit)
 
-    def idle(self, name: str) -> None:
-        """Know that no test runs."""
-        self.begin(name, "", "", None, ())
+    def idle(self, name: str, limit: Limit | None) -> None:
+        """Know that no test runs, and how long that may take from one beat of the pulse to the next."""
+        self.begin(name, THE_RUN, NO_PHASE, limit, ())
+        self._processes[name].beats = True
 
     def caught(self, name: str) -> None:
         """Know that the test is about to fail: give it time for that."""
@@ -134,12 +142,12 @@ class Watch:
             # The closer look comes if that time is over.
             process.step, process.due = _LOOK_CLOSER, self._clock() + UNWINDING
 
-    def late(self, name: str) -> None:
-        """Know that pytest was found between two phases."""
+    def late(self, name: str, limit: Limit | None) -> None:
+        """Know that pytest was found between two phases, and how long that may take."""
         process = self._processes[name]
         if process.step in (_LOOK_CLOSER, _TERMINATE):
-            process.phase = "what follows the phase"
-            self._rearm(process, Limit(self._clock() + BETWEEN, BETWEEN))
+            process.phase, process.beats = "what follows the phase", True
+            self._rearm(process, limit)
 
     def seen(self, name: str) -> None:
         """Know that evidence was gathered: nothing more is to be waited for."""
@@ -151,7 +159,7 @@ class Watch:
         """Terminate a process that is still there in `patience` seconds, without asking its tests."""
         process = self._processes[name]
         if process.step <= _TERMINATE:
-            process.step, process.due = _TERMINATE, self._clock() + patience
+            process.step, process.due, process.limit = _TERMINATE, self._clock() + patience, None
 
     def poll(self) -> float | None:
         """Do what is due; return the seconds until something is due again, or None."""
@@ -172,18 +180,26 @@ class Watch:
         return max(0.0, min(waits)) if waits else None
 
     def _step(self, process: Watched) -> None:
-        if process.step == _LOOK and self._actions.is_suspended(process):
-            # It gets all its time again: the run may be continued at any moment from now on.
-            assert process.limit is not None
-            seconds = process.limit.seconds
-            self._rearm(process, Limit(self._clock() + seconds, seconds))
-            return
+        if process.step == _LOOK and process.limit is not None:
+            seconds, end = process.limit.seconds, self._time(process)
+            if end > self._clock():
+                self._rearm(process, Limit(end, seconds))
+                return
         step = STEPS[process.step]
         process.step += 1
         process.due = self._clock() + step.patience
         step.action(self._actions, process)
         if process.step > _GIVE_UP:
             self.remove(process.name)
+
+    def _time(self, process: Watched) -> float:
+        """Return when the time of a process is over that seems to be late."""
+        assert process.limit is not None
+        beat = self._actions.last_beat(process)
+        if math.isinf(beat) or self._actions.is_suspended(process):
+            # It gets all its time again: the run may be continued at any moment from now on.
+            return self._clock() + process.limit.seconds
+        return beat + process.limit.seconds if process.beats else process.limit.end
 
     def _rearm(self, process: Watched, limit: Limit | None) -> None:
         process.limit, process.due = limit, limit.end if limit else None

@@ -42,6 +42,21 @@ TESTS = """
     def test_exits(amdgpu_device): pytest.exit("enough")
 """
 
+KILL_SUPERVISOR = """
+        import os, signal
+        from pytest_amdgpu.supervisor import process_state
+
+        def kill_supervisor():
+            '''Of a gate: it is the other child of the process that waits for this one.'''
+            parent = os.getppid()
+            with open(f"/proc/{parent}/task/{parent}/children") as file:
+                [pid] = {*map(int, file.read().split())} - {os.getpid()}
+            os.kill(pid, signal.SIGKILL)
+            while process_state.state(pid) != "Z":
+                pass
+"""
+"""A function for a conftest.py."""
+
 
 def verdict() -> dict[str, Any]:
     """What the run wrote, in the form that is published."""

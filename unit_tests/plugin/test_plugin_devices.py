@@ -268,6 +268,16 @@ def test_a_wrong_option_is_a_usage_error_with_its_value(
     result.stderr.fnmatch_lines([message])
 
 
+@pytest.mark.parametrize(
+    "option",
+    ["attachments", "compiler", "expectations", "lease-directory", "model", "must-run", "trace", "verdict"],
+)
+def test_an_option_for_a_file_is_not_empty(option: str, pytester: pytest.Pytester) -> None:
+    """A gate that demands what an empty variable names would demand nothing."""
+    with pytest.raises(pytest.UsageError, match=f"argument --amdgpu-{option}: is empty"):
+        pytester.parseconfig(f"--amdgpu-{option}=")
+
+
 def test_targets_marker_chooses_among_the_selected_devices(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         test_targets="""
@@ -416,6 +426,7 @@ def test_tests_without_gpu_are_left_alone(run: Run, pytester: pytest.Pytester) -
         def test_plain():
             assert "pytest_amdgpu.driver.device" not in sys.modules
             assert "pytest_amdgpu.emulator.isa.dispatch" not in sys.modules
+            assert "numpy" not in sys.modules
         """
     )
     run().assert_outcomes(passed=1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -200,3 +202,48 @@ def test_a_flake_may_crash_its_worker_as_often_as_it_did(expecting: Callable[...
     result = expecting("-n1", "-k", "passes or crashes", all__flakes=often, xdist=True)
     assert result.ret == 1
     result.stdout.fnmatch_lines(["known/all-flakes.txt:3: *: failed 1 of 1 times, which at its rate *"])
+
+
+def test_subtests_and_tear_down_of_what_is_known(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_it="""
+        import pytest
+
+        def test_some(amdgpu_device, subtests):
+            with subtests.test("bad"): assert False
+            with subtests.test("good"): pass
+        def test_mended(amdgpu_device, subtests):
+            with subtests.test("good"): pass
+        @pytest.fixture
+        def worse():
+            yield
+            raise RuntimeError("not taken back")
+        def test_worse(amdgpu_device, worse): assert False
+        def test_skipped(amdgpu_device): pytest.skip("today")
+        @pytest.mark.amdgpu_targets("gfx908")
+        def test_elsewhere(amdgpu_device): pass
+        def test_special(amdgpu_device): pass
+        """
+    )
+    names = ("some", "mended", "worse", "skipped", "elsewhere")
+    lines = "".join(f"test_it.py::test_{name},Fail\n" for name in names)
+    # As an editor on Windows writes it.
+    pytester.path.joinpath("all-fails.txt").write_bytes(b"\xef\xbb\xbf" + lines.encode())
+    # A line about a target goes before one about all, of whatever kind they are.
+    pytester.path.joinpath("gfx942-fails.txt").write_text("test_it.py::test_special,Fail\n")
+    pytester.path.joinpath("all-flakes.txt").write_text("test_it.py::test_special\n")
+    result = run("--amdgpu-expectations=.", "--amdgpu-verdict=v.json", "--amdgpu-device=gfx942", "-rA")
+    records = json.loads(Path("v.json").read_text())["tests"]
+    found = {record["name"].partition("::test_")[2]: record for record in records}
+    assert {name: (record["outcome"], record["expected"]) for name, record in found.items()} == {
+        "some": ("fail", "expected: all-fails.txt:1"),
+        "mended": ("fail", ""),
+        "worse": ("fail", ""),
+        "skipped": ("fail", ""),
+        "elsewhere": ("not applicable", ""),
+        "special": ("fail", ""),
+    }
+    assert found["worse"]["text"] == "RuntimeError: not taken back"
+    for name, word in ("mended", "Pass"), ("skipped", "Skip"), ("special", "Pass"):
+        assert found[name]["text"].startswith(f"unexpected improvement: the result is {word}, but")
+    assert result.ret == 1

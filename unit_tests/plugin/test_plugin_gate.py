@@ -47,8 +47,13 @@ def test_a_record_of_each_test(workers: Sequence[str], run: Run, tests: pytest.P
     assert by_name["test_it.py::test_fails"]["text"].startswith("assert <Device sw-gfx942-0> is None")
     assert by_name["test_it.py::test_skipped"]["text"] == "not today"
     assert by_name["test_it.py::test_expected"]["expected"] == "xfail"
+    crashed, number = (", 1 crash", 10) if workers else ("", 9)
+    counts = (
+        f"{number} tests on 1 device: 2 pass, 2 fail, 1 timeout{crashed}, 1 infrastructure, 1 known failure,"
+        " 1 skipped, 1 not applicable"
+    )
     result.stdout.fnmatch_lines(
-        ["*amdgpu verdict: regression*", "test_it.py::test_*", "*short test summary*"]
+        ["*amdgpu verdict: regression*", counts, "test_it.py::test_*", "*short test summary*"]
     )
 
 

@@ -29,19 +29,29 @@ COPIES = """
     SIZE = 1 << 16
 
     @pytest.fixture
-    def copied(gtt_buffer, sdma_queue, timeline_semaphore):
+    def patience(request, amdgpu_device):
+        late = request.node.originalname in LATE and amdgpu_device.name == "sw-gfx942-0"
+        return 1.0 if late else 60.0
+
+    @pytest.fixture
+    def quick(amdgpu_device):
+        return 0.9 if amdgpu_device.name == "sw-gfx942-0" else 60.0
+
+    @pytest.fixture
+    def copied(gtt_buffer, sdma_queue, timeline_semaphore, patience):
         source, target = gtt_buffer(SIZE), gtt_buffer(SIZE)
         source.array[:] = 7
-        def copy(value=1, timeout=1.0):
+        def copy(value=1):
             sdma_queue.copy(target, source).signal(timeline_semaphore, value).submit()
-            timeline_semaphore.wait(value, timeout=timeout)
+            timeline_semaphore.wait(value, timeout=patience)
             return np.flatnonzero(target.array != 7).tolist()
         return copy
 
-    def signalled(queue, semaphore):
+    def signalled(queue, semaphore, patience):
         queue.signal(semaphore, 1).submit()
-        semaphore.wait(1, timeout=1.0)
+        semaphore.wait(1, timeout=patience)
 """
+"""Waits are short only where `LATE` says that they are in vain: no test depends on the machine's speed."""
 
 
 class Case(NamedTuple):
@@ -54,15 +64,15 @@ class Case(NamedTuple):
 
 SDMA = "assert copied() == []"
 TWICE = "assert [copied(1), copied(2)] == [[], []]"
-COMPUTE = "signalled(compute_queue, timeline_semaphore)"
-TIMED = "begun = time.monotonic(); copied(); assert time.monotonic() - begun < 0.9"
+COMPUTE = "signalled(compute_queue, timeline_semaphore, patience)"
+TIMED = "begun = time.monotonic(); copied(); took = time.monotonic() - begun; assert took < quick"
 LATE = "pytest_amdgpu.driver.errors.WaitTimeoutError: waited 1 s for 1 of *"
 
 CASES = {
     "wedged": Case("wedge-queue", SDMA, LATE),
     "wedged_compute": Case("wedge-queue:engine=compute", COMPUTE, LATE),
     "other_engine": Case("wedge-queue:engine=compute", SDMA, ""),
-    "interrupt_lost": Case("lose-interrupt", TIMED, "assert (* < 0.9"),
+    "interrupt_lost": Case("lose-interrupt", TIMED, "assert * < 0.9"),
     "last_byte": Case("corrupt-byte", SDMA, "assert [[]65535] == []"),
     "some_byte": Case("corrupt-byte:offset=5,size=0x10000", SDMA, "assert [[]5] == []"),
     "other_size": Case("corrupt-byte:size=4096", SDMA, ""),
@@ -70,7 +80,7 @@ CASES = {
     "once": Case("corrupt-byte:times=1", TWICE, "assert [[][[]65535], [[]]] == *"),
     "fence_dropped": Case("drop-fence", SDMA, LATE),
     "fence_of_compute_dropped": Case("drop-fence:engine=compute", COMPUTE, LATE),
-    "fence_delayed": Case("delay-fence:seconds=0.95", TIMED, "assert (* < 0.9"),
+    "fence_delayed": Case("delay-fence:seconds=1", TIMED, "assert * < 0.9"),
     "faulted": Case("vm-fault:address=0x1234000,access=write", SDMA, "*MemoryFaultError*0x1234000*"),
     "reset_with_loss": Case("reset:memory=lost", SDMA, "*GpuResetError*"),
     "reset_without_loss": Case("reset:memory=kept", SDMA, "*GpuResetError*"),
@@ -95,10 +105,12 @@ def test_a_test_on_the_device_sees_each_defect_and_another_device_none(
     run: Run, pytester: pytest.Pytester
 ) -> None:
     bodies = [
-        f"    def test_{name}(copied, compute_queue, timeline_semaphore):\n        {case.test}\n"
+        f"    def test_{name}(copied, compute_queue, timeline_semaphore, patience, quick):\n"
+        f"        {case.test}\n"
         for name, case in CASES.items()
     ]
-    pytester.makepyfile(test_it="\n".join([COPIES, *bodies]))
+    late = {f"test_{name}" for name, case in CASES.items() if case.text == LATE} | {"test_interrupt_lost"}
+    pytester.makepyfile(test_it="\n".join([COPIES, f"    LATE = {late}", *bodies]))
     defects = [
         f"{case.defect}{',' if ':' in case.defect else ':'}test=test_{name}.sw@sw-gfx942-0"
         for name, case in CASES.items()
@@ -266,6 +278,7 @@ HANGS = """
     import faulthandler
     import os
     import signal
+    import sys
     import threading
     import time
     from pathlib import Path
@@ -275,16 +288,25 @@ HANGS = """
     def interrupt(*_):
         raise TimeoutError("interrupted")
 
-    def beat():
-        time.sleep(0.2)
+    def function_names(frame):
+        while frame is not None:
+            yield frame.f_code.co_name
+            frame = frame.f_back
+
+    def beat(main):
+        while "strike" not in function_names(sys._current_frames()[main]):
+            time.sleep(0.01)
+        # Far more than it takes from there to the wait that holds the interpreter.
+        time.sleep(0.3)
         Path("beat").touch()
+        os.kill(os.getpid(), signal.SIGALRM)
 
     def test_hang(amdgpu_inject, amdgpu_device, request):
-        faulthandler.dump_traceback_later(2.0, exit=True, file=open("stack", "w"))
-        threading.Thread(target=beat, daemon=True).start()
         signal.signal(signal.SIGALRM, interrupt)
         amdgpu_inject("call-never-returns", kind="KIND", call="ALLOC_MEMORY_OF_GPU")
-        signal.setitimer(signal.ITIMER_REAL, 0.6)
+        threading.Thread(target=beat, args=[threading.get_ident()], daemon=True).start()
+        end = 60 if "KIND" == "interruptible" else 2
+        faulthandler.dump_traceback_later(end, exit=True, file=open("stack", "w"))
         try:
             amdgpu_device.vram(4096)
         except TimeoutError:

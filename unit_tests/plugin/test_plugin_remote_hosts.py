@@ -126,6 +126,38 @@ def when_told(path: Path, act: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
+KNOWN = """
+    import os
+    import time
+    from pathlib import Path
+
+    import pytest
+
+    KNOWN = Path({directory!r})
+
+    def pytest_runtest_logstart(nodeid):
+        if "PYTEST_XDIST_WORKER" not in os.environ:
+            (KNOWN / nodeid.replace("/", "-")).touch()
+
+    @pytest.fixture
+    def known(request):
+        def wait():
+            end = time.monotonic() + 60
+            while not (KNOWN / request.node.nodeid.replace("/", "-")).exists():
+                assert time.monotonic() < end
+                time.sleep(0.01)
+        return wait
+"""
+"""A conftest whose fixture waits until the controller knows that the test runs: what is on its way when a
+connection breaks is lost."""
+
+
+def make_conftest(pytester: pytest.Pytester, machines: Machines, more: str = "") -> None:
+    directory = machines.directory / "known"
+    directory.mkdir()
+    pytester.makeconftest(KNOWN.format(directory=str(directory)) + more)
+
+
 def separate(machines: Machines, name: str) -> Machine:
     machine = machines.add(name)
     if not machine.is_separate:
@@ -137,13 +169,15 @@ def test_what_happens_to_a_worker_on_a_host_is_found_out_there(
     run: Run, pytester: pytest.Pytester, machines: Machines
 ) -> None:
     machines.add("alpha")
+    make_conftest(pytester, machines)
     pytester.makepyfile(
         test_it="""
         import ctypes, os, signal
         import pytest
 
-        def test_connection(amdgpu_device):
+        def test_connection(amdgpu_device, known):
             if amdgpu_device.family.name == "gfx942":
+                known()
                 # The server of this worker's own connection.
                 os.kill(os.getppid(), signal.SIGKILL)
                 signal.pause()
@@ -210,14 +244,16 @@ def test_a_run_goes_on_without_a_host_that_is_switched_off(
     alpha = separate(machines, "alpha")
     machines.add("beta")
     pipe = machines.directory / "off"
+    make_conftest(pytester, machines)
     pytester.makepyfile(
         test_it=f"""
         import signal
         import pytest
 
         @pytest.mark.parametrize("number", range(3))
-        def test_off(number, amdgpu_device):
+        def test_off(number, amdgpu_device, known):
             if amdgpu_device.name.startswith("alpha") and number == 1:
+                known()
                 open({str(pipe)!r}, "w").write("now")
                 signal.pause()
 
@@ -318,14 +354,20 @@ def test_a_host_that_falls_silent_is_lost_and_what_only_it_could_run_is_missing(
 ) -> None:
     alpha = separate(machines, "alpha")
     pipe = machines.directory / "freeze"
-    pytester.makeconftest(
+    make_conftest(
+        pytester,
+        machines,
         """
-        from pytest_amdgpu.plugin import host_watch
+    from pytest_amdgpu.plugin import host_watch
 
-        def pytest_runtest_logstart(nodeid):
+    class Impatience:
+        def pytest_runtest_logstart(self, nodeid):
             if "test_silent" in nodeid:
                 host_watch.SILENCE = 2.0
-        """
+
+    def pytest_configure(config):
+        config.pluginmanager.register(Impatience())
+""",
     )
     pytester.makepyfile(
         test_it=f"""
@@ -335,7 +377,8 @@ def test_a_host_that_falls_silent_is_lost_and_what_only_it_could_run_is_missing(
         def test_before(amdgpu_device):
             pass
 
-        def test_silent(amdgpu_device):
+        def test_silent(amdgpu_device, known):
+            known()
             open({str(pipe)!r}, "w").write("now")
             signal.pause()
 

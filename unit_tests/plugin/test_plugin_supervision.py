@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gate_cases import KILL_SUPERVISOR
 
 from pytest_amdgpu.supervisor import process_state
 
 Run = Callable[..., pytest.RunResult]
-GATE = ("--amdgpu-gate", "--amdgpu-verdict=verdict.json", "--amdgpu-all-devices")
+GATE = (
+    *("--amdgpu-gate", "--amdgpu-verdict=verdict.json", "--amdgpu-all-devices"),
+    # It has a time limit, which a machine with much else to do exceeds.
+    "--amdgpu-health=off",
+)
 SHORT = "--amdgpu-deadline=setup=60,test=1,teardown=60"
 
 HANGS = """
@@ -56,7 +61,8 @@ PATIENT = """
         " for number, step in enumerate(watch.STEPS)); main()",
     )
 """
-"""A supervisor that waits for its evidence also on a machine with much else to do."""
+"""A plugin that makes the supervisor wait for its evidence also on a machine with much else to do."""
+WITH_PATIENCE = ("-p", "patient")
 SOFT = ("stopped", "a wait")
 """Those that the interrupt ends."""
 
@@ -87,9 +93,9 @@ def outcomes(content: dict[str, Any]) -> dict[str, tuple[str, str]]:
 def test_a_test_that_does_not_end(
     hang: str, mode: Sequence[str], run: Run, pytester: pytest.Pytester
 ) -> None:
-    pytester.makeconftest(PATIENT)
+    pytester.makepyfile(patient=PATIENT)
     pytester.makepyfile(test_it=HANGS.format(hang=HANG[hang]))
-    result = run(*GATE, SHORT, *mode, xdist=True)
+    result = run(*WITH_PATIENCE, *GATE, SHORT, *mode, xdist=True)
     assert result.ret == 1
     content = verdict()
     assert (content["complete"], content["verdict"]) == (True, "regression")
@@ -107,18 +113,11 @@ def test_a_test_that_does_not_end(
 
 @pytest.mark.parametrize("hang", ["without the GIL", "with the GIL"])
 def test_a_test_that_does_not_end_in_the_only_process(hang: str, run: Run, pytester: pytest.Pytester) -> None:
-    pytester.makeconftest(PATIENT)
+    pytester.makepyfile(patient=PATIENT)
     pytester.makepyfile(test_it=HANGS.format(hang=HANG[hang]))
-    result = run(*GATE, SHORT, "-n0", xdist=True)
-    assert result.ret == -signal.SIGTERM
-    # The supervisor goes on when pytest is dead, and these words are its last ones.
-    end = time.monotonic() + 30
-    while (
-        "which ran all tests" not in (said := (pytester.path / "stderr").read_text()).partition("verdict")[2]
-    ):
-        assert time.monotonic() < end, said
-        time.sleep(0.05)
-    lines = pytest.LineMatcher(said.splitlines())
+    result = run(*WITH_PATIENCE, *GATE, SHORT, "-n0", xdist=True)
+    assert result.ret == 1
+    lines = result.stderr
     lines.fnmatch_lines(["amdgpu: Timeout: call of *test_hangs* did not end within 1 s*", *STACK])
     lines.fnmatch_lines(["what pytest waits for:", *QUEUE])
     lines.fnmatch_lines(["amdgpu verdict: regression", "*test_hangs[[]sw-gfx942-0]: timeout"])
@@ -153,7 +152,8 @@ def test_software_gpus_that_hang(
         def test_after(amdgpu_device): pass
         """
     )
-    limits = f"--amdgpu-deadline={'setup=15' if phase == 'set-up' else 'test=2,teardown=2'}"
+    short = {"set-up": "setup=15", "call": "test=2", "tear-down": "teardown=5"}[phase]
+    limits = f"--amdgpu-deadline=setup=60,test=60,teardown=60,{short}"
     result = run(*GATE, limits, "--amdgpu-confirm=0", f"--amdgpu-inject={defect}@sw-gfx942-0", xdist=True)
     assert result.ret == 1
     found = outcomes(verdict())
@@ -175,7 +175,7 @@ def test_software_gpus_that_hang(
 def test_what_gpus_tell_is_evidence(
     defect: str, events: Sequence[str], hang: str, run: Run, pytester: pytest.Pytester
 ) -> None:
-    pytester.makeconftest(PATIENT)
+    pytester.makepyfile(patient=PATIENT)
     pytester.makepyfile(
         NEVER
         + f"""
@@ -187,7 +187,7 @@ def test_what_gpus_tell_is_evidence(
     """
     )
     inject = f"--amdgpu-inject={defect}@sw-gfx942-0"
-    result = run(*GATE, SHORT, inject, "--amdgpu-confirm=0", software="gfx942", xdist=True)
+    result = run(*WITH_PATIENCE, *GATE, SHORT, inject, "--amdgpu-confirm=0", software="gfx942", xdist=True)
     lines = [f"  *.* s ago: sw-gfx942-0: {event}" for event in events]
     result.stdout.fnmatch_lines(["*- amdgpu evidence -*", "what * waits for:", "SMI events:"])
     result.stdout.fnmatch_lines(["SMI events:", *lines], consecutive=True)
@@ -198,7 +198,7 @@ def test_gpus_are_heard_also_when_they_were_opened_anew(
     mode: Sequence[str], run: Run, pytester: pytest.Pytester
 ) -> None:
     """After a fault the process is another one to the kernel, which has closed all that it had open."""
-    pytester.makeconftest(PATIENT)
+    pytester.makepyfile(patient=PATIENT)
     pytester.makepyfile(
         """
         import signal
@@ -213,9 +213,8 @@ def test_gpus_are_heard_also_when_they_were_opened_anew(
         """
     )
     inject = "--amdgpu-inject=vm-fault:phase=call,times=all@sw-gfx942-0"
-    run(
-        *GATE, SHORT, inject, "--amdgpu-confirm=0", *mode, software="gfx942", xdist=True
-    ).stdout.fnmatch_lines(
+    options = (*WITH_PATIENCE, *GATE, SHORT, inject, "--amdgpu-confirm=0", *mode)
+    run(*options, software="gfx942", xdist=True).stdout.fnmatch_lines(
         ["*- amdgpu evidence -*", "SMI events:", *2 * ["  *.* s ago: sw-gfx942-0: VM fault of process *"]]
     )
 
@@ -268,8 +267,8 @@ NEVER = """
 
 def test_a_process_that_the_kernel_does_not_let_die(run: Run, pytester: pytest.Pytester) -> None:
     """The supervisor cannot send the signals that end processes; such a process does not heed them."""
-    pytester.makeconftest(
-        """
+    pytester.makepyfile(
+        powerless="""
         from pytest_amdgpu.supervisor import client
 
         client._PROGRAM = (
@@ -291,7 +290,7 @@ def test_a_process_that_the_kernel_does_not_let_die(run: Run, pytester: pytest.P
     )
     try:
         begun = time.monotonic()
-        result = run(*GATE, SHORT, xdist=True)
+        result = run("-p", "powerless", *GATE, SHORT, xdist=True)
         # At its end pytest-xdist would wait for the process for 20 seconds (execnet's Group.terminate).
         assert time.monotonic() - begun < 60
         os.kill(int(Path("pid").read_text()), 0)
@@ -457,6 +456,23 @@ def test_deadlines_can_be_lifted(run: Run, pytester: pytest.Pytester) -> None:
     run("--amdgpu-supervise", "--amdgpu-deadline=test=none, setup = 5").assert_outcomes(passed=1)
 
 
+def test_a_program_that_calls_pytest_goes_on_in_its_own_process(pytester: pytest.Pytester) -> None:
+    """It would not come back from a fork; the plugin says that its status counts for less then."""
+    pytester.makepyfile(test_it="def test_it(amdgpu_device): pass")
+    options = [*GATE, "-n0", "-p", "no:hypothesispytest", "--amdgpu-software=gfx942"]
+    program = pytester.path / "program.py"
+    program.write_text(f"""
+import os, sys, pytest
+pid = os.getpid()
+status = pytest.main({options!r})
+sys.exit(20 + status if os.getpid() == pid else "this is another process")
+""")
+    result = pytester.runpython(program)
+    assert result.ret == 20
+    result.stdout.fnmatch_lines(["amdgpu: warning: *, for a program has called pytest.main()"])
+    assert verdict()["verdict"] == "good"
+
+
 # When processes of pytest die.
 # ------------------------------------------------------------------------------------------------------------
 
@@ -511,10 +527,10 @@ def test_when_the_controller_is_killed_its_verdict_is_written_and_no_worker_stay
 ) -> None:
     process = run_until_it_waits(pytester, phase)
     worker, controller = pids()
-    assert controller == process.pid
-    process.kill()
+    os.kill(controller, signal.SIGKILL)
     # All that hold its output end: the supervisor and the worker.
     output, _ = process.communicate(timeout=60)
+    assert process.returncode == 10
     assert "amdgpu verdict: infrastructure" in output
     content = verdict()
     assert (content["complete"], content["verdict"]) == (True, "infrastructure")
@@ -578,11 +594,10 @@ def test_a_supervisor_that_is_killed_does_not_leave_a_green_gate(run: Run, pytes
 
         @pytest.hookimpl(trylast=True)
         def pytest_sessionstart(session):
-            supervision = session.config.pluginmanager.getplugin("amdgpu_supervision")
-            if supervision is not None:
-                supervision._process.kill()
-                supervision._process.wait()
+            if session.config.pluginmanager.hasplugin("amdgpu_supervision"):
+                kill_supervisor()
         """
+        + KILL_SUPERVISOR
     )
     pytester.makepyfile("def test_it(amdgpu_device): pass")
     result = run(*GATE, xdist=True)
@@ -591,6 +606,63 @@ def test_a_supervisor_that_is_killed_does_not_leave_a_green_gate(run: Run, pytes
         "from some point on nobody watched that tests end: the supervisor"
     )
     assert {test["outcome"] for test in verdict()["tests"]} == {"pass"}
+
+
+HANGS_ALIVE = """
+    import ctypes, os, signal, time
+    from pytest_amdgpu.supervisor import client
+
+    def hang(config):
+        if hasattr(config, "workerinput"):
+            return
+        # Let the time that it has be over soon.
+        client.monotonic = lambda: time.monotonic() - 599
+        config.pluginmanager.getplugin("amdgpu_heartbeat")._client.idle()
+        client.monotonic = time.monotonic
+        while True:
+            {hang}
+
+    {hook}
+"""
+REPORTS = """def pytest_runtest_logreport(report):
+        if report.when == "call":
+            hang(CONFIG)
+
+    def pytest_configure(config):
+        global CONFIG
+        CONFIG = config
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "hook", "hang"),
+    [
+        # The controller in its loop, and the only process between tests.
+        *(
+            (mode, REPORTS, hang)
+            for mode in ([], ["-n0"])
+            for hang in ("time.sleep(1)", "ctypes.PyDLL(None).sleep(1000)", "os.kill(os.getpid(), 19)")
+        ),
+        # Before there are workers, and where they have been asked to end.
+        ([], "def pytest_sessionstart(session): hang(session.config)", "time.sleep(1)"),
+    ],
+)
+def test_pytest_that_hangs_between_the_phases(
+    mode: Sequence[str], hook: str, hang: str, run: Run, pytester: pytest.Pytester
+) -> None:
+    """A hook that never returns ends as soon as it can be made to; what ran before it stands."""
+    pytester.makepyfile(patient=PATIENT)
+    pytester.makeconftest(HANGS_ALIVE.format(hook=hook, hang=hang))
+    pytester.makepyfile("def test_a(amdgpu_device): pass\ndef test_b(amdgpu_device): pass")
+    result = run(*WITH_PATIENCE, *GATE, *mode, software="gfx942", xdist=True)
+    assert result.ret == 10
+    content = verdict()
+    assert (content["complete"], content["verdict"]) == (True, "infrastructure")
+    told = "\n".join([*result.outlines, *result.errlines])
+    assert "Timeout: " in "\n".join(content["reasons"])
+    assert "in hang" in told or "conftest.py:14: " in told
+    if hook == REPORTS:
+        assert [test["outcome"] for test in content["tests"]].count("missing") >= 1
 
 
 @pytest.mark.parametrize("mode", [(), ("-n0",)], ids=["worker", "alone"])

@@ -25,7 +25,7 @@ def test_a_message_arrives_as_it_was_sent() -> None:
         ]  # fmt: skip
         assert protocol.decode(accepted.recv(LIMIT)) == ["idle", 1]
         connection.close()
-        assert protocol.decode(accepted.recv(LIMIT)) == ["end"]
+        assert protocol.decode(accepted.recv(LIMIT)) == ["end", None]
         assert accepted.recv(LIMIT) == b""
         accepted.close()
 
@@ -144,4 +144,4 @@ def test_a_connection_ends_when_it_is_closed_also_where_something_keeps_it_open(
     connection.close()
     other.setblocking(False)
     with other, kept:
-        assert [protocol.decode(other.recv(LIMIT)), other.recv(LIMIT)] == [[Said.END], b""]
+        assert [protocol.decode(other.recv(LIMIT)), other.recv(LIMIT)] == [[Said.END, None], b""]
