@@ -67,7 +67,7 @@ def connect(config: pytest.Config, options: Mapping[str, Any]) -> Hosts | None:
         host.ask(
             options,
             paths,
-            config.getoption("--amdgpu-lease-directory"),
+            lease_directory(config),
             environment=config.getoption("--amdgpu-verdict") is not None,
         )
     return hosts
@@ -84,6 +84,12 @@ def _translate_arguments(config: pytest.Config, arguments: RemoteArguments) -> N
         workermanage.make_reltoroot = own
 
     config.add_cleanup(undo)
+
+
+def lease_directory(config: pytest.Config) -> str | None:
+    """Return what the lease directory is called on each host, None for the default of each."""
+    named: str | None = config.getoption("--amdgpu-lease-directory")
+    return None if named is None else str(Path(config.invocation_params.dir, named))
 
 
 def are_used(config: pytest.Config) -> bool:
@@ -183,7 +189,7 @@ class Host:
                 supervision.miss(f" on host {self.name}", why)
 
         self.contact = Contact(
-            self._gateway, supervise=supervision is not None, told=told, unwatched=unwatched
+            self.name, self._gateway, supervise=supervision is not None, told=told, unwatched=unwatched
         )
 
     def lease(self, config: pytest.Config, names: Collection[str]) -> None:
@@ -194,7 +200,7 @@ class Host:
             "purpose": f"pytest in {config.invocation_params.dir}",
             "shared": config.getoption("--amdgpu-lease") == "shared",
             "timeout": timeout,
-            "directory": config.getoption("--amdgpu-lease-directory"),
+            "directory": lease_directory(config),
         }
         answer = self._answer(timeout + _TIMEOUT, wish)
         while WAITING in answer:

@@ -14,6 +14,7 @@ from pytest_amdgpu.plugin.plan import hosts_key
 
 if TYPE_CHECKING:
     from pytest_amdgpu.devices.machine import Machine
+    from pytest_amdgpu.plugin.hosts import Hosts
     from pytest_amdgpu.plugin.session import GpuSession
 
 HOW_TO_RELEASE = "release it with `python -m pytest_amdgpu devices --release {}`"
@@ -31,6 +32,19 @@ def in_quarantine(machine: Machine, directory: Path) -> dict[str, str]:
         for device_id, entry in entries.items()
         if entry is not None
     }
+
+
+def _write_elsewhere(config: pytest.Config, hosts: Hosts, device_id: str, reason: str) -> None:
+    """Have a device of another host put into quarantine there: its worker may not be there any more."""
+    from pytest_amdgpu.plugin.hosts import lease_directory
+
+    directory = lease_directory(config)
+    for host in hosts.all:
+        if host.contact.lost or (host.machine.software and directory is None):
+            continue
+        for device in host.machine.devices:
+            if device.id == device_id:
+                host.contact.quarantine(directory, machine_name(host.machine, device), reason)
 
 
 def start(config: pytest.Config, session: GpuSession) -> None:
@@ -71,7 +85,8 @@ def start(config: pytest.Config, session: GpuSession) -> None:
 
     def write(device_id: str, reason: str) -> None:
         if device_id not in names:
-            # Of another host, where its worker writes it down.
+            if hosts is not None:
+                _write_elsewhere(config, hosts, device_id, reason)
             return
         try:
             quarantine.add(names[device_id], reason)
