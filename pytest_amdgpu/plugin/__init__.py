@@ -131,7 +131,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _register_what_gathers(config: pytest.Config, gathering: gate.Gate | None) -> None:
-    if options.is_supervised(config.option) and not options.is_worker(config):
+    # A gate that only collects has nothing to watch, but a status.
+    is_guarded = guarding.ADDRESS in config.stash
+    if (options.is_supervised(config.option) or is_guarded) and not options.is_worker(config):
         from pytest_amdgpu.plugin import supervision
 
         supervision.register(config, gathering)
