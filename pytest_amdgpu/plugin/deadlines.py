@@ -5,10 +5,11 @@ The timeouts of pytest-timeout are kept in the same way, in place of its own tim
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from time import monotonic  # tests put other clocks into the module
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from pytest_amdgpu.emulator.kernel_log import KernelLog
 from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, LATE_OUTPUT, TIMEOUT_PROPERTY
 from pytest_amdgpu.plugin.options import DEADLINES, INFRASTRUCTURE, is_worker
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
-from pytest_amdgpu.plugin.session import GpuSession, session_key
+from pytest_amdgpu.plugin.session import DeviceHangError, GpuSession, session_key
 from pytest_amdgpu.supervisor.client import Client, SupervisorGoneError
 from pytest_amdgpu.supervisor.protocol import THE_RUN, Limit, QueuePlace, Told
 
@@ -49,6 +50,8 @@ class Deadlines:
         self._phase = ""
         self._text = ""
         """What to say if the phase is late."""
+        self._begun: tuple[str, str, Limit | None, Sequence[str]]
+        """The phase that began last: test, name, limit, devices."""
         self._interrupted = False
         self._is_beside_tests = False
         self._smi_events: dict[str, int] = {}
@@ -176,6 +179,17 @@ class Deadlines:
         if (fd := self._smi_events.pop(device.name, None)) is not None:
             device.kernel.close(fd)
 
+    @contextlib.contextmanager
+    def device_alone(self, device_id: str, what: str) -> Iterator[None]:
+        """Let the supervisor know that what hangs now is the device, and not the test. Deadlines stay."""
+        test, word, limit, devices = self._begun
+        self._client.begin(test, f"{what}{device_id}", limit, [device_id])
+        try:
+            yield
+        except DeadlineError as error:
+            raise DeviceHangError(f"{what}{device_id}: {error.msg}") from error
+        self._client.begin(test, word, limit, devices)
+
     def close(self) -> None:
         """Come to an end in order."""
         self._session.queue_watcher = self._session.device_watcher = None
@@ -229,7 +243,8 @@ class Deadlines:
             end, seconds = self._timer
             self._text = f"Timeout (>{seconds}s) from pytest-timeout."
         limit = None if math.isinf(end) else Limit(end, seconds)
-        self._client.begin(item.nodeid, word, limit, _devices(item))
+        self._begun = (item.nodeid, word, limit, _devices(item))
+        self._client.begin(*self._begun)
 
     def _fail(self) -> None:
         __tracebackhide__ = True
