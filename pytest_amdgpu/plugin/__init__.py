@@ -71,8 +71,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 # A wrapper that is the first one, so that a child that goes on has done nothing yet.
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
-    """Leave a gate's exit status to a process that runs no tests."""
+    """Leave a gate's exit status to a process that runs no tests; let others know early of a worker.
+
+    In this hook pytest-cov decides where it measures.
+    """
     guarding.begin(early_config)
+    if options.is_supervised(early_config.known_args_namespace):
+        from pytest_amdgpu.plugin import supervision
+
+        supervision.use_a_worker(early_config, early_config.known_args_namespace)
     return (yield)
 
 
@@ -80,10 +87,10 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
     """Put the tests of a supervised run in a worker; let a gate have the last word about the status."""
-    if options.is_supervised(config):
+    if options.is_supervised(config.option):
         from pytest_amdgpu.plugin import supervision
 
-        supervision.use_a_worker(config)
+        supervision.use_a_worker(config, config.option)
     status = yield
     if options.decides(config.option) and not options.is_worker(config):
         from pytest_amdgpu.plugin import gate
@@ -124,7 +131,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _register_what_gathers(config: pytest.Config, gathering: gate.Gate | None) -> None:
-    if options.is_supervised(config) and not options.is_worker(config):
+    if options.is_supervised(config.option) and not options.is_worker(config):
         from pytest_amdgpu.plugin import supervision
 
         supervision.register(config, gathering)
@@ -157,7 +164,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if health.is_wanted(session.config, gpus):
         health.register(session.config, gpus)
     machine_wide.start(session.config, gpus)
-    if options.is_supervised(session.config):
+    if options.is_supervised(session.config.option):
         from pytest_amdgpu.plugin import supervision
 
         supervision.keep_deadlines(session.config)
@@ -244,7 +251,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Give the leases back, and end the trace of system calls."""
     leasing.release_leases(config)
-    for name in ("amdgpu_deadlines", "amdgpu_supervision"):
+    for name in (options.HEARTBEAT, "amdgpu_supervision"):
         if (plugin := config.pluginmanager.getplugin(name)) is not None:
             plugin.close()
     if session := config.stash.get(session_key, None):

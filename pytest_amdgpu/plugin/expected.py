@@ -10,12 +10,18 @@ from pathlib import Path
 import pytest
 
 from pytest_amdgpu.devices.identity import DeviceInfo
-from pytest_amdgpu.plugin.blame import FLAKE_PROPERTY, IMPROVEMENT_TEXT, NOT_APPLICABLE, timed_out
+from pytest_amdgpu.plugin.blame import (
+    FLAKE_PROPERTY,
+    FLAKE_RUNS_PROPERTY,
+    IMPROVEMENT_TEXT,
+    NOT_APPLICABLE,
+    timed_out,
+)
 from pytest_amdgpu.plugin.expected_check import ExpectationCheck
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.plugin.states import skip_text
-from pytest_amdgpu.results.expectation_file import ExpectationError, Kind
+from pytest_amdgpu.results.expectation_file import Entry, ExpectationError, Kind, Rate
 from pytest_amdgpu.results.expectations import (
     WORSE_THAN_ITS_RATE,
     Expectations,
@@ -42,6 +48,11 @@ def register(config: pytest.Config) -> None:
     except (ExpectationError, OSError) as error:
         raise pytest.UsageError(f"--amdgpu-expectations: {error}") from error
     config.pluginmanager.register(known, "amdgpu_expectations")
+    if config.getoption("--amdgpu-confirm") != 0:
+        from pytest_amdgpu.plugin import confirm_flakes
+
+        # After the files, whose judgment it needs.
+        confirm_flakes.register(config, known)
     check = ExpectationCheck(config, known.all(), [device.id for device in devices], today)
     config.pluginmanager.register(check, "amdgpu_expectation_check")
 
@@ -63,6 +74,13 @@ class KnownResults:
     def all(self) -> list[Expectations]:
         """Return what the files say for each device."""
         return list(self._of_device.values())
+
+    def rate(self, place: str) -> Rate | None:
+        """Return how often the flake of a line was seen to fail, if the line says it."""
+        return self._entries()[place].notes.rate
+
+    def _entries(self) -> dict[str, Entry]:
+        return {entry.place: entry for known in self._of_device.values() for entry in known.entries}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Skip what a skips file names."""
@@ -157,6 +175,10 @@ class KnownResults:
             if name == FLAKE_PROPERTY:
                 self._runs[str(place)] += 1
                 self._failed[str(place)] += hasattr(report, "wasxfail")
+            elif name == FLAKE_RUNS_PROPERTY and isinstance(place, list | tuple):
+                line, failed, runs = place
+                self._runs[line] += runs
+                self._failed[line] += failed
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Let a run fail whose flakes failed too often."""
@@ -173,7 +195,7 @@ class KnownResults:
 
     def worse(self) -> list[str]:
         """Return what to say of each flake whose failures its rate does not explain."""
-        entries = {entry.place: entry for known in self._of_device.values() for entry in known.entries}
+        entries = self._entries()
         lines = []
         for place, runs in self._runs.items():
             rate, failed = entries[place].notes.rate, self._failed[place]

@@ -91,8 +91,9 @@ class Reruns:
         self._obey_files(twin)
         self._go_to(devices)
         self._forget_failed_fixtures(twin)
+        subtests = _keep_subtests(twin)
         with _time_limit(twin):
-            reports = runtestprotocol(twin, log=False, nextitem=self._next)
+            reports = [*runtestprotocol(twin, log=False, nextitem=self._next), *subtests]
         bad = [report for report in reports if report.failed or hasattr(report, "wasxfail")]
         bad = [report for report in bad if not report.passed]
         skipped = [report for report in reports if report.skipped]
@@ -131,6 +132,22 @@ class Reruns:
             for definition in definitions:
                 if definition.cached_result is not None and definition.cached_result[2] is not None:
                     _finish(definition, twin)
+
+
+def _keep_subtests(twin: pytest.Function) -> list[pytest.TestReport]:
+    """Return a list to which the reports of subtests are added, which pytest would send by itself."""
+    reports: list[pytest.TestReport] = []
+    hooks = twin.ihook
+
+    class Hooks:
+        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+            reports.append(report)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(hooks, name)
+
+    twin.__class__ = type("Copy", (type(twin),), {"ihook": Hooks()})
+    return reports
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import select
 import subprocess
@@ -23,9 +24,9 @@ from pytest_amdgpu.plugin.blame import (
     TIMEOUT_PROPERTY,
 )
 from pytest_amdgpu.plugin.doubt import Doubt
-from pytest_amdgpu.plugin.options import is_supervised, is_worker
+from pytest_amdgpu.plugin.options import HEARTBEAT, is_supervised, is_worker
 from pytest_amdgpu.plugin.plan import hosts_key
-from pytest_amdgpu.plugin.replacing import replace_no_worker
+from pytest_amdgpu.plugin.replacing import replace_after_all, replace_no_worker
 from pytest_amdgpu.plugin.session import DeviceHangError, session_key
 from pytest_amdgpu.supervisor.client import Connection, SupervisorGoneError, start
 from pytest_amdgpu.supervisor.protocol import MAIN, THE_RUN, Said, Told, portions, shortened
@@ -53,17 +54,18 @@ _ARGUMENTS = 200
 """Arguments of a command line that are passed on; of more none."""
 _END_PATIENCE = 2.0
 """Seconds that the supervisor gets to end."""
+_STOP_PATIENCE = 5.0
+"""Seconds after which workers that are killed at Ctrl-C are gone or lost, on a machine with much to do."""
 _RESTARTS = 20
 """How often the one worker is replaced, of which each time is a failed test."""
 
 
-def use_a_worker(config: pytest.Config) -> None:
+def use_a_worker(config: pytest.Config, option: argparse.Namespace) -> None:
     """Let the tests of a supervised run run in a worker of pytest-xdist, if nothing speaks against it.
 
     The controller then never touches a GPU, and goes on when the worker must be killed.
     """
-    option = config.option
-    if not (config.pluginmanager.hasplugin("xdist") and is_supervised(config)) or is_worker(config):
+    if not (config.pluginmanager.hasplugin("xdist") and is_supervised(option)) or is_worker(config):
         return
     chosen = option.numprocesses is not None or option.tx or option.dist != "no" or option.distload
     # What tests print is wanted at once, which workers cannot do.
@@ -91,22 +93,27 @@ def register(config: pytest.Config, gate: Gate | None) -> None:
 
 
 def keep_deadlines(config: pytest.Config) -> None:
-    """Keep deadlines in this process, if tests run in it and the run is supervised."""
+    """Keep deadlines in this process, if the run is supervised."""
     supervision: Supervision | None = config.pluginmanager.getplugin("amdgpu_supervision")
     if is_worker(config):
         address, name = config.workerinput.get(SUPERVISOR_INPUT), config.workerinput["workerid"]  # type: ignore[attr-defined]
-    elif supervision is not None and not config.pluginmanager.hasplugin("dsession"):
-        address, name = supervision.address, MAIN
     else:
+        address, name = supervision.address if supervision is not None else None, MAIN
+    if address is None:
         return
-    if address is not None:
-        from pytest_amdgpu.plugin.deadlines import Deadlines
+    from pytest_amdgpu.plugin.deadlines import Deadlines
+    from pytest_amdgpu.plugin.heartbeat import ControllersHeartbeat, Heartbeat
 
-        try:
-            config.pluginmanager.register(Deadlines(config, address, name), "amdgpu_deadlines")
-        except SupervisorGoneError:
-            # The controller has noticed it, too.
-            return
+    try:
+        heartbeat: Heartbeat
+        if config.pluginmanager.hasplugin("dsession"):
+            heartbeat = ControllersHeartbeat(config, address)
+        else:
+            heartbeat = Deadlines(config, address, name)
+    except SupervisorGoneError:
+        # The controller has noticed it, too.
+        return
+    config.pluginmanager.register(heartbeat, HEARTBEAT)
 
 
 class Killed(NamedTuple):
@@ -131,7 +138,11 @@ class Supervision:
         """Raises OSError, `SupervisorGoneError`."""
         self.troubles: list[str] = []
         """What went wrong with the supervisor, or outside of tests."""
+        self.interrupted: dict[str, str] = {}
+        """What to say of each test that had to be killed when the run was interrupted."""
         self._lost = False
+        self._is_interrupted = False
+        self._stopped = threading.Event()
         self._config = config
         self._lock = threading.Lock()
         self._killed: dict[str, Killed] = {}
@@ -158,6 +169,10 @@ class Supervision:
         """Pass on which results are expected."""
         for portion in portions(ids):
             self._say(Said.EXPECT, list(devices), portion)
+
+    def trouble(self, text: str) -> None:
+        """Pass on what stands against the run as a whole."""
+        self._say(Said.TROUBLE, shortened(text))
 
     def take(self, record: Record) -> None:
         """Pass on what became of a test."""
@@ -189,6 +204,13 @@ class Supervision:
         self.troubles.append(f"from some point on nobody watched that tests end{where}: {why}")
         print(f"amdgpu: {self.troubles[-1]}", file=sys.stderr)
 
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Have workers end, or be ended, before pytest-xdist waits for them, which it does for long."""
+        if self._nodes and excinfo.errisinstance(KeyboardInterrupt):
+            self._is_interrupted = True
+            self._say(Said.STOP, 1)
+            self._stopped.wait(_STOP_PATIENCE)
+
     # First, because others see the report as it is made here.
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:
@@ -210,6 +232,13 @@ class Supervision:
                 report.user_properties.append((QUARANTINE_PROPERTY, [device, reason]))
         if killed.evidence:
             report.sections.append((EVIDENCE_SECTION, killed.evidence))
+
+    # Last, because others may let the test run again.
+    @pytest.hookimpl(optionalhook=True, trylast=True, specname="pytest_handlecrashitem")
+    def replace_if_more_is_left(self, sched: Any) -> None:
+        """Let the worker be replaced after all, if somebody has found work for another one."""
+        if not sched.tests_finished:
+            replace_after_all(self._config)
 
     def killed(self, node: Any) -> Killed | None:
         """Return, once, what the supervisor said of a worker that it killed; None if it has not."""
@@ -273,11 +302,15 @@ class Supervision:
         if kind == Told.KILLING:
             name, *values = rest
             killed = Killed(*values)
+            if self._is_interrupted and killed.test != THE_RUN:
+                self.interrupted[killed.test] = f"{killed.text}, which was {name}"
             if killed.test == THE_RUN:
                 if (text := f"{name}: {killed.text}") not in self.troubles:
                     self.troubles.append(text)
             else:
                 self._killed[name] = killed
+        elif kind == Told.STOPPED:
+            self._stopped.set()
         elif kind == Told.QUARANTINE:
             self._config.stash[session_key].quarantine.add(*rest)
         elif kind == Told.LOST:

@@ -386,3 +386,24 @@ def test_a_number_that_cannot_be(value: str, run: Run) -> None:
     result = run(f"--amdgpu-confirm={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*argument --amdgpu-confirm: '{value}' is not a number from 0 to 1000"])
+
+
+def test_subtests_of_further_runs_count_and_are_no_results(run: Run, tests: Callable[[str], None]) -> None:
+    tests(
+        """
+        from helper import run_number
+        def test_bad(amdgpu_device, subtests):
+            with subtests.test("a"): assert False
+            with subtests.test("b"): pass
+        def test_flaky(amdgpu_device, subtests):
+            with subtests.test("a"): assert run_number("flaky") > 1
+        """
+    )
+    result = run(*GATE, "--amdgpu-confirm=1", "-n1", software=TWO, xdist=True)
+    found = {name: (test["outcome"], test["blame"], test["confirmation"]) for name, test in records().items()}
+    assert found == {
+        "bad": ("fail", "regression", counts((2, 2), (1, 1))),
+        "flaky": ("fail", "flaky", counts((1, 2), (0, 1))),
+    }
+    # A test that fails, and a subtest of it.
+    result.assert_outcomes(failed=4)
