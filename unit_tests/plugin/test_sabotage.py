@@ -90,6 +90,7 @@ def test_a_command_line(options: list[str], status: int, run: Run, tests: pytest
     if "-p" not in options:
         # Where pytest or this plugin does not come up at all, nobody is there to write.
         assert verdict()["verdict"] != "good"
+        assert (verdict()["verdict"] == "usage") == (status == USAGE)
 
 
 def test_a_worker_is_asked_for_what_is_absent(run: Run, tests: pytest.Pytester) -> None:
