@@ -29,6 +29,11 @@ HELPER = """
 
 
 @pytest.fixture
+def run(run_alone: Run) -> Run:
+    return run_alone
+
+
+@pytest.fixture
 def tests(pytester: pytest.Pytester) -> Callable[[str], None]:
     """Return a function that writes tests, which can call `die()` and `run_number(name)`."""
 

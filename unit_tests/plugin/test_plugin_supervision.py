@@ -77,6 +77,11 @@ SOFT = ("stopped", "a wait")
 """Those that the interrupt ends."""
 
 
+@pytest.fixture
+def run(run_alone: Run) -> Run:
+    return run_alone
+
+
 def verdict() -> dict[str, Any]:
     content: dict[str, Any] = json.loads(Path("verdict.json").read_text())
     return content
