@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import secrets
+import sys
 import warnings
 
 import pytest
@@ -263,6 +264,14 @@ def is_supervised(option: argparse.Namespace) -> bool:
 def decides(option: argparse.Namespace) -> bool:
     """Whether the verdict is the exit status of the run."""
     return option.amdgpu_gate or bool(option.amdgpu_must_run)
+
+
+def refuse_optimized(config: pytest.Config) -> None:
+    """Raise `pytest.UsageError` where tests pass that fail; workers can differ from their controller."""
+    if sys.flags.optimize and decides(config.option):
+        raise pytest.UsageError(
+            "--amdgpu-gate: Python ignores assert statements (-O, PYTHONOPTIMIZE): tests pass that fail"
+        )
 
 
 def take_warnings_for_errors(config: pytest.Config) -> None:
