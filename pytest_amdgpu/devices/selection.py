@@ -37,8 +37,8 @@ def matching_devices(devices: Sequence[DeviceInfo], wish: str) -> list[DeviceInf
     if not matching and wish.isdecimal() and len(wish) <= MAX_DIGITS and int(wish) < len(devices):
         matching = [devices[int(wish)]]
     if not matching:
-        there = ", ".join(f"{index}: {device.id}" for index, device in enumerate(devices))
-        raise DeviceSelectionError(f"no device is {wish!r}; there are {there}")
+        there = ", ".join(f"{device.id} (number {index})" for index, device in enumerate(devices))
+        raise DeviceSelectionError(f"no device is {wish!r}; known: {there}")
     return matching
 
 

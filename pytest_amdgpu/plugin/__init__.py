@@ -252,7 +252,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Give the leases back, and end the trace of system calls."""
     leasing.release_leases(config)
-    for name in ("amdgpu_deadlines", "amdgpu_supervision"):
+    for name in (options.HEARTBEAT, "amdgpu_supervision"):
         if (plugin := config.pluginmanager.getplugin(name)) is not None:
             plugin.close()
     if session := config.stash.get(session_key, None):

@@ -22,7 +22,7 @@ from pytest_amdgpu.plugin.blame import (
     TIMEOUT_PROPERTY,
 )
 from pytest_amdgpu.plugin.confirm_report import tell
-from pytest_amdgpu.plugin.options import is_worker
+from pytest_amdgpu.plugin.options import HEARTBEAT, is_worker
 from pytest_amdgpu.plugin.plan import hosts_key
 from pytest_amdgpu.plugin.replacing import (
     forgive_death,
@@ -236,6 +236,6 @@ class _HeldTrial:
             reruns.begins = lambda devices: self._channel.send([_BEGINS, devices])
             reruns.changed = lambda trial: self._channel.send([_STATE, trial.to_json()])
             reruns.hold()
-            deadlines = self._config.pluginmanager.getplugin("amdgpu_deadlines")
+            deadlines = self._config.pluginmanager.getplugin(HEARTBEAT)
             if deadlines is not None:
                 deadlines.collection_goes_on()

@@ -13,15 +13,15 @@ from time import monotonic  # tests put other clocks into the module
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _pytest.outcomes import Failed
 
 from pytest_amdgpu.emulator.kernel_log import KernelLog
 from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, LATE_OUTPUT, TIMEOUT_PROPERTY
-from pytest_amdgpu.plugin.options import DEADLINES, INFRASTRUCTURE, is_worker
+from pytest_amdgpu.plugin.heartbeat import Heartbeat
+from pytest_amdgpu.plugin.options import INFRASTRUCTURE, is_worker
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.session import GpuSession, session_key
-from pytest_amdgpu.supervisor.client import Client, SupervisorGoneError
-from pytest_amdgpu.supervisor.protocol import THE_RUN, Limit, QueuePlace, Told
+from pytest_amdgpu.supervisor.client import SupervisorGoneError
+from pytest_amdgpu.supervisor.protocol import Limit, QueuePlace, Told
 
 if TYPE_CHECKING:
     from pytest_amdgpu.driver.device import Device
@@ -31,26 +31,20 @@ _PHASES = {"setup": ("setup", "set-up"), "call": ("test", "call"), "teardown": (
 """By pytest's name of a phase: its name in --amdgpu-deadline, and in messages."""
 
 
-class DeadlineError(Failed):
-    """Ends a phase of a test that takes too long. Like `pytest.fail` it is no `Exception` of Python's."""
-
-
-class Deadlines:
+class Deadlines(Heartbeat):
     """Keeps the deadlines of the tests that run in this process, and watches the queues that they make."""
 
     def __init__(self, config: pytest.Config, address: str, name: str) -> None:
         """Raises `SupervisorGoneError`."""
+        super().__init__(config, address, name)
         self._config = config
         self._session: GpuSession = config.stash[session_key]
-        self._seconds: dict[str, float] = config.getoption("--amdgpu-deadline") or DEADLINES
-        self._client = Client(address, name, self._fail)
         self._timer: tuple[float, float] | None = None
         """When pytest-timeout's time is over, and the seconds of it."""
         self._phase = ""
-        self._text = ""
-        """What to say if the phase is late."""
         self._interrupted = False
         self._is_beside_tests = False
+        self._waits_between = is_worker(config)
         self._smi_events: dict[str, int] = {}
         """A descriptor of the events of each device."""
         self._session.queue_watcher = self._session.device_watcher = self
@@ -59,11 +53,14 @@ class Deadlines:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self) -> Generator[None, object, object]:
-        """Have no deadline between tests."""
+        """Have the deadline of no test between tests; a worker may wait there for the next one."""
+        self._client.beat()
         try:
             return (yield)
         finally:
             self._client.idle()
+            if self._waits_between:
+                self._client.rest()
 
     # Outside of tests, where conftests can hang as well.
 
@@ -73,9 +70,14 @@ class Deadlines:
         return (yield from self._beside_tests("collection"))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_sessionfinish(self) -> Generator[None, object, object]:
-        """Keep the deadline of what comes after the last test."""
-        return (yield from self._beside_tests("end"))
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        """Wait for the first test."""
+        if self._waits_between:
+            self._client.rest()
+        try:
+            return (yield)
+        finally:
+            self._client.beat()
 
     # Registered last, these have all of a phase inside, but for what asks to be first: waiting for devices.
     @pytest.hookimpl(wrapper=True)
@@ -136,12 +138,12 @@ class Deadlines:
     def pytest_exception_interact(self) -> None:
         """Let a look at what went wrong take all the time it wants."""
         if self._config.getoption("usepdb", False):
-            self._client.idle()
+            self._client.rest()
 
     def pytest_enter_pdb(self) -> None:
         """Let a debugger take all the time it wants."""
         self._timer = None
-        self._client.idle()
+        self._client.rest()
 
     # What queues there are, for who looks from outside.
     # --------------------------------------------------------------------------------------------------------
@@ -181,7 +183,7 @@ class Deadlines:
         self._session.queue_watcher = self._session.device_watcher = None
         if isinstance(self._session.kernel_log, KernelLog):
             self._session.kernel_log.listener = None
-        self._client.close()
+        super().close()
 
     def _within(self, item: pytest.Item, phase: str) -> Generator[None, object, object]:
         __tracebackhide__ = True
@@ -196,27 +198,19 @@ class Deadlines:
             self._phase = ""
         if self._client.over():
             # It was late, and came to its end before it could be interrupted.
-            self._fail()
+            self._fail(True)
         return result
 
     def collection_goes_on(self) -> None:
         """Let what follows tests that were run at the end of collection have all its time again."""
         self._begin_beside_tests("collection")
 
-    def _begin_beside_tests(self, phase: str) -> None:
-        seconds = self._seconds[phase]
-        self._text = f"Timeout: {phase} took longer than {seconds:g} s (--amdgpu-deadline)"
-        limit = None if math.isinf(seconds) else Limit(monotonic() + seconds, seconds)
-        self._client.begin(THE_RUN, phase, limit)
-
     def _beside_tests(self, phase: str) -> Generator[None, object, object]:
         self._is_beside_tests = True
-        self._begin_beside_tests(phase)
         try:
-            return (yield)
+            return (yield from super()._beside_tests(phase))
         finally:
             self._is_beside_tests = False
-            self._client.idle()
 
     def _arm(self, item: pytest.Item, phase: str) -> None:
         name, word = _PHASES[phase]
@@ -231,12 +225,12 @@ class Deadlines:
         limit = None if math.isinf(end) else Limit(end, seconds)
         self._client.begin(item.nodeid, word, limit, _devices(item))
 
-    def _fail(self) -> None:
+    def _fail(self, in_phase: bool) -> None:
         __tracebackhide__ = True
-        self._interrupted = True
+        self._interrupted = in_phase
         if self._is_beside_tests and not self._phase and is_worker(self._config):
             self._config.workeroutput[LATE_OUTPUT] = self._text  # type: ignore[attr-defined]
-        raise DeadlineError(self._text)
+        super()._fail(in_phase)
 
     def _heed(self) -> dict[str, str]:
         """Take in what the supervisor said; return the evidence by test."""

@@ -38,6 +38,9 @@ class DeviceScheduling:
         self._expected = len(parse_tx_spec_config(config))
         self._nodes: dict[WorkerController, list[str] | None] = {}
         """Each worker, and the ids of the tests that it has collected."""
+        self._left_early = 0
+        """Workers that ended before there were tests for them: of the files that they were asked for one is
+        not there, and those that are still collecting will find the same."""
         self._schedule: Schedule | None = None
         self.ids: list[str] = []
         """The tests of the run, as soon as a worker has collected them."""
@@ -50,7 +53,7 @@ class DeviceScheduling:
     @property
     def collection_is_completed(self) -> bool:
         """Whether all workers of the beginning know the tests."""
-        collected = sum(ids is not None for ids in self._nodes.values())
+        collected = sum(ids is not None for ids in self._nodes.values()) + self._left_early
         return self._schedule is not None or collected >= self._expected
 
     @property
@@ -159,7 +162,9 @@ class DeviceScheduling:
 
     def remove_node(self, node: WorkerController) -> str | None:
         """Have a worker no more; return the test that it died of."""
-        if self._nodes.pop(node) is None or self._schedule is None:
+        collected = self._nodes.pop(node) is not None
+        if not collected or self._schedule is None:
+            self._left_early += collected
             return None
         culprit = self._schedule.leave(node.gateway.id)
         self._go_on()

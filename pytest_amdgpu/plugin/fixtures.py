@@ -89,6 +89,8 @@ def _amdgpu_take_back(request: pytest.FixtureRequest) -> Iterator[None]:
     if session.health is not None:
         session.health.before_first_test(devices)
         session.check(devices)
+    for device in devices:
+        session.errors.begin(device, request.node.nodeid)
     ledger = Ledger(devices)
     request.node.stash[ledger_key] = ledger
     yield

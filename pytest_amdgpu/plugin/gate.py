@@ -21,6 +21,7 @@ from pytest_amdgpu.plugin.crash_trial import died_in_trial
 from pytest_amdgpu.plugin.injection import injection_options
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE, decides
 from pytest_amdgpu.plugin.plan import hosts_key
+from pytest_amdgpu.plugin.refusals import REFUSAL_OUTPUT
 from pytest_amdgpu.plugin.report import all_gateways, complain, repeat_options
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.plugin.states import States, skip_text
@@ -116,11 +117,15 @@ class Gate:
         self._troubles: list[str] = []
         self._died: dict[str, str] = {}
         """Workers that died, as far as known in no test, and why."""
+        self._refusals: tuple[str, ...] = ()
+        """Why workers could not collect."""
         self._states = States()
         self._facts: dict[str, Any] = facts.of_software(config)
         self._judgment = Judgment(Verdict.INCOMPLETE, ("the run has not come to its end",))
         self.complete = False
         self._begun = False
+        self._running: dict[str, None] = {}
+        """Tests that have begun and not ended."""
         self._next_write = 0.0
         self._supervision: Supervision | None = None
 
@@ -222,8 +227,11 @@ class Gate:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Know of a worker that died, or that something other than a test did not end in."""
-        if late := getattr(node, "workeroutput", {}).get(LATE_OUTPUT):
+        output = getattr(node, "workeroutput", {})
+        if late := output.get(LATE_OUTPUT):
             self._trouble(f"{node.gateway.id}: {late}")
+        # All workers are asked for the same.
+        self._refusals = tuple(output.get(REFUSAL_OUTPUT, self._refusals))
         if error and not died_in_trial(self._config, node):
             self._died[node.gateway.id] = next(iter(str(error).strip().splitlines()), "")
 
@@ -237,14 +245,21 @@ class Gate:
         self._trouble(f"internal error: {str(excrepr).strip().splitlines()[-1]}")
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Know that the run was ended by hand, or by `pytest.exit`."""
+        """Know that the run was ended by hand, or by `pytest.exit`, and what was running."""
         self._trouble(f"ended early: {excinfo.exconly()}")
+        for node_id in self._running:
+            self._trouble(f"{node_id} was running")
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Know that a test runs."""
+        self._running[nodeid] = None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in what became of a phase of a test."""
         self._states.see(report)
         if report.when not in _LAST_PHASES:
             return
+        self._running.pop(report.nodeid, None)
         if self._supervision is not None:
             self._supervision.take(self._states.record(report.nodeid))
         # Where a worker died nothing is reported for the seconds until another one has come up.
@@ -337,12 +352,18 @@ class Gate:
     def _trouble(self, text: str) -> None:
         if text not in self._troubles:
             self._troubles.append(text)
+            if self._supervision is not None:
+                self._supervision.trouble(text)
 
     def _judge(self, status: pytest.ExitCode | None) -> Judgment:
         if status is pytest.ExitCode.USAGE_ERROR:
             return Judgment(Verdict.USAGE, ("the command line or what it names cannot be used",))
+        if self._refusals:
+            return Judgment(Verdict.USAGE, self._refusals)
         if self._supervision is not None:
             self._troubles += self._supervision.troubles
+            for node_id, text in self._supervision.interrupted.items():
+                self._states.was_killed(node_id, text)
         for worker, error in self._died.items():
             self._trouble(f"worker {worker} died outside of a test: {error}")
         records = self._states.records(final=True)

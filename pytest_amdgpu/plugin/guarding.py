@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import threading
 from types import FrameType
 
 import pytest
 
-from pytest_amdgpu.plugin.options import decides
+from pytest_amdgpu.plugin.options import DEADLINES, NO_PHASE, decides
 
 ADDRESS = pytest.StashKey[str]()
 """Where the supervisor is that the guard has started."""
@@ -34,7 +35,10 @@ def begin(config: pytest.Config) -> None:
     from pytest_amdgpu.supervisor.guard import run_in_child
 
     try:
-        config.stash[ADDRESS] = run_in_child()
+        seconds = options.amdgpu_deadline or DEADLINES
+        start, end = (None if math.isinf(seconds[name]) else seconds[name] for name in (NO_PHASE, "end"))
+        # Nobody hears more of a run that only collects.
+        config.stash[ADDRESS] = run_in_child(None if options.collectonly else start, end)
     except (OSError, SupervisorGoneError) as error:
         raise pytest.UsageError(f"amdgpu: pytest cannot be run in a child: {error}") from error
 

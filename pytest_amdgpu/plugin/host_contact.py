@@ -6,6 +6,7 @@ import contextlib
 import json
 import queue
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,9 @@ from pytest_amdgpu.plugin.host_watch import (
     BEATS,
     END,
     EXAMINE,
+    QUARANTINE,
     TOLD,
+    TROUBLE,
     UNWATCHED,
     WAS_ALIVE,
     WORKER,
@@ -42,6 +45,7 @@ class Contact:
 
     def __init__(
         self,
+        name: str,
         gateway: execnet.Gateway,
         *,
         supervise: bool,
@@ -51,7 +55,7 @@ class Contact:
         self.lost = ""
         self.supervisor: str | None = None
         """The address of the supervisor there."""
-        self._told, self._unwatched = told, unwatched
+        self._name, self._told, self._unwatched = name, told, unwatched
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._answers: queue.Queue[list[Any]] = queue.Queue()
@@ -69,6 +73,10 @@ class Contact:
         """Have one more worker there."""
         self._gateways.append(gateway)
         self._say([WORKER, gateway._rinfo().pid])
+
+    def quarantine(self, directory: str | None, name: str, reason: str) -> None:
+        """Put a device into the quarantine of its machine, by the name of its lease."""
+        self._say([QUARANTINE, directory, name, reason])
 
     def examine(self, gateway: execnet.Gateway) -> bool:
         """Return whether a worker whose connection ended was alive; then it no longer is.
@@ -112,6 +120,8 @@ class Contact:
             self._told(rest)
         elif kind == UNWATCHED:
             self._unwatched(rest[0])
+        elif kind == TROUBLE:
+            print(f"amdgpu: host {self._name}: {rest[0]}", file=sys.stderr)
         elif kind != BEATS:
             self._answers.put(message)
 

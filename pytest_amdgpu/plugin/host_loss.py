@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from pytest_amdgpu.plugin.blame import INFRA_PROPERTY, TIMEOUT_PROPERTY
 from pytest_amdgpu.plugin.host_contact import HostLostError
-from pytest_amdgpu.plugin.options import is_supervised
+from pytest_amdgpu.plugin.options import INFRASTRUCTURE, is_supervised
 from pytest_amdgpu.plugin.plan import hosts_key
 from pytest_amdgpu.plugin.session import session_key
 
@@ -47,6 +47,21 @@ class HostLoss:
             supervise = is_supervised(self._config.option) and not host.is_this_machine
             host.meet(supervision if supervise else None)
         self._distributed._clone_node = self._clone
+
+    @pytest.hookimpl(wrapper=True, specname="pytest_sessionstart")
+    def pytest_amdgpu_end_without_workers(self) -> Generator[None, object, object]:
+        """End the run where pytest-xdist cannot make the first workers."""
+        import execnet
+
+        try:
+            return (yield)
+        except (execnet.HostNotFound, execnet.RemoteError, OSError, EOFError) as error:
+            lost = [f"host {host.name} was lost: {host.contact.lost}" for host in self._hosts()]
+            pytest.exit(
+                f"amdgpu: no test was run: a worker cannot be made ({type(error).__name__}: {error})"
+                + "".join(f"; {text}" for text in lost if not text.endswith(": ")),
+                returncode=INFRASTRUCTURE,
+            )
 
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Know of a worker."""

@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import platform
-import shutil
 import sys
 import tempfile
 import threading
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_amdgpu.devices.backends import BackendError
-from pytest_amdgpu.devices.lease_holder import Holder
+from pytest_amdgpu.devices.lease_holder import Holder, boot_id
 from pytest_amdgpu.devices.leases import (
     Lease,
     LeaseDirectory,
@@ -30,6 +29,7 @@ from pytest_amdgpu.devices.leases import (
 from pytest_amdgpu.devices.machine import Machine, NoUsableGpuError, find_machine
 from pytest_amdgpu.devices.software import SoftwareSpecError
 from pytest_amdgpu.families.model_file import ModelFileError
+from pytest_amdgpu.plugin.machine_wide import in_quarantine
 
 if TYPE_CHECKING:
     import execnet
@@ -45,25 +45,36 @@ _GLANCE = 1.0
 def serve(channel: execnet.Channel) -> None:
     """Answer until the run ends; then the leases are given back, and the locks of devices removed."""
     try:
-        _serve(channel)
+        with tempfile.TemporaryDirectory(prefix="pytest-amdgpu-", ignore_cleanup_errors=True) as directory:
+            _serve(channel, Path(directory))
     finally:
         over.set()
 
 
-def _serve(channel: execnet.Channel) -> None:
+def _serve(channel: execnet.Channel, directory: Path) -> None:
+    """Answer questions; `directory` has what workers need besides, as long as there are some."""
     question = _next(channel)
     if obstacle := _obstacle(question):
         channel.send(json.dumps({ERROR: obstacle}))
         return
+    options = {**question["options"], "model_files": _write(question["models"], directory)}
     try:
-        machine = find_machine(**question["options"])
+        machine = find_machine(**options)
     except (NoUsableGpuError, BackendError, SoftwareSpecError, ModelFileError) as error:
         channel.send(json.dumps({ERROR: str(error)}))
         return
-    locks = None if machine.is_private else tempfile.mkdtemp(prefix="pytest-amdgpu-locks-")
+    locks = None
+    if not machine.is_private:
+        locks = directory / "locks"
+        locks.mkdir()
     lease: Lease | None = None
     try:
-        found = {"machine": machine.to_json(), "locks": locks}
+        found = {
+            "machine": machine.to_json(),
+            "boot": boot_id(),
+            "locks": locks and str(locks),
+            "quarantine": _quarantined(machine, question["lease_directory"]),
+        }
         if question["environment"]:
             found["environment"] = _environment(machine)
         channel.send(json.dumps(found))
@@ -75,8 +86,25 @@ def _serve(channel: execnet.Channel) -> None:
     finally:
         if lease is not None:
             lease.release()
-        if locks is not None:
-            shutil.rmtree(locks, ignore_errors=True)
+
+
+def _write(models: Sequence[tuple[str, str]], directory: Path) -> list[str]:
+    """Write model files of the controller, by their names and contents; return their paths here."""
+    paths = []
+    for number, (name, text) in enumerate(models):
+        # Two may have one name.
+        path = directory / f"model-{number}" / name
+        path.parent.mkdir()
+        path.write_text(text, encoding="utf-8")
+        paths.append(str(path))
+    return paths
+
+
+def _quarantined(machine: Machine, named: str | None) -> dict[str, str]:
+    """Return which devices no run of this machine is to use, and why."""
+    if machine.software and named is None:
+        return {}
+    return in_quarantine(machine, Path(named) if named else default_directory())
 
 
 def _next(channel: execnet.Channel) -> Any:

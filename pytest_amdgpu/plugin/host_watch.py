@@ -11,10 +11,14 @@ import json
 import os
 import select
 import signal
+import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_amdgpu.devices.leases import LeaseDirectory, LeaseError, default_directory
+from pytest_amdgpu.devices.machine_quarantine import MachineQuarantine, MachineQuarantineError
 from pytest_amdgpu.plugin import host_service
 from pytest_amdgpu.supervisor.client import Connection, SupervisorGoneError, start
 from pytest_amdgpu.supervisor.process_state import is_alive, is_exiting, started
@@ -27,16 +31,19 @@ BEAT = 1.0
 """Seconds between two signs of life."""
 SILENCE = 60.0
 """Seconds without a sign of life after which the other side is gone."""
-READY, TOLD, UNWATCHED, WAS_ALIVE, WAS_GONE = "ready", "told", "unwatched", "was alive", "was gone"
+READY, TOLD, UNWATCHED, TROUBLE = "ready", "told", "unwatched", "trouble"
+WAS_ALIVE, WAS_GONE = "was alive", "was gone"
 """What this side says: the supervisor's address or None; what the supervisor told; why there is none any
-more; and of a process that was to be looked at, whether it was still there."""
-BEATS, WORKER, EXAMINE, END = "beat", "worker", "examine", "end"
+more; what could not be done; and of a process that was to be looked at, whether it was still there."""
+BEATS, WORKER, EXAMINE, QUARANTINE, END = "beat", "worker", "examine", "quarantine", "end"
 """What the controller says: that it is there (so does this side); the pid of a worker; the pid of one whose
-connection ended; and that the run is over."""
+connection ended; lease directory, device and reason of a quarantine of this machine; that the run is over."""
 _ENDING = 0.5
 """Seconds after the end of its connection within which a process that died is seen to be at its end."""
 _DYING = 2.0
 """Seconds that it then has to be gone."""
+_END_PATIENCE = 2.0
+"""Seconds that the supervisor gets to end."""
 _GLANCE = 0.02
 _LEASES_END = 10.0
 """Seconds that leases have to be given back when the controller is gone."""
@@ -59,10 +66,11 @@ class _Watch:
         self._over = threading.Event()
         self._reading = threading.Lock()
         self._supervisor: Connection | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         address = None
         if supervise:
             try:
-                address, _process = start()
+                address, self._process = start()
                 self._supervisor = Connection(address)
                 self._supervisor.say(Said.CONTROLLER, os.getpid(), None, {"arguments": []})
             except (OSError, SupervisorGoneError) as error:
@@ -77,12 +85,23 @@ class _Watch:
             return self._serve()
         finally:
             self._over.set()
-            relay.join()
             # First, for who has given a device back must not use it.
             for pid in list(self._workers):
                 self._kill(pid)
             if self._supervisor is not None:
+                # Which also wakes the other thread.
                 self._supervisor.close()
+            relay.join()
+            self._let_the_supervisor_end()
+
+    def _let_the_supervisor_end(self) -> None:
+        """Wait a little; it goes on for as long as it has to do with a process that does not die."""
+        if self._process is not None:
+            try:
+                self._process.wait(_END_PATIENCE)
+            except subprocess.TimeoutExpired:
+                # Nobody waits for it any more, and subprocess need not warn of that.
+                self._process.returncode = 0
 
     def _serve(self) -> bool:
         while True:
@@ -94,8 +113,18 @@ class _Watch:
                 self._workers[rest[0]] = started(rest[0])
             elif kind == EXAMINE:
                 self._examine(rest[0])
+            elif kind == QUARANTINE:
+                self._quarantine(*rest)
             elif kind == END:
                 return True
+
+    def _quarantine(self, directory: str | None, name: str, reason: str) -> None:
+        path = Path(directory) if directory else default_directory()
+        try:
+            LeaseDirectory(path)
+            MachineQuarantine(path).add(name, reason)
+        except (LeaseError, MachineQuarantineError) as error:
+            self._say(TROUBLE, f"--amdgpu-quarantine=machine: {error}")
 
     def _examine(self, pid: int) -> None:
         """Say whether a worker is alive although its connection ended, and end it then."""
@@ -132,16 +161,15 @@ class _Watch:
                 self._say(BEATS)
                 self._wait()
                 self._pass_on()
-            except OSError:
-                # The connection ended, which the other thread learns, too.
+            except (OSError, ValueError):
+                # The connection ended, which the other thread learns, too, or that to the supervisor.
                 return
 
     def _wait(self) -> None:
-        end = time.monotonic() + BEAT
         if self._supervisor is None:
             self._over.wait(BEAT)
         else:
-            select.select([self._supervisor.socket], [], [], max(0.0, end - time.monotonic()))
+            select.select([self._supervisor.socket], [], [], BEAT)
 
     def _pass_on(self) -> None:
         with self._reading:
@@ -151,8 +179,9 @@ class _Watch:
                 for message in self._supervisor.told():
                     self._say(TOLD, *message)
             except SupervisorGoneError as error:
-                self._supervisor = None
-                self._say(UNWATCHED, str(error))
+                if not self._over.is_set():
+                    self._supervisor = None
+                    self._say(UNWATCHED, str(error))
 
     def _say(self, *message: Any) -> None:
         self._channel.send(json.dumps(message))

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_amdgpu.devices.lease_holder import boot_id
 from pytest_amdgpu.devices.machine import Machine
 from pytest_amdgpu.plugin import socket_gateways
 from pytest_amdgpu.plugin.host_contact import Contact
@@ -62,7 +64,12 @@ def connect(config: pytest.Config, options: Mapping[str, Any]) -> Hosts | None:
     config.add_cleanup(hosts.end)
     for host in hosts.all:
         paths = arguments.must_be_there() if host.has_directory else []
-        host.ask(options, paths, environment=config.getoption("--amdgpu-verdict") is not None)
+        host.ask(
+            options,
+            paths,
+            lease_directory(config),
+            environment=config.getoption("--amdgpu-verdict") is not None,
+        )
     return hosts
 
 
@@ -77,6 +84,12 @@ def _translate_arguments(config: pytest.Config, arguments: RemoteArguments) -> N
         workermanage.make_reltoroot = own
 
     config.add_cleanup(undo)
+
+
+def lease_directory(config: pytest.Config) -> str | None:
+    """Return what the lease directory is called on each host, None for the default of each."""
+    named: str | None = config.getoption("--amdgpu-lease-directory")
+    return None if named is None else str(Path(config.invocation_params.dir, named))
 
 
 def are_used(config: pytest.Config) -> bool:
@@ -106,19 +119,32 @@ class Host:
         self.has_directory = not gateway.spec.popen or bool(gateway.spec.chdir)
         """Whether its workers run in another directory than this process."""
         self.machine: Machine
+        self.boot = ""
+        """The `boot_id` of its machine."""
         self.locks: str | None = None
         self.environment: dict[str, Any] = {}
+        self.quarantine: dict[str, str] = {}
+        """Which of its devices no run is to use, and why."""
         self.is_this_machine = bool(gateway.spec.popen and not gateway.spec.via)
         """Whether its workers are processes of this machine, which the supervisor here can watch."""
         self.contact: Contact
         self._gateway = gateway
         self._channel = gateway.remote_exec(_LOOK)
 
-    def ask(self, options: Mapping[str, Any], paths: Sequence[str], *, environment: bool) -> None:
+    def ask(
+        self,
+        options: Mapping[str, Any],
+        paths: Sequence[str],
+        lease_directory: str | None,
+        *,
+        environment: bool,
+    ) -> None:
         """Learn which GPUs the host has, and that it has `paths`, too; raises `pytest.UsageError`."""
         question = {
             "version": own_version(),
             "options": {**options, **self.variables},
+            "models": [(Path(file).name, Path(file).read_text("utf-8")) for file in options["model_files"]],
+            "lease_directory": lease_directory,
             "paths": paths,
             "environment": environment,
         }
@@ -127,8 +153,11 @@ class Host:
             raise pytest.UsageError(f"--tx: host {self.name}: {answer[ERROR]}")
         try:
             self.machine = Machine.from_json(answer["machine"]).on_host(self.name)
+            self.boot = answer["boot"]
             self.locks = answer["locks"]
             self.environment = answer.get("environment", {})
+            ids = {device.local_id: device.id for device in self.machine.devices}
+            self.quarantine = {ids[local]: reason for local, reason in answer["quarantine"].items()}
         except (KeyError, TypeError) as error:
             # Versions do not tell checkouts from each other.
             raise pytest.UsageError(
@@ -160,18 +189,18 @@ class Host:
                 supervision.miss(f" on host {self.name}", why)
 
         self.contact = Contact(
-            self._gateway, supervise=supervision is not None, told=told, unwatched=unwatched
+            self.name, self._gateway, supervise=supervision is not None, told=told, unwatched=unwatched
         )
 
-    def lease(self, config: pytest.Config, devices: Iterable[DeviceInfo]) -> None:
-        """Have devices leased there until the run ends, or end the run if that takes too long."""
+    def lease(self, config: pytest.Config, names: Collection[str]) -> None:
+        """Have leases taken there until the run ends, or end the run if that takes too long."""
         timeout: float = config.getoption("--amdgpu-lease-timeout")
         wish = {
-            "names": [one.local_id if self.machine.is_private else one.pci_address for one in devices],
+            "names": sorted(names),
             "purpose": f"pytest in {config.invocation_params.dir}",
             "shared": config.getoption("--amdgpu-lease") == "shared",
             "timeout": timeout,
-            "directory": config.getoption("--amdgpu-lease-directory"),
+            "directory": lease_directory(config),
         }
         answer = self._answer(timeout + _TIMEOUT, wish)
         while WAITING in answer:
@@ -246,6 +275,24 @@ class Hosts:
     def devices(self) -> tuple[DeviceInfo, ...]:
         """The devices of all hosts."""
         return tuple(device for host in self.all for device in host.machine.devices)
+
+    def refuse_one_machine_twice(self, here: Machine) -> None:
+        """Raise `pytest.UsageError` where a GPU is one of two hosts, or of one and this machine, `here`.
+
+        Each would wait for the other's lease of it.
+        """
+        known: dict[tuple[str, str], str] = {}
+        for name, boot, machine in (
+            ("this machine", boot_id(), here),
+            *((f"host {host.name}", host.boot, host.machine) for host in self.all),
+        ):
+            for device in () if machine.is_private else machine.devices:
+                other = known.setdefault((boot, device.pci_address), name)
+                if other != name:
+                    raise pytest.UsageError(
+                        f"--tx: {name} and {other} are one machine: both have the GPU {device.pci_address};"
+                        " give their gateways the same text, but for the id, to have several workers there"
+                    )
 
     def end(self) -> None:
         """Let the hosts give their leases back, and end the connections."""

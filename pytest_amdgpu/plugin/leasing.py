@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_amdgpu.devices.identity import DeviceInfo
-from pytest_amdgpu.plugin.options import INFRASTRUCTURE
+from pytest_amdgpu.plugin.options import HEARTBEAT, INFRASTRUCTURE
 from pytest_amdgpu.plugin.plan import Plan
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.results.node_ids import DeviceIds
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_amdgpu.devices.lease_holder import Holder
     from pytest_amdgpu.devices.leases import Lease
     from pytest_amdgpu.devices.machine import Machine
+    from pytest_amdgpu.plugin.heartbeat import Heartbeat
 
 _lease_key: pytest.StashKey[Lease] = pytest.StashKey()
 
@@ -34,7 +35,7 @@ def take_leases(config: pytest.Config, node_ids: Iterable[str]) -> None:
     plan = config.stash[session_key].plan
     if kind == "none" or (wanted is None and plan.machine.software) or _lease_key in config.stash:
         return
-    names = _names(plan, _used(plan, node_ids))
+    names = lease_names(plan.machine, _used(plan, node_ids))
     if not names:
         return
     # Most runs end above, and do not pay for the import.
@@ -56,9 +57,10 @@ def take_leases(config: pytest.Config, node_ids: Iterable[str]) -> None:
     purpose = f"pytest in {config.invocation_params.dir}"
     try:
         directory = LeaseDirectory(Path(wanted) if wanted else default_directory())
-        config.stash[_lease_key] = directory.take(
-            names, purpose, shared=kind == "shared", timeout=timeout, waiting=waiting
-        )
+        with at_rest(config):
+            config.stash[_lease_key] = directory.take(
+                names, purpose, shared=kind == "shared", timeout=timeout, waiting=waiting
+            )
     except LeaseError as error:
         raise pytest.UsageError(f"--amdgpu-lease-directory: {error}") from error
     except LeaseTimeoutError as error:
@@ -69,6 +71,14 @@ def release_leases(config: pytest.Config) -> None:
     """Let others have the devices."""
     if lease := config.stash.get(_lease_key, None):
         lease.release()
+
+
+@contextlib.contextmanager
+def at_rest(config: pytest.Config) -> Iterator[None]:
+    """Let the supervisor not take this process for one that hangs, while it waits for who has a lease."""
+    heartbeat: Heartbeat | None = config.pluginmanager.getplugin(HEARTBEAT)
+    with contextlib.nullcontext() if heartbeat is None else heartbeat.rest():
+        yield
 
 
 class BusyError(RuntimeError):
@@ -94,7 +104,8 @@ def borrowed(
     )
 
     mine = _used(plan, (test.nodeid for test in tests))
-    more = _names(plan, {device.id for device in devices}) - _names(plan, mine)
+    machine = plan.machine
+    more = lease_names(machine, {device.id for device in devices}) - lease_names(machine, mine)
     purpose = f"pytest in {config.invocation_params.dir}, to run failing tests again"
     try:
         directory = LeaseDirectory(Path(wanted) if wanted else default_directory())
@@ -113,15 +124,11 @@ def machine_name(machine: Machine, device: DeviceInfo) -> str:
     return device.local_id if machine.software else device.pci_address
 
 
+def lease_names(machine: Machine, device_ids: Set[str]) -> set[str]:
+    """Return what those of a machine's devices are called there that have these ids."""
+    return {machine_name(machine, device) for device in machine.devices if device.id in device_ids}
+
+
 def _used(plan: Plan, node_ids: Iterable[str]) -> set[str]:
     """The ids of the devices that tests are parametrized with."""
     return DeviceIds(device.id for device in plan.pool).found_in_any(node_ids)
-
-
-def _names(plan: Plan, device_ids: Set[str]) -> set[str]:
-    """What devices of this machine are called in the lease directory."""
-    return {
-        machine_name(plan.machine, device)
-        for device in plan.pool
-        if device.host == plan.host and device.id in device_ids
-    }

@@ -23,8 +23,20 @@ QUARANTINE_CHOICES = ("run", "machine")
 INFRASTRUCTURE = EXIT_STATUS[Verdict.INFRASTRUCTURE]
 """Exit status of a run that the machine kept from testing anything."""
 
-DEADLINES = {"setup": 120.0, "test": 300.0, "teardown": 60.0, "collection": 600.0, "end": 120.0}
-"""Seconds that each phase of a test may take in a supervised run, collection, and the end of the session."""
+HEARTBEAT = "amdgpu_heartbeat"
+"""Under this name the plugin is registered that tells the supervisor what this process is at."""
+
+NO_PHASE = "between"
+DEADLINES = {
+    "setup": 120.0,
+    "test": 300.0,
+    "teardown": 60.0,
+    "collection": 600.0,
+    "end": 120.0,
+    NO_PHASE: 600.0,
+}
+"""Seconds that each phase of a test may take in a supervised run, collection, the end of the session, and
+what pytest and its plugins do in none of these, from one sign of life to the next."""
 
 NEAREST_TARGET_WARNING = "pytest_amdgpu.driver.errors.NearestTargetWarning"
 
@@ -171,7 +183,8 @@ def add_options(parser: pytest.Parser) -> None:
         "--amdgpu-deadline",
         type=_deadlines,
         metavar="setup=S,test=S,...",
-        help="Supervise, with these seconds (or none) for set-up, test, tear-down, collection and the end. "
+        help="Supervise, with these seconds (or none) for set-up, test, tear-down, collection, the end, "
+        "and for what plugins do between these. "
         f"Default: {','.join(f'{name}={seconds:g}' for name, seconds in DEADLINES.items())}. "
         "A timeout of pytest-timeout goes before that of the test.",
     )
@@ -179,8 +192,8 @@ def add_options(parser: pytest.Parser) -> None:
         "--amdgpu-expectations",
         type=_path,
         metavar="DIR",
-        help="See results against the files of this directory: what is known to fail or to be flaky, and not "
-        "to be run at all, for all GPUs, a generation, a target or a product.",
+        help="Judge results by the expectation files in this directory: tests that are known to fail or to "
+        "be flaky, and tests not to be run, on all GPUs, a generation, a target or a product.",
     )
     group.addoption(
         "--amdgpu-confirm",

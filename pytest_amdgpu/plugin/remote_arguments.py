@@ -21,9 +21,10 @@ _PATH_OPTIONS = (
     "--ignore",
     "--amdgpu-compiler",
     "--amdgpu-expectations",
-    "--amdgpu-model",
 )
 """Options whose values name what workers read."""
+_PLACES = ("--amdgpu-lease-directory",)
+"""Options whose values name what is made where it is not: under the same name everywhere."""
 _NODE_SIGN = "::"
 """Stands in the id of a test behind the name of its file."""
 
@@ -87,6 +88,10 @@ class RemoteArguments:
                 yield self._file(f"{option}=", value)
             elif index and arguments[index - 1] in _PATH_OPTIONS:
                 yield self._file("", argument)
+            elif equals and option in _PLACES:
+                yield _Argument(f"{option}={Path(self._directory, value)}")
+            elif index and arguments[index - 1] in _PLACES:
+                yield _Argument(str(Path(self._directory, argument)))
             else:
                 yield _Argument(argument)
 

@@ -18,7 +18,7 @@ from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
 from pytest_amdgpu.plugin.injection import injection_options
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.plan import Plan
-from pytest_amdgpu.plugin.session import GpuSession
+from pytest_amdgpu.plugin.session import GpuSession, session_key
 from pytest_amdgpu.plugin.take_back import ledger_key
 
 LOG_LINES = 50
@@ -26,6 +26,9 @@ LOG_LINES = 50
 
 _REASONS = 10
 """Reasons of tests that were not applicable that the end of a run shows."""
+
+_NAMED = 4
+"""Devices that such a reason names."""
 
 failed_key = pytest.StashKey[bool]()
 """Whether a phase of a test has failed already."""
@@ -128,10 +131,14 @@ def _queues(item: pytest.Item) -> Iterator[str]:
 
 
 def _new_errors(item: pytest.Item, session: GpuSession) -> Iterator[str]:
-    """Yield which error counters of a test's devices have changed since these were looked at last."""
+    """Yield which error counters of a test's devices have changed, and since when."""
     ledger = item.stash.get(ledger_key, None)
     for device in ledger.devices if ledger is not None else ():
-        yield from (f"{device.name}, {line}" for line in session.new_errors(device))
+        yield from _indented(device.name, session.errors.changes(device, item.nodeid))
+
+
+def _indented(name: str, lines: list[str]) -> Iterator[str]:
+    yield from (line if line.startswith(" ") else f"{name}, {line}" for line in lines)
 
 
 @contextlib.contextmanager
@@ -256,18 +263,31 @@ def complain(config: pytest.Config, text: str) -> None:
 
 
 def write_not_applicable(terminal: pytest.TerminalReporter) -> None:
-    """Tell at the end of a run how many tests were not applicable, by reasons."""
-    reasons = Counter(
+    """Tell at the end of a run how many tests were not applicable, by what which devices lack."""
+    texts = [
         report.longrepr[2].removeprefix("Skipped: ").removeprefix(NOT_APPLICABLE)
         for report in terminal.stats.get("skipped", ())
         if isinstance(report.longrepr, tuple) and NOT_APPLICABLE in report.longrepr[2]
-    )
-    if not reasons:
+    ]
+    if not texts:
         return
-    total = reasons.total()
+    total = len(texts)
     terminal.line(f"amdgpu: {total} of the skipped tests {'was' if total == 1 else 'were'} not applicable")
+    ids = {device.id for device in terminal.config.stash[session_key].plan.pool}
+    reasons = Counter[str]()
+    devices: dict[str, dict[str, None]] = {}
+    for text in texts:
+        device, _, reason = text.partition(": ")
+        reason = reason if device in ids else text
+        reasons[reason] += 1
+        devices.setdefault(reason, {}).update({device: None} if device in ids else {})
     for reason, count in reasons.most_common(_REASONS):
-        terminal.line(f"    {count}: {reason}")
+        names = (
+            ", ".join(devices[reason])
+            if len(devices[reason]) <= _NAMED
+            else f"{len(devices[reason])} devices"
+        )
+        terminal.line(f"    {count}: {reason}" + (f" ({names})" if names else ""))
     if len(reasons) > _REASONS:
         terminal.line(f"    ... and {len(reasons) - _REASONS} more reasons")
 

@@ -13,7 +13,8 @@ import pytest
 
 from pytest_amdgpu.devices import sigbus
 from pytest_amdgpu.devices.backends import OWN_BACKENDS
-from pytest_amdgpu.devices.counters import counted, read_counters
+from pytest_amdgpu.devices.counters import read_counters
+from pytest_amdgpu.devices.error_watch import ErrorWatch
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.devices.quarantine import Quarantine
 from pytest_amdgpu.kernel.protocol import Kernel
@@ -75,7 +76,8 @@ class GpuSession:
         """The process that tests run in."""
         self.lost = ""
         """Why the kernel lets this process use the GPUs no more, or empty."""
-        self._counters: dict[str, dict[str, int]] = {}
+        self.errors = ErrorWatch(self._read_counters)
+        """Which errors its devices count."""
         self.quarantine = Quarantine()
         self.queue_watcher: QueueWatcher | None = None
         """Whom each device tells of its queues."""
@@ -108,7 +110,6 @@ class GpuSession:
                 device.queue_watcher = self.queue_watcher
                 self._open.append(device)
                 self._tell_opened(device)
-                self._counters.setdefault(info.id, self._read_counters(device))
                 return device
         raise DeviceGoneError(f"device {info.id} is gone from the topology")
 
@@ -124,12 +125,6 @@ class GpuSession:
             if self.health is not None:
                 self.health.cannot_open(info.id, error)
             raise
-
-    def new_errors(self, device: Device) -> list[str]:
-        """Return which error counters of a device changed since it was opened, or since the last call."""
-        before = self._counters.get(device.name, {})
-        after = self._counters[device.name] = self._read_counters(device)
-        return counted(before, after)
 
     def _read_counters(self, device: Device) -> dict[str, int]:
         # What other backends speak through need not have files.

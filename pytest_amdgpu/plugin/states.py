@@ -115,6 +115,12 @@ class States:
         """Know of a file none of whose tests is known, because it skips itself."""
         self._states.setdefault(node_id, _State(Outcome.SKIPPED, text=text, seen=True))
 
+    def was_killed(self, node_id: str, text: str) -> None:
+        """Know that a test was ended with its process, when the run was ended."""
+        state = self._states.setdefault(node_id, _State())
+        if state.outcome is Outcome.MISSING:
+            state.outcome, state.trust, state.text = Outcome.CRASH, Trust.INFRA, text
+
     def records(self, *, final: bool) -> list[Record]:
         """Return the tests with a result, and at the end of a run those without, too."""
         return [

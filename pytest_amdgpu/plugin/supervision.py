@@ -16,7 +16,7 @@ import pytest
 
 from pytest_amdgpu.plugin import guarding
 from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, QUARANTINE_PROPERTY, TIMEOUT_PROPERTY
-from pytest_amdgpu.plugin.options import is_supervised, is_worker
+from pytest_amdgpu.plugin.options import HEARTBEAT, is_supervised, is_worker
 from pytest_amdgpu.plugin.plan import hosts_key
 from pytest_amdgpu.plugin.replacing import replace_after_all, replace_no_worker
 from pytest_amdgpu.plugin.session import session_key
@@ -46,6 +46,8 @@ _ARGUMENTS = 200
 """Arguments of a command line that are passed on; of more none."""
 _END_PATIENCE = 2.0
 """Seconds that the supervisor gets to end."""
+_STOP_PATIENCE = 5.0
+"""Seconds after which workers that are killed at Ctrl-C are gone or lost, on a machine with much to do."""
 _RESTARTS = 20
 """How often the one worker is replaced, of which each time is a failed test."""
 
@@ -83,22 +85,27 @@ def register(config: pytest.Config, gate: Gate | None) -> None:
 
 
 def keep_deadlines(config: pytest.Config) -> None:
-    """Keep deadlines in this process, if tests run in it and the run is supervised."""
+    """Keep deadlines in this process, if the run is supervised."""
     supervision: Supervision | None = config.pluginmanager.getplugin("amdgpu_supervision")
     if is_worker(config):
         address, name = config.workerinput.get(SUPERVISOR_INPUT), config.workerinput["workerid"]  # type: ignore[attr-defined]
-    elif supervision is not None and not config.pluginmanager.hasplugin("dsession"):
-        address, name = supervision.address, MAIN
     else:
+        address, name = supervision.address if supervision is not None else None, MAIN
+    if address is None:
         return
-    if address is not None:
-        from pytest_amdgpu.plugin.deadlines import Deadlines
+    from pytest_amdgpu.plugin.deadlines import Deadlines
+    from pytest_amdgpu.plugin.heartbeat import ControllersHeartbeat, Heartbeat
 
-        try:
-            config.pluginmanager.register(Deadlines(config, address, name), "amdgpu_deadlines")
-        except SupervisorGoneError:
-            # The controller has noticed it, too.
-            return
+    try:
+        heartbeat: Heartbeat
+        if config.pluginmanager.hasplugin("dsession"):
+            heartbeat = ControllersHeartbeat(config, address)
+        else:
+            heartbeat = Deadlines(config, address, name)
+    except SupervisorGoneError:
+        # The controller has noticed it, too.
+        return
+    config.pluginmanager.register(heartbeat, HEARTBEAT)
 
 
 class Killed(NamedTuple):
@@ -118,7 +125,11 @@ class Supervision:
         """Raises OSError, `SupervisorGoneError`."""
         self.troubles: list[str] = []
         """What went wrong with the supervisor, or outside of tests."""
+        self.interrupted: dict[str, str] = {}
+        """What to say of each test that had to be killed when the run was interrupted."""
         self._lost = False
+        self._is_interrupted = False
+        self._stopped = threading.Event()
         self._config = config
         self._lock = threading.Lock()
         self._killed: dict[str, Killed] = {}
@@ -143,6 +154,10 @@ class Supervision:
         """Pass on which results are expected."""
         for portion in portions(ids):
             self._say(Said.EXPECT, list(devices), portion)
+
+    def trouble(self, text: str) -> None:
+        """Pass on what stands against the run as a whole."""
+        self._say(Said.TROUBLE, shortened(text))
 
     def take(self, record: Record) -> None:
         """Pass on what became of a test."""
@@ -173,6 +188,13 @@ class Supervision:
         """Know that nobody watches the workers here any more, or those `where` says."""
         self.troubles.append(f"from some point on nobody watched that tests end{where}: {why}")
         print(f"amdgpu: {self.troubles[-1]}", file=sys.stderr)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Have workers end, or be ended, before pytest-xdist waits for them, which it does for long."""
+        if self._nodes and excinfo.errisinstance(KeyboardInterrupt):
+            self._is_interrupted = True
+            self._say(Said.STOP, 1)
+            self._stopped.wait(_STOP_PATIENCE)
 
     # First, because others see the report as it is made here.
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -261,11 +283,15 @@ class Supervision:
         if kind == Told.KILLING:
             name, *values = rest
             killed = Killed(*values)
+            if self._is_interrupted and killed.test != THE_RUN:
+                self.interrupted[killed.test] = f"{killed.text}, which was {name}"
             if killed.test == THE_RUN:
                 if (text := f"{name}: {killed.text}") not in self.troubles:
                     self.troubles.append(text)
             else:
                 self._killed[name] = killed
+        elif kind == Told.STOPPED:
+            self._stopped.set()
         elif kind == Told.QUARANTINE:
             self._config.stash[session_key].quarantine.add(*rest)
         elif kind == Told.LOST:

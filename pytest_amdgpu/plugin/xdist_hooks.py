@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_amdgpu.devices.lease_holder import boot_id
 from pytest_amdgpu.plugin.blame import INFRA_PROPERTY, QUARANTINE_PROPERTY
 from pytest_amdgpu.plugin.crash_trial import died_in_trial
 from pytest_amdgpu.plugin.device_locks import LOCKS_INPUT, DeviceLocks
-from pytest_amdgpu.plugin.leasing import take_leases
+from pytest_amdgpu.plugin.leasing import at_rest, lease_names, take_leases
 from pytest_amdgpu.plugin.leaving import LEAVING_INPUT, LEAVING_OUTPUT, Leaving
 from pytest_amdgpu.plugin.plan import Plan, find_plan, hosts_key
+from pytest_amdgpu.plugin.refusals import Refusals
 from pytest_amdgpu.plugin.report import REPEAT_INPUT, command_of, reproduction
 from pytest_amdgpu.plugin.scheduling import Task
 from pytest_amdgpu.plugin.session import (
@@ -53,6 +55,7 @@ def register(config: pytest.Config) -> None:
     """Take part in a run of several processes, as the controller or as a worker."""
     worker_input = getattr(config, "workerinput", None)
     if worker_input is not None:
+        config.pluginmanager.register(Refusals(config), "amdgpu_refusals")
         if directory := worker_input[LOCKS_INPUT]:
             timeout: float = config.getoption("--amdgpu-lease-timeout")
             config.pluginmanager.register(DeviceLocks(Path(directory), timeout), "amdgpu_locks")
@@ -169,12 +172,18 @@ class XdistHooks:
         if node.config.getoption("--amdgpu-lease") == "none" or self._leased:
             return
         self._leased = True
-        used = DeviceIds(device.id for device in self._session.plan.pool).found_in_any(ids)
+        plan = self._session.plan
+        used = DeviceIds(device.id for device in plan.pool).found_in_any(ids)
+        # Software GPUs of two hosts that are one machine can have one name, and one lease.
+        taken = {(boot_id(), name) for name in lease_names(plan.machine, used)} if self._hosts else set()
         for host in self._hosts:
             if host.machine.is_private and node.config.getoption("--amdgpu-lease-directory") is None:
                 continue
-            if devices := [device for device in host.machine.devices if device.id in used]:
-                host.lease(node.config, devices)
+            names = {(host.boot, name) for name in lease_names(host.machine, used)} - taken
+            taken |= names
+            if names:
+                with at_rest(node.config):
+                    host.lease(node.config, {name for _, name in names})
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Know what a worker runs."""

@@ -166,7 +166,8 @@ def _state(records: Sequence[Record]) -> tuple[State, str]:
     if record.trust is not Trust.CLEAN:
         words.append(record.trust.value)
     if record.expected:
-        words.append(f"expected: {record.expected}")
+        # Of an expectation file it begins like that already.
+        words.append(f"expected: {record.expected.removeprefix('expected: ')}")
     if record.blame:
         words.append(record.blame_text)
     if record.outcome.bad and record.text:

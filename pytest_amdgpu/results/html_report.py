@@ -8,10 +8,11 @@ from html import escape
 from importlib.resources import files
 
 from pytest_amdgpu.results.comparison import flat_environment
-from pytest_amdgpu.results.html_tests import Tests, by_device, css_class, failures, tally
+from pytest_amdgpu.results.html_tests import Tests, by_device, css_class, cut, failures, tally
 from pytest_amdgpu.results.record import Record
 from pytest_amdgpu.results.rows import (
     LABELS,
+    by_reason,
     column_of,
     columns_of,
     counts,
@@ -26,6 +27,8 @@ from pytest_amdgpu.results.verdict_reader import VerdictFile
 _SLOWEST = 20
 _REASONS = 5
 """Reasons that are shown at once."""
+_OF_ONE_REASON = 100
+"""Tests that are named of those that were not run, or are known to fail, for one reason."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """Of the page: whatever a result holds, nothing is run and nothing is fetched."""
 
@@ -54,6 +57,7 @@ def html(
         *_summary(tests),
         *failures(tests, attachments, read),
         *by_device(tests),
+        *_reasons(file.records),
         *(_runs([*earlier, file]) if earlier else ()),
         *_durations(file.records),
         *_environment(file),
@@ -84,8 +88,10 @@ def _summary(tests: Tests) -> Iterator[str]:
     yield f"<p>{tally(file.records, 'span')}</p>"
     failing_tests = ['<a href="#failing">failing tests</a>'] if tests.groups else []
     runs = ['<a href="#runs">runs</a>'] if tests.earlier else []
+    reasons = ['<a href="#reasons">not run</a>'] if by_reason(file.records) else []
     others = (f'<a href="#{name}">{text}</a>' for name, text in _PARTS)
-    yield f'<nav aria-label="parts of this page">{" ".join([*failing_tests, *runs, *others])}</nav>'
+    links = " ".join([*failing_tests, *runs, *reasons, *others])
+    yield f'<nav aria-label="parts of this page">{links}</nav>'
     yield from _devices(file)
 
 
@@ -117,6 +123,18 @@ def _devices(file: VerdictFile) -> Iterator[str]:
 def _gpu(file: VerdictFile, device: str) -> str:
     target = file.targets.get(device, "")
     return f"{target} {file.products.get(target, '')}".strip()
+
+
+def _reasons(records: Sequence[Record]) -> Iterator[str]:
+    found = by_reason(records)
+    if found:
+        yield f'<h2 id="reasons">Not run, or known to fail ({sum(map(len, found.values()))})</h2>'
+    for reason, tests in found.items():
+        yield f'<details class="reason"><summary>{tally(tests, "small")} {escape(cut(reason))}</summary><ul>'
+        yield from (f"<li>{escape(record.id)}</li>" for record in tests[:_OF_ONE_REASON])
+        if len(tests) > _OF_ONE_REASON:
+            yield f"<li>and {len(tests) - _OF_ONE_REASON} more</li>"
+        yield "</ul></details>"
 
 
 def _runs(runs: Sequence[VerdictFile]) -> Iterator[str]:

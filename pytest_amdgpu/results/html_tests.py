@@ -28,7 +28,7 @@ from pytest_amdgpu.results.verdict_reader import VerdictFile
 _FAILURES = 300
 """Failing tests that are shown with what explains them; all of them stand in the matrix."""
 _LETTERS = 2000
-"""Of the text of a failure."""
+"""Of a text."""
 _PAST = 8
 """Earlier runs that the matrix shows."""
 _WORTH_TELLING = 0.1
@@ -96,7 +96,7 @@ def failures(tests: Tests, attachments: str, read: Callable[[str], str | None]) 
         yield f'<details class="failure" id="{place}">'
         yield f"<summary>{_badge(records[0])} <b>{escape(rest or path)}</b>"
         yield f"<small>{f' {_NO_RESULT} '.join(escape(text) for text in about if text)}</small>"
-        yield f'<span class="first">{escape(_cut(records[0].text, 200))}</span></summary>'
+        yield f'<span class="first">{escape(cut(records[0].text, 200))}</span></summary>'
         for index, record in enumerate(records):
             yield from _failure(tests.file, record, attachments, read, opened=index == 0)
         yield "</details>"
@@ -119,7 +119,7 @@ def _failure(
     yield f"<section><h3>{_badge(record)} {escape(where)}</h3>"
     if record.blame:
         yield f"<p>{escape(record.blame_text)}</p>"
-    yield f"<pre>{escape(_cut(record.text, _LETTERS) or 'no text')}</pre>"
+    yield f"<pre>{escape(cut(record.text) or 'no text')}</pre>"
     yield f"<p>To repeat:</p><pre>{escape(repeat_command(file, record))}</pre>"
     for path in record.attachments:
         text = read(path)
@@ -133,7 +133,8 @@ def _failure(
             # A path that says where it begins does not depend on the page's place.
             # Two slashes would name another host.
             whole = "/" + path.lstrip("/") if path.startswith("/") else f"./{attachments}/{path}"
-            address = escape(quote(posixpath.normpath(whole)), quote=True)
+            # Half of a letter has no place in an address, nor in any name of a file.
+            address = escape(quote(posixpath.normpath(whole), errors="replace"), quote=True)
             yield f'<li><a href="{address}">{escape(posixpath.basename(path))}</a></li>'
         yield "</ul>"
     yield "</section>"
@@ -211,5 +212,6 @@ def _breakable(text: str) -> str:
     return escape(text).replace("_", "_<wbr>").replace(":", ":<wbr>")
 
 
-def _cut(text: str, letters: int) -> str:
+def cut(text: str, letters: int = _LETTERS) -> str:
+    """Return a text, or its beginning."""
     return text if len(text) <= letters else f"{text[:letters]}..."

@@ -19,6 +19,7 @@ from typing import Any
 
 from pytest_amdgpu.results.expectations import EVERY_GPU, keys_of
 from pytest_amdgpu.results.record import Record
+from pytest_amdgpu.results.rows import counted
 
 _TABLE = "must_run"
 _KEYS = ("device", "devices", "count", "tests")
@@ -107,12 +108,13 @@ def _violations(
 ) -> Iterator[str]:
     used = [device.id for device in devices if device.answers_to(demand.device) and ran[device.id]]
     if len(used) < demand.devices:
-        yield f"tests must run on {demand.devices} devices {demand.device}, and ran on {len(used)}"
+        which = "" if demand.device == EVERY_GPU else f" ({demand.device})"
+        yield f"tests must run on {counted(demand.devices, 'device')}{which}, and ran on {len(used)}"
     for device in used:
         records = ran[device]
         if len(records) < demand.count:
-            yield f"{demand.count} tests must run on {device}, and {len(records)} did"
+            yield f"{counted(demand.count, 'test')} must run on {device}, and {len(records)} did"
         for text in demand.tests:
             pattern = re.compile(text)
             if not any(pattern.fullmatch(record.name) for record in records):
-                yield f"a test {text!r} must run on {device}, and none did"
+                yield f"a test named {text!r} must run on {device}, and none did"

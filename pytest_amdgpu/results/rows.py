@@ -82,6 +82,36 @@ def failing(records: Sequence[Record]) -> list[Record]:
     return sorted(bad, key=state_of, reverse=True)
 
 
+def alike(records: Sequence[Record]) -> list[list[Record]]:
+    """Return failures of one test that came out alike and are blamed on the same together, in their order."""
+    groups: dict[tuple[str, str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.name, words(record), record.blame), []).append(record)
+    return list(groups.values())
+
+
+def by_reason(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Return by reason the tests that were not run and those that failed as expected, the most first."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        if reason := _reason(record):
+            found.setdefault(reason, []).append(record)
+    return dict(sorted(found.items(), key=lambda pair: -len(pair[1])))
+
+
+def _reason(record: Record) -> str:
+    state = state_of(record)
+    if state is State.KNOWN:
+        return record.expected
+    if state is not State.NOT_RUN:
+        return ""
+    text = record.text.removeprefix(f"{record.outcome.value}: ") or record.outcome.value
+    # What devices lack is the same reason on each.
+    for device in record.devices:
+        text = text.replace(f"{device}: ", "")
+    return text
+
+
 def other_reasons(file: VerdictFile) -> list[str]:
     """Return those reasons for the verdict that the list of failing tests does not tell."""
     told = {reason_of(record) for record in failing(file.records)}

@@ -26,6 +26,9 @@ class Account:
         self.spoken = False
         """Whether that is one which was written here."""
         self.troubles: list[str] = []
+        """What stands against the run as a whole: what was seen here."""
+        self.told: list[str] = []
+        """And what pytest has said of it."""
         self._portions: list[tuple[str, list[Any]]] = []
 
     def take(self, kind: str, rest: list[Any]) -> None:
@@ -66,7 +69,7 @@ class Account:
                 results.was_running(rest[0], Outcome.CRASH, Trust.INFRA, text)
             else:
                 results.was_running(rest[0], Outcome.TIMEOUT, Trust.CLEAN, rest[1])
-        judgment = results.judge(self.troubles)
+        judgment = results.judge([*self.troubles, *self.told])
         self.status = judgment.exit_status
         lines = [f"\namdgpu verdict: {judgment.verdict.value}", *judgment.reasons[:20]]
         if self.verdict is not None:

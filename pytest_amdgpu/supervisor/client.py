@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import math
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pytest_amdgpu.supervisor import protocol
-from pytest_amdgpu.supervisor.protocol import Said
+from pytest_amdgpu.supervisor.protocol import Pulse, Said
 from pytest_amdgpu.supervisor.signals import INTERRUPT, STACKS
 
 if TYPE_CHECKING:
@@ -96,17 +97,24 @@ class Connection:
 
 
 class Client(Connection):
-    """A process that runs tests. Made in the main thread, where tests run.
+    """A process that is watched: one that runs tests, or the controller. Made in the main thread.
 
     It goes on without a supervisor that is gone: the controller knows that, too.
     """
 
-    def __init__(self, address: str, name: str, fail: Callable[[], None]) -> None:
-        """`fail` raises what ends a test that is late. Raises `SupervisorGoneError`."""
+    def __init__(self, address: str, name: str, patience: float, fail: Callable[[bool], None]) -> None:
+        """`fail` raises what ends a phase that is late, or (False) what takes longer than `patience` in none.
+
+        Raises `SupervisorGoneError`.
+        """
         super().__init__(address)
         self._gone = False
+        self._patience = patience
         self._fail = fail
         self._deadline: float | None = None
+        pulse = os.memfd_create("amdgpu-pulse")
+        os.truncate(pulse, Pulse.SIZE)
+        self._pulse = Pulse(pulse)
         self._stacks = os.fdopen(os.memfd_create("amdgpu-stacks"), "w")
         # Only the main thread, which takes the signal: the stack of one that runs meanwhile cannot be walked.
         faulthandler.register(STACKS, self._stacks, all_threads=False, chain=False)
@@ -115,7 +123,9 @@ class Client(Connection):
         # not needed.
         ctypes.CDLL(None).prctl(_PR_SET_PTRACER, ctypes.c_ulong(_listeners_pid(self.socket)), 0, 0, 0)
         pid = os.getpid()
-        self.say(Said.WORKER, name, pid, f"/proc/{pid}/fd/{self._stacks.fileno()}")
+        self._say_with(pulse, Said.WORKER, name, pid, f"/proc/{pid}/fd/{self._stacks.fileno()}")
+        os.close(pulse)
+        self.idle()
 
     def say(self, *message: Any) -> None:
         """Send a message, if there is somebody to take it."""
@@ -127,20 +137,46 @@ class Client(Connection):
 
     def begin(self, test: str, phase: str, limit: Limit | None, devices: Sequence[str] = ()) -> None:
         """Say that a phase begins, and when it must be over."""
-        self._deadline = None
+        self.beat()
         self.say(Said.PHASE, os.getpid(), protocol.shortened(test), phase, limit, devices)
-        self._deadline = limit.end if limit else None
+        self._deadline = limit.end if limit else math.inf
 
     def over(self) -> bool:
         """Know that a phase is over: no interrupt belongs to it any more. Return whether it was late."""
         late = self._deadline is not None and monotonic() >= self._deadline
-        self._deadline = None
+        self.beat()
         return late
 
+    def stopping(self, limit: Limit | None) -> None:
+        """Say that the run ends because somebody wants it, and when it must have."""
+        self.beat()
+        self.say(Said.STOPPING, os.getpid(), limit)
+        self._deadline = limit.end if limit else math.inf
+
     def idle(self) -> None:
-        """Say that no test runs."""
+        """Say that there is no phase, until the next one begins."""
+        self.beat()
+        self.say(Said.IDLE, os.getpid(), self._limit())
+
+    def beat(self) -> None:
+        """Show that the process goes on, in no phase."""
         self._deadline = None
-        self.say(Said.IDLE, os.getpid())
+        self.go_on()
+
+    def rest(self) -> None:
+        """Be late in nothing, until `go_on` or whatever else is told."""
+        self._pulse.rests = True
+
+    def go_on(self) -> None:
+        """End a rest."""
+        self._pulse.beat = monotonic()
+        self._pulse.rests = False
+
+    def _limit(self) -> Limit | None:
+        """Return the time of what is done in no phase."""
+        if math.isinf(self._patience):
+            return None
+        return protocol.Limit(self._pulse.beat + self._patience, self._patience)
 
     def queue(self, place: QueuePlace) -> None:
         """Say where a queue is."""
@@ -156,20 +192,24 @@ class Client(Connection):
 
     def smi_events(self, device: str, fd: int) -> None:
         """Pass on a descriptor of the system management events of a device; it stays the caller's, too."""
-        if not self._gone:
-            message = protocol.encode(Said.SMI, device, "")
-            try:
-                socket.send_fds(self.socket, [message], [fd], socket.MSG_NOSIGNAL)
-            except OSError:
-                self._gone = True
+        self._say_with(fd, Said.SMI, device, "")
 
     def no_smi_events(self, device: str, why: str) -> None:
         """Say why there is no such descriptor."""
         self.say(Said.SMI, device, protocol.shortened(why))
 
+    def _say_with(self, fd: int, *message: Any) -> None:
+        """Send a message and a descriptor, if there is somebody to take them."""
+        if not self._gone:
+            try:
+                socket.send_fds(self.socket, [protocol.encode(*message)], [fd], socket.MSG_NOSIGNAL)
+            except OSError:
+                self._gone = True
+
     def close(self, status: int | None = None) -> None:
         """End the connection in order, and take no interrupt any more."""
         self._deadline = None
+        self.rest()
         super().close(status)
         faulthandler.unregister(STACKS)
         # Whoever was about to be interrupted must not die of it.
@@ -178,12 +218,14 @@ class Client(Connection):
 
     def _interrupted(self, _number: int, _frame: FrameType | None) -> None:
         __tracebackhide__ = True
-        if self._deadline is None or monotonic() < self._deadline:
-            self.say(Said.LATE)
+        in_phase = self._deadline is not None
+        end = self._pulse.beat + self._patience if self._deadline is None else self._deadline
+        if monotonic() < end or self._pulse.rests:
+            self.say(Said.LATE, self._limit())
             return
-        self._deadline = None
+        self.beat()
         self.say(Said.CAUGHT)
-        self._fail()
+        self._fail(in_phase)
 
 
 def _listeners_pid(connection: socket.socket) -> int:

@@ -15,6 +15,7 @@ import time
 import traceback
 import warnings
 from subprocess import Popen
+from typing import Any
 
 from pytest_amdgpu.results.verdict import EXIT_STATUS, Verdict
 from pytest_amdgpu.supervisor.client import Connection, SupervisorGoneError, start
@@ -36,10 +37,11 @@ _LAST_WORD = 60.0
 """Seconds that the supervisor gets to end what is left of the run, and to write the verdict."""
 
 
-def run_in_child() -> str:
+def run_in_child(start_patience: float | None, exit_patience: float | None) -> str:
     """Return in a new child of this process: the address of a supervisor. The process itself never returns.
 
-    Called while there is one thread. Raises OSError, `SupervisorGoneError`.
+    The child has so many seconds until it says something to the supervisor, and from the end of the run to
+    its own. Called while there is one thread. Raises OSError, `SupervisorGoneError`.
     """
     address, supervisor = start()
     for stream in (sys.stdout, sys.stderr):
@@ -58,7 +60,9 @@ def run_in_child() -> str:
         return address
     status = EXIT_STATUS[Verdict.INFRASTRUCTURE]
     try:
-        status = Guard(child, address, supervisor).wait()
+        guard = Guard(child, address, supervisor)
+        guard.say(Said.GUARD, os.getpid(), child, start_patience, exit_patience)
+        status = guard.wait()
     except BaseException:
         traceback.print_exc()
         os.kill(child, signal.SIGTERM)
@@ -75,8 +79,14 @@ class Guard:
         self._child = child
         self._supervisor = supervisor
         self._connection = Connection(address)
-        self._connection.say(Said.GUARD)
+        self._interrupts = 0
         self._word: int | None = None
+        self._heard = False
+
+    def say(self, *message: Any) -> None:
+        """Tell the supervisor something, if it is there."""
+        with contextlib.suppress(SupervisorGoneError):
+            self._connection.say(*message)
 
     def wait(self) -> int:
         """Return the status to exit with, as soon as the child has ended or is given up."""
@@ -91,6 +101,9 @@ class Guard:
                 return self._judge(None)
 
     def _pass_on(self, signalled: signal.struct_siginfo) -> None:
+        if signalled.si_signo == signal.SIGINT:
+            self._interrupts += 1
+            self.say(Said.STOP, self._interrupts)
         if signalled.si_code != _SI_KERNEL:
             os.kill(self._child, signalled.si_signo)
 
@@ -99,38 +112,36 @@ class Guard:
         with contextlib.suppress(SupervisorGoneError):
             for kind, *rest in self._connection.told():
                 if kind == Told.STATUS:
-                    self._word = rest[0]
-                    return True
-        return False
+                    self._word, self._heard = rest[0], True
+        return self._heard
 
     def _judge(self, ended: int | None) -> int:
         """Return the status to exit with; `ended` is the child's exit code, None if it is given up."""
         if ended is not None:
-            with contextlib.suppress(SupervisorGoneError):
-                self._connection.say(Said.ENDED, ended)
+            self.say(Said.ENDED, ended)
             end = time.monotonic() + _LAST_WORD
             while not self._listen() and self._supervisor.poll() is None and time.monotonic() < end:
                 select.select([self._connection.socket], [], [], _GLANCE)
             # It may have spoken and died since.
             self._listen()
-        status, why = exit_status(ended, self._word)
+        status, why = exit_status(ended, self._word, heard=self._heard)
         if why:
             print(f"amdgpu: {why}", file=sys.stderr, flush=True)
         return status
 
 
-def exit_status(ended: int | None, word: int | None) -> tuple[int, str]:
+def exit_status(ended: int | None, word: int | None, *, heard: bool) -> tuple[int, str]:
     """Return the status of a run, and what to say of it.
 
     `ended` is pytest's exit code, negative for a signal, None if it has not ended. `word` is the status of
-    the verdict, None if there is no verdict.
+    the verdict, None if there is no verdict, or if the supervisor was not `heard`.
     """
     if word:
         return word, ""
-    if ended is not None and ended > 0:
+    # What cannot be used has no verdict, and without a supervisor pytest's process speaks for itself.
+    known = [status for verdict, status in EXIT_STATUS.items() if verdict is Verdict.USAGE or not heard]
+    if (ended == 0 and word == 0) or (ended in known and ended):
         return ended, ""
-    if ended == 0 and word == 0:
-        return 0, ""
     how = "does not end" if ended is None else f"ended with {ended}"
     why = f"pytest's process {how}, and there is no verdict that says so"
     return EXIT_STATUS[Verdict.INFRASTRUCTURE], why

@@ -18,7 +18,7 @@ from typing import Any
 from pytest_amdgpu.supervisor import process_state
 from pytest_amdgpu.supervisor.account import Account
 from pytest_amdgpu.supervisor.peers import Peer, Peers
-from pytest_amdgpu.supervisor.protocol import LIMIT, MAIN, Limit, Said, Told, decode
+from pytest_amdgpu.supervisor.protocol import LIMIT, MAIN, THE_RUN, Limit, Pulse, Said, Told, decode
 from pytest_amdgpu.supervisor.smi_events import Listener
 from pytest_amdgpu.supervisor.treatment import Treatment
 from pytest_amdgpu.supervisor.watch import Watched
@@ -46,6 +46,10 @@ class Supervisor:
         self._left_at = 0.0
         """When the controller's connection ended, until that is acted upon."""
         self._ends = time.monotonic() + _FIRST_CONNECTION
+        self._stop_told = True
+        """Whether the controller knows what became of the end that somebody wanted of the run."""
+        self._exit_patience: float | None = None
+        """Seconds that a guarded process has from the end of the run to its own."""
         self._exit_code: int | None = None
         """Of the controller's process, when the guard has said it."""
 
@@ -63,6 +67,9 @@ class Supervisor:
             events = self._selector.select(0.0 if self._left_at else wait)
             for key, _events in events:
                 key.data(key.fileobj)
+            if not self._stop_told and not self._watch.stops:
+                self._stop_told = True
+                self._peers.tell_controller(Told.STOPPED)
             self._mind_controller(quiet=not events)
         if self._peers.guard is not None:
             self._peers.guard.tell(Told.STATUS, self._account.status)
@@ -102,6 +109,8 @@ class Supervisor:
         if kind == Said.SMI and peer.name in self._watch:
             self._listen(peer, rest[0], rest[1], fds)
         else:
+            if kind == Said.WORKER and fds:
+                peer.pulse = Pulse(fds[0])
             for fd in fds:
                 os.close(fd)
             self._take(peer, kind, rest)
@@ -155,11 +164,23 @@ class Supervisor:
             peer.ended, peer.status = True, rest[0]
         elif kind == Said.GUARD:
             self._peers.guard = peer
+            self._peers.guard_pid, pid, start_patience, self._exit_patience = rest
+            if self._peers.controller is None:
+                self._watch.add(MAIN, pid)
+                self._expect("start", start_patience)
+        elif kind == Said.STOP:
+            for process in self._watch:
+                # The controller is one that heeds it.
+                if peer is self._peers.guard or process.name != MAIN:
+                    self._watch.stop(process.name, rest[0])
+            self._stop_told = False
         elif kind == Said.ENDED:
             self._exit_code = rest[0]
             # All that the process has said before its end is read first.
             self._left_at = self._left_at or time.monotonic()
             self._check_end()
+        elif kind == Said.TROUBLE:
+            self._account.told.append(rest[0])
         elif kind in (Said.EXPECT, Said.RECORD):
             self._account.take(kind, rest)
         elif peer.name in self._watch:
@@ -178,11 +199,13 @@ class Supervisor:
                 process.log.clear()
             self._watch.begin(process.name, test, phase, Limit(*limit) if limit else None, tuple(devices))
         elif kind == Said.IDLE:
-            self._watch.idle(process.name)
+            self._watch.idle(process.name, Limit(*rest[1]) if rest[1] else None)
+        elif kind == Said.STOPPING:
+            self._watch.stopping(process.name, Limit(*rest[1]) if rest[1] else None)
         elif kind == Said.CAUGHT:
             self._watch.caught(process.name)
         elif kind == Said.LATE:
-            self._watch.late(process.name)
+            self._watch.late(process.name, Limit(*rest[0]) if rest[0] else None)
         elif kind == Said.QUEUE:
             process.queues[rest[0], rest[1]] = rest
         elif kind == Said.QUEUE_GONE:
@@ -226,23 +249,39 @@ class Supervisor:
     # The end.
     # --------------------------------------------------------------------------------------------------------
 
+    def _expect(self, phase: str, patience: float | None) -> None:
+        """Watch that a process of which the supervisor hears nothing else comes to its next step."""
+        limit = Limit(time.monotonic() + patience, patience) if patience else None
+        self._watch.begin(MAIN, THE_RUN, phase, limit, ())
+
     def _check_end(self) -> None:
         """Compare what the controller has said at its end with how its process has ended."""
         if self._peers.controller is None and self._exit_code is not None:
+            self._watch.remove(MAIN)
             # One that has said nothing at all has left before its run began.
             self._account.over = True
-            if self._account.status == 0 and self._exit_code:
-                self._account.trouble(f"pytest's process ended with {self._exit_code} when all was good")
+            if not self._account.spoken and self._is_news(self._exit_code):
+                self._account.trouble(
+                    f"pytest's process ended with {self._exit_code}, and its verdict did not say so"
+                )
                 self._account.speak(self._watch)
+
+    def _is_news(self, code: int) -> bool:
+        """Whether an exit code says something else than pytest has said at the end of its run."""
+        from pytest_amdgpu.results.verdict import EXIT_STATUS, Verdict
+
+        if self._account.status is None:
+            # What cannot be used has no verdict.
+            return self._peers.controller_pid != 0 and code != EXIT_STATUS[Verdict.USAGE]
+        return self._account.status == 0 and code != 0
 
     def _guard_is_gone(self) -> None:
         self._peers.guard = None
         if self._exit_code is None and self._peers.controller is not None:
             self._account.trouble("the process that waited for pytest died before the end of the run")
-            if MAIN not in self._watch:
-                self._watch.add(MAIN, self._peers.controller_pid)
-            self._account.died(self._watch[MAIN])
-            self._watch.end(MAIN, 0.0)
+            if MAIN in self._watch:
+                self._account.died(self._watch[MAIN])
+                self._watch.end(MAIN, 0.0)
 
     def _controller_is_gone(self, in_order: bool, status: int | None) -> None:
         self._peers.controller = None
@@ -257,6 +296,9 @@ class Supervisor:
         for process in self._watch:
             if process.name == MAIN and process.pid == self._peers.controller_pid:
                 self._watch.remove(process.name)
+                if in_order and self._peers.guard is not None:
+                    self._watch.add(MAIN, process.pid)
+                    self._expect("exit", self._exit_patience)
             elif not in_order:
                 self._watch.end(process.name, ORPHAN_PATIENCE)
         self._check_end()

@@ -7,7 +7,7 @@ import socket
 from typing import Any
 
 from pytest_amdgpu.supervisor import process_state
-from pytest_amdgpu.supervisor.protocol import encode
+from pytest_amdgpu.supervisor.protocol import Pulse, encode
 from pytest_amdgpu.supervisor.smi_events import Listener
 from pytest_amdgpu.supervisor.watch import Watched
 
@@ -21,6 +21,7 @@ class Peer:
         """Of the worker that it is; empty if it runs no tests."""
         self.stacks = ""
         self.started = 0
+        self.pulse: Pulse | None = None
         self.ended = False
         self.status: int | None = None
         self.listeners: dict[str, Listener] = {}
@@ -45,6 +46,7 @@ class Peers(list[Peer]):
     """The one that sees the results, while it is there."""
     guard: Peer | None = None
     """The one that waits for the controller's process, while it does not know of its end."""
+    guard_pid = 0
     controller_pid = 0
     controller_started = 0
 

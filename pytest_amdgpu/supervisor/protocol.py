@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import json
+import mmap
 import os
 import socket
 import struct
@@ -37,15 +38,17 @@ class Said(enum.StrEnum):
     CONTROLLER = "controller"
     """pid, path of the verdict's file or None, facts for it: sees all results."""
     WORKER = "worker"
-    """Name, pid, path of the file that stacks go to: runs tests."""
+    """Name, pid, path of the file that stacks go to: is watched. With the message comes a descriptor of its
+    `Pulse`."""
     PHASE = "phase"
     """pid, test, phase, its `Limit` or None, ids of devices."""
     IDLE = "idle"
-    """pid: between tests, where nothing can be late."""
+    """pid, `Limit` or None: in no phase. The time counts from the last beat of the pulse."""
     CAUGHT = "caught"
     """The interrupt arrived in Python: the test is about to fail."""
     LATE = "late"
-    """The interrupt arrived when the phase was over: pytest is busy with what comes after it."""
+    """The interrupt arrived when the phase was over: pytest is busy with what comes after it. `Limit` or None
+    of that."""
     QUEUE = "queue"
     """The members of a `QueuePlace`."""
     QUEUE_GONE = "queue gone"
@@ -57,12 +60,19 @@ class Said(enum.StrEnum):
     descriptor of them."""
     EXPECT = "expect"
     """Ids of devices, ids of tests of which results are expected."""
+    TROUBLE = "trouble"
+    """What stands against the run as a whole."""
     RECORD = "record"
     """What became of a test."""
     END = "end"
     """The process has come to its end in order. Exit status of the verdict, None if there is none."""
+    STOP = "stop"
+    """How often somebody wanted to end the run, as with Ctrl-C: who does not end by itself is to be ended."""
+    STOPPING = "stopping"
+    """pid, `Limit` or None: it does end by itself."""
     GUARD = "guard"
-    """It waits for the controller's process, and exits as it is told."""
+    """pid, pid of the controller's process, and how many seconds that has until it says something itself, and
+    from the end of the run to its own, or None: waits for that process, and exits as it is told."""
     ENDED = "ended"
     """Exit code of the controller's process, negative for a signal: what the guard has seen of it."""
 
@@ -77,6 +87,8 @@ class Told(enum.StrEnum):
     KILLING = "killing"
     """Name of a worker, test, phase, devices, text, evidence: what is about to be killed, and why. It is said
     twice: when interrupting has not helped, and with all the evidence."""
+    STOPPED = "stopped"
+    """No worker is left that has not ended by itself, nor said that it does."""
     LOST = "lost"
     """Name of a worker: it was killed, and did not die."""
     STATUS = "status"
@@ -90,6 +102,35 @@ class Limit(NamedTuple):
     """In seconds of CLOCK_MONOTONIC."""
     seconds: float
     """How long it is, for messages."""
+
+
+class Pulse:
+    """Memory that a process shares with the supervisor: to write it costs next to nothing."""
+
+    SIZE = 16
+
+    def __init__(self, fd: int) -> None:
+        """`fd` is a file of SIZE bytes, and stays the caller's."""
+        self._map = mmap.mmap(fd, self.SIZE)
+        self._values = memoryview(self._map).cast("d")
+
+    @property
+    def beat(self) -> float:
+        """When the process last went on, in seconds of CLOCK_MONOTONIC."""
+        return self._values[0]
+
+    @beat.setter
+    def beat(self, seconds: float) -> None:
+        self._values[0] = seconds
+
+    @property
+    def rests(self) -> bool:
+        """Whether it waits for something that takes its time, so that it is not late."""
+        return bool(self._values[1])
+
+    @rests.setter
+    def rests(self, rests: bool) -> None:
+        self._values[1] = rests
 
 
 class QueuePlace(NamedTuple):

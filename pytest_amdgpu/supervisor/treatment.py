@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import selectors
 import signal
 import sys
@@ -47,7 +48,7 @@ class Treatment:
         evidence = self._looks.end(process)
         if peer is not None:
             peer.tell(Told.EVIDENCE, process.test, evidence)
-        self._signal(process, INTERRUPT)
+        self._signal(process, signal.SIGINT if process.stops else INTERRUPT)
         if process_state.state(process.pid) == "T":
             # The interrupt waits there, so that it comes before whatever the process goes on with.
             self._signal(process, signal.SIGCONT)
@@ -66,8 +67,10 @@ class Treatment:
         """Tell the controller and send SIGTERM."""
         self._looks.end(process)
         if process.test and process.limit is not None:
-            # Else it is not late, but left of a run that is over.
             self._condemn(process)
+        elif process.stops:
+            self._tell_interrupted(process)
+        # Else it is left of a run that is over.
         self._signal(process, signal.SIGTERM)
         # A process that is stopped takes no signal but this and SIGKILL.
         self._signal(process, signal.SIGCONT)
@@ -90,9 +93,16 @@ class Treatment:
         since = peer.started if peer is not None else process_state.started(process.pid)
         return process_state.is_alive(process.pid, since)
 
+    def last_beat(self, process: Watched) -> float:
+        """Read the pulse; a process that has none yet went on when its phase began."""
+        peer = self._peers.of(process)
+        if peer is None or peer.pulse is None:
+            return process.begun
+        return math.inf if peer.pulse.rests else peer.pulse.beat
+
     def is_suspended(self, process: Watched) -> bool:
-        """Whether process and controller are both stopped, as Ctrl-Z does."""
-        pids = {process.pid, self._peers.controller_pid}
+        """Whether the process and the one that the shell knows are both stopped, as Ctrl-Z does."""
+        pids = {process.pid, self._peers.guard_pid or self._peers.controller_pid}
         return len(pids) == 2 and all(process_state.state(pid) == "T" for pid in pids)
 
     def reap(self) -> None:
@@ -101,10 +111,14 @@ class Treatment:
 
     def _tell_killing(self, process: Watched) -> str:
         """Tell the controller what is done to a process, and why; return that as text."""
-        seconds = process.limit.seconds if process.limit else 0.0
+        when = (
+            "when the run was"
+            if process.limit is None
+            else f"within {process.limit.seconds:g} s, nor when it was"
+        )
         text = (
-            f"Timeout: {process.phase} of {process.test} did not end within {seconds:g} s, nor when"
-            f" it was interrupted: process {process.pid} was killed"
+            f"{'Timeout' if process.limit else 'Interrupted'}: {process.phase} of {process.test} did not end"
+            f" {when} interrupted: process {process.pid} was killed"
         )
         if process.test:
             evidence = self._looks.text(process)
@@ -123,8 +137,18 @@ class Treatment:
         if process.name == MAIN:
             if process.test != THE_RUN:
                 self._account.timeout(process.test, text)
-            self._account.trouble(f"{text}, which ran all tests")
-            sys.stderr.write(f"\namdgpu: {text}\n{self._looks.text(process)}\n")
+            self._trouble(process, text)
+
+    def _tell_interrupted(self, process: Watched) -> None:
+        """Tell everybody that a process is killed because somebody ends the run: no device is to blame."""
+        text = self._tell_killing(process)
+        if process.name == MAIN:
+            self._account.died(process)
+            self._trouble(process, text)
+
+    def _trouble(self, process: Watched, text: str) -> None:
+        self._account.trouble(text)
+        sys.stderr.write(f"\namdgpu: {text}\n{self._looks.text(process)}\n")
 
     def _signal(self, process: Watched, number: int) -> None:
         if self.is_alive(process):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from pytest_amdgpu.supervisor.protocol import Limit
+from pytest_amdgpu.supervisor.protocol import THE_RUN, Limit
 
 UNWINDING = 5.0
 """Seconds that a test has to fail, once the interrupt has arrived in it."""
-BETWEEN = 30.0
-"""Seconds that pytest has for its own work between two phases, once it was found there."""
+NO_PHASE = "what pytest does between the phases"
+"""Stands for a phase in messages."""
 
 
 @dataclass(slots=True)
@@ -25,6 +26,10 @@ class Watched:
     devices: tuple[str, ...] = ()
     begun: float = 0.0
     limit: Limit | None = None
+    stops: int = 0
+    """How often somebody wanted to end the run, as far as something was done to the process for it."""
+    beats: bool = False
+    """Whether its time counts from the last beat of its pulse."""
     due: float | None = None
     step: int = 0
     queues: dict[tuple[str, str], list[object]] = field(default_factory=dict)
@@ -42,7 +47,7 @@ class Actions(Protocol):
         """Begin to gather evidence without disturbing it; `Watch.seen` is called at the end."""
 
     def interrupt(self, process: Watched) -> None:
-        """Ask Python to give up the test."""
+        """Ask Python to give up the test, or the run if `stops` says so."""
 
     def look_closer(self, process: Watched) -> None:
         """The same again, with the stack of Python."""
@@ -58,6 +63,9 @@ class Actions(Protocol):
 
     def is_alive(self, process: Watched) -> bool:
         """Whether there still is such a process."""
+
+    def last_beat(self, process: Watched) -> float:
+        """When the process last went on, by the clock of the watch; infinity while it need not."""
 
     def is_suspended(self, process: Watched) -> bool:
         """Whether somebody stopped the whole run, as Ctrl-Z does, so that it is not late."""
@@ -116,16 +124,18 @@ class Watch:
     def begin(self, name: str, test: str, phase: str, limit: Limit | None, devices: tuple[str, ...]) -> None:
         """Know that a phase of a test begins, and when it must have ended."""
         process = self._processes[name]
-        if process.step > _TERMINATE:
-            # It is being killed, and what is told of that stands.
+        if process.step > _TERMINATE or (process.stops and process.step):
+            # It is being ended, and what is told of that stands.
             return
         process.begun = self._clock()
         process.test, process.phase, process.devices = test, phase, devices
+        process.beats = False
         self._rearm(process, limit)
 
-    def idle(self, name: str) -> None:
-        """Know that no test runs."""
-        self.begin(name, "", "", None, ())
+    def idle(self, name: str, limit: Limit | None) -> None:
+        """Know that no test runs, and how long that may take from one beat of the pulse to the next."""
+        self.begin(name, THE_RUN, NO_PHASE, limit, ())
+        self._processes[name].beats = True
 
     def caught(self, name: str) -> None:
         """Know that the test is about to fail: give it time for that."""
@@ -134,18 +144,40 @@ class Watch:
             # The closer look comes if that time is over.
             process.step, process.due = _LOOK_CLOSER, self._clock() + UNWINDING
 
-    def late(self, name: str) -> None:
-        """Know that pytest was found between two phases."""
+    def late(self, name: str, limit: Limit | None) -> None:
+        """Know that pytest was found between two phases, and how long that may take."""
         process = self._processes[name]
         if process.step in (_LOOK_CLOSER, _TERMINATE):
-            process.phase = "what follows the phase"
-            self._rearm(process, Limit(self._clock() + BETWEEN, BETWEEN))
+            process.phase, process.beats = "what follows the phase", True
+            self._rearm(process, limit)
 
     def seen(self, name: str) -> None:
         """Know that evidence was gathered: nothing more is to be waited for."""
         process = self._processes.get(name)
-        if process is not None and process.step - 1 in _LOOKS:
+        # Somebody who has heard himself that the run is to end, as of a terminal, needs the time.
+        if process is not None and process.step - 1 in _LOOKS and not process.stops:
             process.due = self._clock()
+
+    def stop(self, name: str, times: int) -> None:
+        """Know how often somebody wanted to end the run: interrupt what runs, and so on."""
+        process = self._processes[name]
+        if times > process.stops:
+            process.stops = times
+            if process.step == _LOOK:
+                process.limit, process.due = None, self._clock()
+
+    def stopping(self, name: str, limit: Limit | None) -> None:
+        """Know that a process heeds that."""
+        process = self._processes[name]
+        if process.step <= _TERMINATE:
+            process.stops = max(1, process.stops)
+            process.step = _LOOK
+            self.begin(name, THE_RUN, "end", limit, ())
+
+    @property
+    def stops(self) -> bool:
+        """Whether a process is being ended because somebody wanted to end the run."""
+        return any(process.stops and process.limit is None and process.due is not None for process in self)
 
     def end(self, name: str, patience: float) -> None:
         """Terminate a process that is still there in `patience` seconds, without asking its tests."""
@@ -172,18 +204,26 @@ class Watch:
         return max(0.0, min(waits)) if waits else None
 
     def _step(self, process: Watched) -> None:
-        if process.step == _LOOK and self._actions.is_suspended(process):
-            # It gets all its time again: the run may be continued at any moment from now on.
-            assert process.limit is not None
-            seconds = process.limit.seconds
-            self._rearm(process, Limit(self._clock() + seconds, seconds))
-            return
+        if process.step == _LOOK and process.limit is not None:
+            seconds, end = process.limit.seconds, self._time(process)
+            if end > self._clock():
+                self._rearm(process, Limit(end, seconds))
+                return
         step = STEPS[process.step]
         process.step += 1
         process.due = self._clock() + step.patience
         step.action(self._actions, process)
         if process.step > _GIVE_UP:
             self.remove(process.name)
+
+    def _time(self, process: Watched) -> float:
+        """Return when the time of a process is over that seems to be late."""
+        assert process.limit is not None
+        beat = self._actions.last_beat(process)
+        if math.isinf(beat) or self._actions.is_suspended(process):
+            # It gets all its time again: the run may be continued at any moment from now on.
+            return self._clock() + process.limit.seconds
+        return beat + process.limit.seconds if process.beats else process.limit.end
 
     def _rearm(self, process: Watched, limit: Limit | None) -> None:
         process.limit, process.due = limit, limit.end if limit else None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +83,28 @@ def test_a_file_that_is_no_verdict_is_named(tmp_path: Path, capsys: pytest.Captu
     bad.write_text("{}")
     assert main(["report", str(bad)]) == 1
     assert capsys.readouterr().err.startswith(f"report: {bad}: has no 'schema'")
+
+
+@pytest.mark.parametrize("option", ["--html", "--markdown"])
+def test_a_report_that_cannot_be_written_is_named(
+    option: str, verdict: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The disk is full only when the file is closed.
+    for place, why in (
+        (f"{tmp_path}/no/file", "No such file or directory"),
+        ("/dev/full", "No space left on device"),
+    ):
+        assert main(["report", verdict, option, place]) == 1
+        assert capsys.readouterr().err == f"report: {place}: {why}\n"
+
+
+def test_output_that_nobody_takes_is_no_error_of_python(verdict: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "pytest_amdgpu", "report", verdict]
+    results = []
+    with open("/dev/full", "w") as full, open(write, "w") as nobody:
+        for target in (nobody, full):
+            run = subprocess.run(command, stdout=target, stderr=subprocess.PIPE, text=True, check=False)
+            results.append((run.returncode, run.stderr))
+    assert results == [(1, ""), (1, "report: [Errno 28] No space left on device\n")]

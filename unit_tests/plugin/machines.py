@@ -2,7 +2,8 @@
 
 sshd is started by the client's ProxyCommand for each connection (`sshd -i`), so that there is no port, and
 nothing runs when no run does. Where the kernel lets us, a machine also has namespaces of its own: another
-host name, boot id, /run (with the leases) and processes, which all end at once when it is switched off.
+host name, boot id, network, /run (with the leases) and processes, which all end at once when it is switched
+off.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
-_NAMESPACES = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc"]
+_NAMESPACES = [
+    *("unshare", "--mount", "--uts", "--ipc", "--net"),
+    *("--pid", "--fork", "--kill-child", "--mount-proc"),
+]
 _SET_UP = """
 set -e
 hostname {name}

@@ -80,7 +80,7 @@ def test_what_crashes_are_blamed_on(run: Run, tests: Callable[[str], None]) -> N
     assert result.ret == 1
     assert blamed() == {
         "bad": ("crash", "clean", "regression", "0 1/1", "1 1/1"),
-        "fails_and_then_dies": ("fail", "clean", "regression", "0 1/1", "1 1/1"),
+        "fails_and_then_dies": ("crash", "clean", "regression", "0 1/1", "1 1/1"),
         "flaky": ("crash", "flaky", "flaky", "0 2/3", "1 0/1"),
         "fails": ("fail", "clean", "regression", "0 1/1", "1 1/1"),
         "good": ("pass", "clean", None),

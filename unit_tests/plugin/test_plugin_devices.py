@@ -242,7 +242,7 @@ def test_hardware_that_is_not_there_is_an_error(run: Run, pytester: pytest.Pytes
     [
         (
             "--amdgpu-device=gfx90a",
-            "*--amdgpu-device: no device is 'gfx90a'; there are 0: sw-gfx942-0, 1: sw*",
+            "*--amdgpu-device: no device is 'gfx90a'; known: sw-gfx942-0 (number 0), sw*",
         ),
         ("--amdgpu-software=gfx7", "*--amdgpu-software: unknown software GPU 'gfx7'; known: *"),
         ("--amdgpu-software=gfx942:many", "*--amdgpu-software: 'many' in 'gfx942:many' is not a number*"),

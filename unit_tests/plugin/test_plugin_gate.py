@@ -78,13 +78,23 @@ CONTRACT = "--amdgpu-must-run=contract.toml"
     ("contract", "options", "status", "reason"),
     [
         ('device = "gfx942"', [], GOOD, ""),
-        ('device = "gfx1100"', [], MUST_RUN, "tests must run on 1 devices gfx1100, and ran on 0"),
-        ("devices = 2", [], MUST_RUN, "tests must run on 2 devices all, and ran on 1"),
+        ('device = "gfx1100"', [], MUST_RUN, "tests must run on 1 device (gfx1100), and ran on 0"),
+        ("devices = 2", [], MUST_RUN, "tests must run on 2 devices, and ran on 1"),
         ("devices = 2", ["--amdgpu-all-devices"], GOOD, ""),
         ("count = 2", [], MUST_RUN, "2 tests must run on sw-gfx942-0, and 1 did"),
         ('tests = [".*passes"]', [], GOOD, ""),
-        ('tests = [".*passse"]', [], MUST_RUN, "a test '.*passse' must run on sw-gfx942-0, and none did"),
-        ('tests = [".*skipped"]', [], MUST_RUN, "a test '.*skipped' must run on sw-gfx942-0, and none did"),
+        (
+            'tests = [".*passse"]',
+            [],
+            MUST_RUN,
+            "a test named '.*passse' must run on sw-gfx942-0, and none did",
+        ),
+        (
+            'tests = [".*skipped"]',
+            [],
+            MUST_RUN,
+            "a test named '.*skipped' must run on sw-gfx942-0, and none did",
+        ),
     ],
 )
 def test_what_must_run(

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fnmatch
 import json
 import shlex
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import execnet
 import jsonschema
 import pytest
 
+from pytest_amdgpu.devices.lease_holder import boot_id
 from pytest_amdgpu.devices.leases import LeaseDirectory
-from pytest_amdgpu.devices.machine import Machine
+from pytest_amdgpu.devices.machine import Machine, find_machine
+from pytest_amdgpu.devices.machine_quarantine import MachineQuarantine
 from pytest_amdgpu.plugin.host_service import own_version, serve
-from pytest_amdgpu.plugin.hosts import key_of, name_of
+from pytest_amdgpu.plugin.hosts import Host, Hosts, key_of, name_of
 
 SCHEMA = json.loads((files("pytest_amdgpu.results") / "verdict_schema.json").read_text())
 Run = Callable[..., pytest.RunResult]
@@ -284,7 +288,41 @@ def test_devices_are_leased_where_they_are(run: Run, pytester: pytest.Pytester) 
             "*no test was run: host beta: sw-gfx1100-0 was in use for 0.2 s: *another run*",
         ]
     )
-    run(*TWO_HOSTS, *options, backend="auto", software=None, xdist=True).assert_outcomes(passed=3)
+    # The quarantine of a machine is beside its leases.
+    MachineQuarantine(pytester.path / "leases").add("sw-gfx1100-0", "it smoked")
+    result = run(*TWO_HOSTS, *options, backend="auto", software=None, xdist=True)
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(
+        ["beta/sw-gfx1100-0: on host beta, of the whole machine, since * it smoked; release it with *"]
+    )
+
+
+def test_hosts_that_are_one_machine_do_not_wait_for_each_other(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_a(amdgpu_device): pass")
+    gateways = ("--tx=popen", "--tx=popen//env:A=1", "--tx=popen//env:A=2", "--dist=load")
+    options = ("--amdgpu-all-devices", "--amdgpu-lease-directory=leases", "--amdgpu-lease-timeout=0")
+    result = run(*gateways, *options, software="gfx1100", xdist=True)
+    result.assert_outcomes(passed=3)
+
+
+def test_a_gpu_that_two_hosts_have_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, other = find_machine("software", "gfx1100"), find_machine("software", "gfx942")
+    assert [one.devices[0].pci_address for one in (here, other)] == ["0000:03:00.0"] * 2
+    hosts = Hosts.__new__(Hosts)
+    two = [SimpleNamespace(name=name, boot=boot_id(), machine=other) for name in ("alpha", "beta")]
+    hosts.all = cast("list[Host]", two)
+    nothing = dataclasses.replace(here, devices=())
+    # Each process has software GPUs of its own.
+    hosts.refuse_one_machine_twice(here)
+    with as_on_hardware(monkeypatch):
+        with pytest.raises(pytest.UsageError, match="host alpha and this machine are one machine: both have"):
+            hosts.refuse_one_machine_twice(here)
+        with pytest.raises(
+            pytest.UsageError, match=r"beta and host alpha are one .* the GPU 0000:03:00\.0; give"
+        ):
+            hosts.refuse_one_machine_twice(nothing)
+        two[1].boot = "another"
+        hosts.refuse_one_machine_twice(nothing)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +381,14 @@ def test_a_host_keeps_leases_and_locks_until_the_run_ends(
         "timeout": 0.0,
         "directory": str(tmp_path),
     }
-    question = {"version": own_version(), "options": options, "paths": [], "environment": True}
+    question = {
+        "version": own_version(),
+        "options": options,
+        "models": [],
+        "lease_directory": str(tmp_path),
+        "paths": [],
+        "environment": True,
+    }
     channel = Channel(question, wish)
     directory = LeaseDirectory(tmp_path)
     held: list[bool] = []

@@ -27,11 +27,11 @@ COPIES = """
     import pytest
 
     SIZE = 1 << 16
+    LATE = set()
 
     @pytest.fixture
-    def patience(request, amdgpu_device):
-        late = request.node.originalname in LATE and amdgpu_device.name == "sw-gfx942-0"
-        return 1.0 if late else 60.0
+    def patience(request):
+        return 1.0 if request.node.name in LATE else 60.0
 
     @pytest.fixture
     def quick(amdgpu_device):
@@ -109,8 +109,9 @@ def test_a_test_on_the_device_sees_each_defect_and_another_device_none(
         f"        {case.test}\n"
         for name, case in CASES.items()
     ]
-    late = {f"test_{name}" for name, case in CASES.items() if case.text == LATE} | {"test_interrupt_lost"}
-    pytester.makepyfile(test_it="\n".join([COPIES, f"    LATE = {late}", *bodies]))
+    late = {name for name, case in CASES.items() if case.text == LATE} | {"interrupt_lost"}
+    names = {f"test_{name}[sw-gfx942-0]" for name in late}
+    pytester.makepyfile(test_it="\n".join([COPIES, f"    LATE = {names}", *bodies]))
     defects = [
         f"{case.defect}{',' if ':' in case.defect else ':'}test=test_{name}.sw@sw-gfx942-0"
         for name, case in CASES.items()
@@ -195,7 +196,8 @@ HEADER = "amdgpu: injected: drop-fence:test=test_sdma@gfx942"
 
 
 def test_what_is_injected_is_said_and_repeated(run: Run, pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(COPIES + f"\n    def test_sdma(copied):\n        {SDMA}\n")
+    late = "    LATE = {'test_sdma[sw-gfx942-0]'}\n"
+    pytester.makepyfile(f"{COPIES}\n{late}    def test_sdma(copied):\n        {SDMA}\n")
     result = run("--amdgpu-inject=drop-fence:test=test_sdma@gfx942")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
@@ -232,6 +234,8 @@ def test_the_fixture_injects_for_one_test(run: Run, pytester: pytest.Pytester) -
         + """
     from pytest_amdgpu.driver.errors import WaitTimeoutError
     from pytest_amdgpu.emulator.injection.spec import InjectionError
+
+    LATE = {"test_second_fence[sw-gfx942-0]", "test_second_fence[sw-gfx1100-0]"}
 
     def test_second_fence(copied, amdgpu_inject):
         defect, = amdgpu_inject("drop-fence", after=2)

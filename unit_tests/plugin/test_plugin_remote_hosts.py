@@ -17,6 +17,9 @@ import execnet
 import pytest
 from machines import Machine, Machines
 
+from pytest_amdgpu.devices.leases import LeaseDirectory
+from pytest_amdgpu.devices.machine_quarantine import MachineQuarantine
+from pytest_amdgpu.families.models import model_path
 from pytest_amdgpu.plugin.host_service import own_version, serve
 from pytest_amdgpu.plugin.remote_arguments import RemoteArguments, sent_directories
 
@@ -40,6 +43,8 @@ def test_tests_are_sent_to_two_machines_by_ssh_and_run_where_their_devices_are(
     run: Run, pytester: pytest.Pytester, machines: Machines
 ) -> None:
     alpha, beta = machines.add("alpha"), machines.add("beta")
+    model = model_path("mi300x").read_text().replace('name = "mi300x"', 'name = "mine"', 1)
+    pytester.makefile(".toml", mine=model)
     pytester.makefile(".ini", **{"suite/pytest": "[pytest]\naddopts = -rP"})
     (pytester.path / "suite" / "helper.py").write_text("VALUE = 7")
     (pytester.path / "suite" / "test_it.py").write_text(
@@ -54,7 +59,9 @@ def test_tests_are_sent_to_two_machines_by_ssh_and_run_where_their_devices_are(
     )
     result = on(
         run,
-        f"--tx={machines.gateway('alpha', 'env:PYTEST_AMDGPU_SOFTWARE=gfx942')}",
+        f"--tx={machines.gateway('alpha', 'env:PYTEST_AMDGPU_SOFTWARE=mine')}",
+        # What is only here the plugin sends to all hosts.
+        "--amdgpu-model=mine.toml",
         "--tx",
         machines.gateway("beta", "env:PYTEST_AMDGPU_SOFTWARE=gfx942,gfx1100"),
         # A relative name, one that is also an option's value, and a file that is there and not sent.
@@ -198,10 +205,13 @@ def test_what_happens_to_a_worker_on_a_host_is_found_out_there(
         f"--tx={machines.gateway('alpha', 'env:PYTEST_AMDGPU_SOFTWARE=gfx942,gfx1100')}",
         "--rsyncdir=.",
         "--amdgpu-deadline=test=1",
-        "--amdgpu-seed=5",
+        "--amdgpu-quarantine=machine",
+        f"--amdgpu-lease-directory={machines.directory / 'leases'}",
         "test_it.py",
     )
     assert result.ret == 1
+    # Nobody is left in the worker who could have written it down.
+    assert MachineQuarantine(machines.directory / "leases").names() == ["sw-gfx942-0"]
     assert results(verdict) == {
         "test_connection[alpha/sw-gfx942-0]": "crash infra",
         "test_death[alpha/sw-gfx942-0]": "crash",
@@ -270,6 +280,73 @@ def test_a_run_goes_on_without_a_host_that_is_switched_off(
         **{f"test_anywhere[{number}]": "pass" for number in range(4)},
     }
     assert any(fnmatch(reason, "host alpha was lost: *") for reason in verdict["reasons"])
+
+
+def test_a_host_that_is_switched_off_before_tests_are_known_leaves_those_of_others(
+    run: Run, pytester: pytest.Pytester, machines: Machines
+) -> None:
+    alpha = separate(machines, "alpha")
+    machines.add("beta")
+    pipe = machines.directory / "off"
+    pytester.makeconftest(
+        f"""
+        import signal
+        import socket
+
+        def pytest_collection(session):
+            if socket.gethostname() == "alpha":
+                open({str(pipe)!r}, "w").write("now")
+                signal.pause()
+        """
+    )
+    pytester.makepyfile(test_it="def test_a(amdgpu_device): pass")
+    with when_told(pipe, alpha.switch_off):
+        result, verdict = gate(
+            run,
+            pytester,
+            f"--tx={machines.gateway('alpha', 'env:PYTEST_AMDGPU_SOFTWARE=gfx942')}",
+            f"--tx={machines.gateway('beta', 'env:PYTEST_AMDGPU_SOFTWARE=gfx942')}",
+            "--rsyncdir=.",
+            "test_it.py",
+        )
+    assert result.ret == 10
+    assert results(verdict) == {"test_a[alpha/sw-gfx942-0]": "fail infra", "test_a[beta/sw-gfx942-0]": "pass"}
+
+
+def test_a_host_ends_its_workers_and_leases_when_the_controller_was_killed(
+    pytester: pytest.Pytester, machines: Machines
+) -> None:
+    machines.add("alpha")
+    life, leases = machines.directory / "life", machines.directory / "leases"
+    os.mkfifo(life)
+    pytester.makepyfile(
+        test_it=f"""
+        import ctypes, signal
+
+        def test_hangs(amdgpu_device):
+            life = open({str(life)!r}, "w")
+            print("here", file=life, flush=True)
+            # Neither the end of the connection nor any signal is noticed: the GIL is held.
+            signal.pthread_sigmask(signal.SIG_BLOCK, set(range(1, 65)) - {{signal.SIGKILL}})
+            ctypes.PyDLL(None).pause()
+        """
+    )
+    command = [
+        *(sys.executable, "-m", "pytest", "-pno:hypothesispytest", "--dist=load", "--amdgpu-gate"),
+        f"--tx={machines.gateway('alpha', 'env:PYTEST_AMDGPU_SOFTWARE=gfx942')}",
+        *(f"--amdgpu-lease-directory={leases}", "--amdgpu-verdict=v.json", "--rsyncdir=.", "test_it.py"),
+    ]
+    controller = pytester.popen(command, stdin=subprocess.DEVNULL)
+    with life.open() as reader:
+        assert reader.readline() == "here\n"
+        directory = LeaseDirectory(leases)
+        assert directory.holders("sw-gfx942-0") is not None
+        controller.kill()
+        # Until the worker has ended.
+        assert reader.read() == ""
+    controller.communicate()
+    # As long as it takes: the lease is given back after that.
+    directory.take(["sw-gfx942-0"], "the test", timeout=60).release()
 
 
 def test_a_host_that_falls_silent_is_lost_and_what_only_it_could_run_is_missing(
@@ -413,21 +490,26 @@ def test_workers_behind_a_socket_server_and_a_proxy(
         (
             [
                 "--rsyncdir=suite",
-                "--amdgpu-model",
-                "m.toml",
+                "--amdgpu-compiler",
+                "m.cfg",
                 "--ignore=suite/test_it.py",
                 "suite",
                 "nonesuch",
             ],
             [
                 "--rsyncdir=suite",
-                "--amdgpu-model",
-                "{0}/m.toml",
+                "--amdgpu-compiler",
+                "{0}/m.cfg",
                 "--ignore=suite/test_it.py",
                 "suite",
                 "nonesuch",
             ],
-            ["m.toml"],
+            ["m.cfg"],
+        ),
+        (
+            ["--rsyncdir=suite", "--amdgpu-lease-directory=leases", "suite"],
+            ["--rsyncdir=suite", "--amdgpu-lease-directory={0}/leases", "suite"],
+            [],
         ),
         ([], ["{0}", "--rootdir={0}"], [""]),
         (
@@ -436,14 +518,23 @@ def test_workers_behind_a_socket_server_and_a_proxy(
             [""],
         ),
     ],
-    ids=["not-sent", "option-of-that-name", "expression", "one-test", "files", "nothing", "root-is-sent"],
+    ids=[
+        "not-sent",
+        "option-of-that-name",
+        "expression",
+        "one-test",
+        "files",
+        "place",
+        "nothing",
+        "root-is-sent",
+    ],
 )
 def test_a_worker_elsewhere_finds_what_the_command_line_names(
     pytester: pytest.Pytester, given: list[str], translated: list[str], there: list[str]
 ) -> None:
     (pytester.path / "suite").mkdir()
     (pytester.path / "suite" / "test_it.py").touch()
-    (pytester.path / "m.toml").touch()
+    (pytester.path / "m.cfg").touch()
     config = pytester.parseconfig("-pno:hypothesispytest", *given)
     arguments = RemoteArguments(config)
     _, *command = arguments(sent_directories(config), [])

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,16 @@ PATIENT = """
 """
 """A plugin that makes the supervisor wait for its evidence also on a machine with much else to do."""
 WITH_PATIENCE = ("-p", "patient")
+POWERLESS = """
+    from pytest_amdgpu.supervisor import client
+
+    client._PROGRAM = (
+        "import os; kill = os.kill; "
+        "os.kill = lambda pid, number: number in (9, 15) or kill(pid, number); "
+        + client._PROGRAM
+    )
+"""
+"""A plugin that makes the supervisor send no signal that ends a process, as if that slept uninterruptibly."""
 SOFT = ("stopped", "a wait")
 """Those that the interrupt ends."""
 
@@ -163,22 +173,35 @@ def test_software_gpus_that_hang(
     result.stdout.fnmatch_lines([f"*Timeout: {phase} *"])
 
 
-@pytest.mark.parametrize("hang", ["signal.pause()", "never_returns()"])
+RESET = ("reset:cause=MES hang,phase=call", ["GPU reset 1 begins (MES hang)", "GPU reset 1 has ended"])
+FAULT = ("vm-fault:phase=call", ["VM fault of process *"])
+
+
 @pytest.mark.parametrize(
-    ("defect", "events"),
+    ("hang", "defect", "events"),
     [
-        ("reset:cause=MES hang,phase=call", ["GPU reset 1 begins (MES hang)", "GPU reset 1 has ended"]),
-        ("vm-fault:phase=call", ["VM fault of process *"]),
+        ("never_returns(ctypes.CDLL(None))", *RESET),
+        ("never_returns(ctypes.PyDLL(None))", *RESET),
+        (HANG["stopped"], *RESET),
+        ("never_returns(ctypes.CDLL(None), 'unkillable')", *RESET),
+        ("signal.pause()", *FAULT),
     ],
-    ids=["reset", "fault"],
+    ids=["without-the-gil", "with-the-gil", "stopped", "uninterruptible", "fault"],
 )
-def test_what_gpus_tell_is_evidence(
-    defect: str, events: Sequence[str], hang: str, run: Run, pytester: pytest.Pytester
+def test_all_that_is_evidence_is_told_of_each_kind_of_hang(
+    hang: str, defect: str, events: Sequence[str], run: Run, pytester: pytest.Pytester
 ) -> None:
-    pytester.makepyfile(patient=PATIENT)
+    pytester.makepyfile(patient=PATIENT, powerless=POWERLESS)
     pytester.makepyfile(
-        NEVER
-        + f"""
+        test_it=f"""
+    import ctypes, os, signal
+
+    def never_returns(library, *_):
+        open("pid", "w").write(str(os.getpid()))
+        mutex = ctypes.create_string_buffer(64)
+        library.pthread_mutex_lock(mutex)
+        library.pthread_mutex_lock(mutex)
+
     def test_before(sdma_queue): pass
 
     def test_hangs(sdma_queue, gtt_buffer):
@@ -186,11 +209,34 @@ def test_what_gpus_tell_is_evidence(
         {hang}
     """
     )
+    plugins = [*WITH_PATIENCE, *(("-p", "powerless") if "unkillable" in hang else ())]
     inject = f"--amdgpu-inject={defect}@sw-gfx942-0"
-    result = run(*WITH_PATIENCE, *GATE, SHORT, inject, "--amdgpu-confirm=0", software="gfx942", xdist=True)
-    lines = [f"  *.* s ago: sw-gfx942-0: {event}" for event in events]
-    result.stdout.fnmatch_lines(["*- amdgpu evidence -*", "what * waits for:", "SMI events:"])
-    result.stdout.fnmatch_lines(["SMI events:", *lines], consecutive=True)
+    try:
+        result = run(*plugins, *GATE, SHORT, inject, "--amdgpu-confirm=0", software="gfx942", xdist=True)
+    finally:
+        if "unkillable" in hang:
+            os.kill(int(Path("pid").read_text()), signal.SIGKILL)
+    never_returns = "never_returns" in hang
+    # What Python can tell itself it does: the traceback of the exception.
+    stack = STACK if never_returns else ["*signal.pause()", "*DeadlineError: Timeout: call *"]
+    lines = [
+        "what gw0 waits for:",
+        "  process * is *",
+        f"  thread *: * in *{'futex' if never_returns else ''}*, system call *",
+        "SMI events:",
+        *(f"  *.* s ago: sw-gfx942-0: {event}" for event in events),
+        "kernel log of the software GPUs:",
+        "  amdgpu 0000:03:00.0: *",
+        "queues:",
+        "  sdma queue * on sw-gfx942-0: write pointer *, read pointer *",
+        "  *: CONSTANT_FILL dst_addr=* value=5 *",
+    ]
+    result.stdout.fnmatch_lines(
+        ["*- amdgpu evidence -*", *stack, *lines]
+        if never_returns
+        else [*stack, "*- amdgpu evidence -*", *lines]
+    )
+    result.stdout.fnmatch_lines(["SMI events:", *lines[4 : 4 + len(events)]], consecutive=True)
 
 
 @pytest.mark.parametrize("mode", [[], ["-n0"]], ids=" ".join)
@@ -267,17 +313,7 @@ NEVER = """
 
 def test_a_process_that_the_kernel_does_not_let_die(run: Run, pytester: pytest.Pytester) -> None:
     """The supervisor cannot send the signals that end processes; such a process does not heed them."""
-    pytester.makepyfile(
-        powerless="""
-        from pytest_amdgpu.supervisor import client
-
-        client._PROGRAM = (
-            "import os; kill = os.kill; "
-            "os.kill = lambda pid, number: number in (9, 15) or kill(pid, number); "
-            + client._PROGRAM
-        )
-        """
-    )
+    pytester.makepyfile(powerless=POWERLESS)
     pytester.makepyfile(
         NEVER
         + """
@@ -478,7 +514,7 @@ sys.exit(20 + status if os.getpid() == pid else "this is another process")
 
 
 WAITS = """
-    import os, pytest, signal, sys
+    import ctypes, os, pytest, signal, sys
 
     @pytest.fixture
     def late():
@@ -488,7 +524,12 @@ WAITS = """
     def wait(phase):
         if phase == os.environ["PHASE"]:
             with open("pids", "w") as file: file.write(f"{os.getpid()} {os.getppid()}")
+            if "HANGS" in os.environ:
+                ctypes.PyDLL(None).pthread_mutex_lock(mutex)
+                ctypes.PyDLL(None).pthread_mutex_lock(mutex)
             signal.pause()
+
+    mutex = ctypes.create_string_buffer(64)
 
     def test_before(amdgpu_device): pass
     def test_it(amdgpu_device, late): wait("call")
@@ -496,12 +537,23 @@ WAITS = """
 """
 
 
-def run_until_it_waits(pytester: pytest.Pytester, phase: str, *options: str) -> subprocess.Popen[str]:
+def run_until_it_waits(
+    pytester: pytest.Pytester, phase: str, *options: str, terminal: str | None = None, hangs: bool = False
+) -> subprocess.Popen[str]:
+    """`terminal` is the path of one that the run has to itself."""
+
+    def own_terminal() -> None:
+        # What leads a session has the first terminal that it opens for its own.
+        if terminal is not None:
+            os.close(os.open(terminal, os.O_RDWR))
+
     pytester.makepyfile(test_it=WAITS)
     command = [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", *GATE, *options]
     process = subprocess.Popen(
         [*command, "--amdgpu-backend=software", "--amdgpu-software=gfx942"],
-        env={**os.environ, "PHASE": phase},
+        env={**os.environ, "PHASE": phase, **({"HANGS": "1"} if hangs else {})},
+        start_new_session=terminal is not None,
+        preexec_fn=own_terminal,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -576,15 +628,72 @@ def test_workers_that_die_one_after_the_other_are_replaced_while_tests_are_left(
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
 
 
-def test_ctrl_c_ends_the_run_with_a_verdict(pytester: pytest.Pytester) -> None:
-    process = run_until_it_waits(pytester, "call")
-    for pid in pids():
-        # A terminal sends it to both.
-        os.kill(pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, str]]:
+    """A descriptor of who types, and the path of the terminal."""
+    typing, terminal = os.openpty()
+    yield typing, os.ttyname(terminal)
+    os.close(typing)
+    os.close(terminal)
+
+
+@pytest.mark.parametrize("mode", [[], ["-n0"]], ids=" ".join)
+@pytest.mark.parametrize("hangs", [True, False], ids=["a call hangs", "a wait"])
+@pytest.mark.parametrize("source", ["terminal", "process"])
+def test_ctrl_c_ends_the_run_with_a_verdict(
+    source: str, hangs: bool, mode: Sequence[str], terminal: tuple[int, str], pytester: pytest.Pytester
+) -> None:
+    """It names what was running, also if that does not heed it."""
+    process = run_until_it_waits(pytester, "call", *mode, terminal=terminal[1], hangs=hangs)
+    if source == "terminal":
+        os.write(terminal[0], b"\x03")
+    else:
+        os.kill(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=100)
     assert process.returncode == 10, output
     content = verdict()
     assert (content["complete"], content["verdict"]) == (True, "infrastructure")
+    assert outcomes(content) == {
+        "before sw-gfx942-0": ("pass", "clean"),
+        "it sw-gfx942-0": ("crash", "infra") if hangs else ("missing", "clean"),
+        "after sw-gfx942-0": ("missing", "clean"),
+    }
+    told = "test_it.py::test_it[sw-gfx942-0]"
+    wanted = f"Interrupted: call of {told} did not end" if hangs else f"{told} was running"
+    assert any(wanted in reason for reason in content["reasons"]), content["reasons"]
+    assert process_state.state(pids()[0]) in ("", "Z")
+
+
+@pytest.mark.parametrize("mode", [[], ["-n0"]], ids=" ".join)
+def test_a_second_ctrl_c_ends_an_end_that_does_not_end(
+    mode: Sequence[str], terminal: tuple[int, str], pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(
+        """
+        import ctypes
+
+        def pytest_sessionfinish(session):
+            if not hasattr(session.config, "workerinput"):
+                open("ending", "w").close()
+                mutex = ctypes.create_string_buffer(64)
+                for _ in range(2):
+                    ctypes.PyDLL(None).pthread_mutex_lock(mutex)
+        """
+    )
+    process = run_until_it_waits(pytester, "call", *mode, terminal=terminal[1])
+    for _ in range(2):
+        os.write(terminal[0], b"\x03")
+        end = time.monotonic() + 60
+        while not Path("ending").exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 10, output
+    content = verdict()
+    assert (content["complete"], content["verdict"]) == (True, "infrastructure")
+    assert "it sw-gfx942-0" in outcomes(content)
+    assert any("Interrupted: end of the run did not end" in reason for reason in content["reasons"])
+    assert any("test_it.py::test_it[sw-gfx942-0] was running" in reason for reason in content["reasons"])
 
 
 def test_a_supervisor_that_is_killed_does_not_leave_a_green_gate(run: Run, pytester: pytest.Pytester) -> None:
@@ -606,6 +715,63 @@ def test_a_supervisor_that_is_killed_does_not_leave_a_green_gate(run: Run, pytes
         "from some point on nobody watched that tests end: the supervisor"
     )
     assert {test["outcome"] for test in verdict()["tests"]} == {"pass"}
+
+
+HANGS_ALIVE = """
+    import ctypes, os, signal, time
+    from pytest_amdgpu.supervisor import client
+
+    def hang(config):
+        if hasattr(config, "workerinput"):
+            return
+        # Let the time that it has be over soon.
+        client.monotonic = lambda: time.monotonic() - 599
+        config.pluginmanager.getplugin("amdgpu_heartbeat")._client.idle()
+        client.monotonic = time.monotonic
+        while True:
+            {hang}
+
+    {hook}
+"""
+REPORTS = """def pytest_runtest_logreport(report):
+        if report.when == "call":
+            hang(CONFIG)
+
+    def pytest_configure(config):
+        global CONFIG
+        CONFIG = config
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "hook", "hang"),
+    [
+        # The controller in its loop, and the only process between tests.
+        *(
+            (mode, REPORTS, hang)
+            for mode in ([], ["-n0"])
+            for hang in ("time.sleep(1)", "ctypes.PyDLL(None).sleep(1000)", "os.kill(os.getpid(), 19)")
+        ),
+        # Before there are workers, and where they have been asked to end.
+        ([], "def pytest_sessionstart(session): hang(session.config)", "time.sleep(1)"),
+    ],
+)
+def test_pytest_that_hangs_between_the_phases(
+    mode: Sequence[str], hook: str, hang: str, run: Run, pytester: pytest.Pytester
+) -> None:
+    """A hook that never returns ends as soon as it can be made to; what ran before it stands."""
+    pytester.makepyfile(patient=PATIENT)
+    pytester.makeconftest(HANGS_ALIVE.format(hook=hook, hang=hang))
+    pytester.makepyfile("def test_a(amdgpu_device): pass\ndef test_b(amdgpu_device): pass")
+    result = run(*WITH_PATIENCE, *GATE, *mode, software="gfx942", xdist=True)
+    assert result.ret == 10
+    content = verdict()
+    assert (content["complete"], content["verdict"]) == (True, "infrastructure")
+    told = "\n".join([*result.outlines, *result.errlines])
+    assert "Timeout: " in "\n".join(content["reasons"])
+    assert "in hang" in told or "conftest.py:14: " in told
+    if hook == REPORTS:
+        assert [test["outcome"] for test in content["tests"]].count("missing") >= 1
 
 
 @pytest.mark.parametrize("mode", [(), ("-n0",)], ids=["worker", "alone"])

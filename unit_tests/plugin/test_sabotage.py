@@ -92,6 +92,16 @@ def test_a_command_line(options: list[str], status: int, run: Run, tests: pytest
         assert verdict()["verdict"] != "good"
 
 
+def test_a_worker_is_asked_for_what_is_absent(run: Run, tests: pytest.Pytester) -> None:
+    """pytest-xdist does not say what is wrong."""
+    result = run(*GATE, "-n2", "test_it.py::test_gone", "gone.py", "test_it.py", xdist=True)
+    assert result.ret == USAGE
+    reasons = [f"not found: {tests.path}/test_it.py::test_gone", "file or directory not found: gone.py"]
+    assert verdict()["verdict"] == "usage"
+    assert sorted(verdict()["reasons"]) in (sorted(reasons), reasons[1:])
+    result.stdout.fnmatch_lines(["*amdgpu verdict: usage*", "file or directory not found: gone.py"])
+
+
 class Found(NamedTuple):
     """What a run finds: the text of a file, and what it says of it."""
 
@@ -152,7 +162,7 @@ FILES = {
         "conftest.py",
         hook("pytest_configure()", "atexit.register(lambda: os.kill(os.getpid(), signal.SIGSEGV))"),
         INFRASTRUCTURE,
-        "pytest's process ended with -11 when all was good",
+        "pytest's process ended with -11, and its verdict did not say so",
     ),
     "plugin-forgets-the-status": Found(
         "conftest.py",
@@ -320,7 +330,7 @@ FILES = {
         "contract.toml",
         "[[must_run]]\ndevices = 3\n",
         MUST_RUN,
-        "tests must run on 3 devices all, and ran on 2",
+        "tests must run on 3 devices, and ran on 2",
         ("--amdgpu-must-run=contract.toml", "--amdgpu-all-devices", "-k", "passes"),
     ),
     "test-that-must-run-is-expected-not-to": Found(
@@ -671,8 +681,11 @@ def test_pytest_ends_before_there_is_a_gate(
         tests.makeconftest("import ctypes; ctypes.CDLL(None)._exit(0)")
     result = run(*GATE, *options)
     assert result.ret == INFRASTRUCTURE
-    result.stderr.fnmatch_lines(["amdgpu: pytest's process ended with 0, and there is no verdict*"])
-    assert not Path("verdict.json").exists() or verdict()["verdict"] != "good"
+    if options == ("--help",):
+        assert verdict()["reasons"] == ["pytest's process ended with 0, and its verdict did not say so"]
+    else:
+        result.stderr.fnmatch_lines(["amdgpu: pytest's process ended with 0, and there is no verdict*"])
+        assert not Path("verdict.json").exists()
 
 
 def test_a_child_of_a_test_comes_back_into_pytest(run: Run, tests: pytest.Pytester) -> None:

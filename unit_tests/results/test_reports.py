@@ -63,6 +63,22 @@ def test_the_markdown_has_all_that_is_needed_to_act() -> None:
     ]
 
 
+def test_in_the_markdown_failures_of_a_test_that_are_alike_stand_together() -> None:
+    records = [
+        Record(f"t.py::a[{gpu}]", "t.py::a", (gpu,), Outcome.FAIL, text=f"on {gpu}")
+        for gpu in map(str, range(10))
+    ]
+    other = Record("t.py::a[x]", "t.py::a", ("x",), Outcome.FAIL, Trust.INFRA)
+    lines = markdown(file((*records, other))).splitlines()
+    assert lines[lines.index("### Failing tests (11)") + 2 :] == [
+        "- `t.py::a`: fail on `0`, `1`, `2`, `3`, `4`, `5`, `6`, `7` and 2 more; the first:",
+        "  - `on 0`",
+        "  - to repeat: `pytest --amdgpu-seed=7 --amdgpu-device=0 't.py::a[0]'`",
+        "- `t.py::a[x]`: fail, infra",
+        "  - to repeat: `pytest --amdgpu-seed=7 --amdgpu-device=x 't.py::a[x]'`",
+    ]
+
+
 def test_both_reports_say_what_a_failure_is_blamed_on() -> None:
     counts = (Count("gpu-0", 1, 2), Count("gpu-1", 0, 1))
     flaky = Record("t", "t", ("gpu-0",), Outcome.FAIL, Trust.FLAKY, blame="flaky", confirmation=counts)
@@ -237,6 +253,20 @@ def test_failures_of_one_test_stand_together_with_what_they_left() -> None:
     assert text.count("<details open><summary>traceback<") == 1
 
 
+def test_the_page_says_why_tests_were_not_run_or_may_fail() -> None:
+    lacking = tuple(
+        Record(f"t[{gpu}]", "t", (gpu,), Outcome.NOT_APPLICABLE, text=f"not applicable: {gpu}: is no gfx90a")
+        for gpu in ("gpu-0", "gpu-1")
+    )
+    page = Page(html(file((*RECORDS, *lacking))))
+    assert "Not run, or known to fail (4)" in page.texts["h2"]
+    reasons = [text.strip() for text in page.texts["summary"]]
+    start = reasons.index("is no gfx90a")
+    assert reasons[start : start + 3] == ["is no gfx90a", "fails.txt:3", HOSTILE]
+    assert page.texts["li"][-4:] == ["t[gpu-0]", "t[gpu-1]", "t.py::c[gpu-0]", "t.py::d"]
+    assert 'id="reasons"' not in html(file(RECORDS[:2]))
+
+
 def test_what_simply_passed_can_be_hidden() -> None:
     text = html(file((RECORDS[0], RECORDS[2])))
     assert '<tr class=passed><th scope="row">a</th>\n' in text
@@ -261,7 +291,7 @@ def test_the_size_of_both_reports_is_bounded() -> None:
         for number in range(10_000)
     ]
     run = file(tuple(tests), reasons=tuple(reason_of(test) for test in tests))
-    assert len(html(run, [run] * 20)) < 5_000_000
+    assert len(html(run, [run] * 9)) < 5_000_000
     assert len(markdown(run)) < 100_000
 
 
@@ -286,6 +316,7 @@ def test_attachments_are_linked_and_lead_nowhere_else() -> None:
         "//evil.example/x",
         "javascript:alert(1)",
         "a/'\"><script>x",
+        "half \ud800",
     )
     record = Record("t.py::a", "t.py::a", (), Outcome.FAIL, attachments=paths)
     page = Page(html(file((record,)), attachments="../results"))
@@ -297,6 +328,7 @@ def test_attachments_are_linked_and_lead_nowhere_else() -> None:
         "/evil.example/x",
         "../results/javascript%3Aalert%281%29",
         "../results/a/%27%22%3E%3Cscript%3Ex",
+        "../results/half%20%3F",
     ]
     assert "log.txt" in page.texts["a"]
-    assert "  - 5 attachments: `v.json-attachments/t-1`\n" in markdown(file((record,)))
+    assert "  - 6 attachments: `v.json-attachments/t-1`\n" in markdown(file((record,)))

@@ -24,9 +24,10 @@ WAIT = 60
         (0, 0, 0),
         (1, 1, 1),
         (11, 11, 11),
-        # Without a verdict it is pytest's status, as with an option that it does not know, but none is good.
+        # Without a verdict nothing is good, nor is it known to be a regression.
         (4, None, 4),
         (0, None, 10),
+        (1, None, 10),
         (-9, None, 10),
         (None, None, 10),
         # The verdict is not good, whatever the process does then.
@@ -36,15 +37,22 @@ WAIT = 60
         (-15, 1, 1),
         (None, 10, 10),
         # It was good, and the process did not come to its end.
-        (1, 0, 1),
+        (1, 0, 10),
         (-11, 0, 10),
         (None, 0, 10),
     ],
 )
 def test_the_status_of_a_run(ended: int | None, word: int | None, status: int) -> None:
-    found, why = exit_status(ended, word)
+    found, why = exit_status(ended, word, heard=True)
     assert found == status
     assert bool(why) == (status == 10 and not word)
+
+
+@pytest.mark.parametrize(
+    ("ended", "status"), [(1, 1), (4, 4), (10, 10), (11, 11), (0, 10), (3, 10), (-9, 10)]
+)
+def test_without_a_supervisor_only_what_is_good_is_doubted(ended: int, status: int) -> None:
+    assert exit_status(ended, None, heard=False)[0] == status
 
 
 def start(program: str, **options: object) -> subprocess.Popen[str]:
@@ -52,7 +60,7 @@ def start(program: str, **options: object) -> subprocess.Popen[str]:
 import os, signal, sys, time
 sys.path.append({str(ROOT)!r})
 from pytest_amdgpu.supervisor import guard
-address = guard.run_in_child()
+address = guard.run_in_child(None, None)
 def say(*words): print(*words, flush=True)
 """
     return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
@@ -61,9 +69,9 @@ def say(*words): print(*words, flush=True)
 
 
 def test_a_child_that_says_nothing_has_its_status() -> None:
-    process = start("sys.exit(7)")
+    process = start("sys.exit(4)")
     assert process.communicate(timeout=WAIT) == ("", None)
-    assert process.returncode == 7
+    assert process.returncode == 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
@@ -72,13 +80,13 @@ def test_signals_that_are_sent_to_it_go_to_pytest(number: int) -> None:
 signal.pthread_sigmask(signal.SIG_BLOCK, [{int(number)}])
 say(os.getppid())
 say("it came:", int(signal.sigwait([{int(number)}])))
-sys.exit(3)
+sys.exit(4)
 """)
     assert process.stdout is not None
     assert int(process.stdout.readline()) == process.pid
     process.send_signal(number)
     assert process.communicate(timeout=WAIT) == (f"it came: {number}\n", None)
-    assert process.returncode == 3
+    assert process.returncode == 4
 
 
 def test_what_a_terminal_sends_goes_to_both_and_arrives_once() -> None:
@@ -96,7 +104,7 @@ signal.sigwait([signal.SIGINT])
 # Another one would come before this, which is passed on.
 os.kill(os.getppid(), signal.SIGUSR1)
 signal.sigwait([signal.SIGUSR1])
-sys.exit(21 + (signal.SIGINT in signal.sigpending()))
+say("once" if signal.SIGINT not in signal.sigpending() else "twice")
 """,
         start_new_session=True,
         preexec_fn=lambda: exec(program),
@@ -104,14 +112,13 @@ sys.exit(21 + (signal.SIGINT in signal.sigpending()))
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     os.write(controller, b"\x03")
-    process.communicate(timeout=WAIT)
+    assert process.communicate(timeout=WAIT) == ("once\n", None)
     os.close(controller)
     os.close(terminal)
-    assert process.returncode == 21
 
 
 def test_a_run_is_stopped_and_goes_on_as_a_job() -> None:
-    process = start("say('ready')\nsys.stdin.readline()\nsys.exit(5)", stdin=subprocess.PIPE, process_group=0)
+    process = start("say('ready')\nsys.stdin.readline()\nsys.exit(4)", stdin=subprocess.PIPE, process_group=0)
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -121,11 +128,11 @@ def test_a_run_is_stopped_and_goes_on_as_a_job() -> None:
     os.killpg(process.pid, signal.SIGCONT)
     process.stdin.write("go on\n")
     process.communicate(timeout=WAIT)
-    assert process.returncode == 5
+    assert process.returncode == 4
 
 
 def test_children_that_nobody_waits_for_still_have_a_status() -> None:
     """Whoever starts pytest may ignore SIGCHLD, and the kernel then forgets how children end."""
-    process = start("sys.exit(6)", preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+    process = start("sys.exit(4)", preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
     process.communicate(timeout=WAIT)
-    assert process.returncode == 6
+    assert process.returncode == 4

@@ -58,8 +58,8 @@ import ctypes, os, signal, sys, time
 sys.path.append({root!r})
 from pytest_amdgpu.supervisor.client import Client
 from pytest_amdgpu.supervisor.protocol import Limit
-def fail(): raise TimeoutError("late")
-client = Client({self.address!r}, "gw0", fail)
+def fail(in_phase): raise TimeoutError("late" if in_phase else "it did not go on")
+client = Client({self.address!r}, "gw0", 1000.0, fail)
 client.begin("test_it", "call", Limit(time.monotonic() + {seconds}, {seconds}), ["sw-0"])
 print("begun", flush=True)
 """
@@ -160,6 +160,37 @@ print("nothing happened", flush=True)
 """)
     assert worker.stdout is not None
     assert worker.stdout.readline() == "nothing happened\n"
+
+
+@pytest.mark.parametrize("call", ["signal.pause()", "ctypes.CDLL(None).sleep(1000)"])
+def test_a_process_that_does_not_go_on_between_phases_is_interrupted(call: str, run: Run) -> None:
+    worker = run.worker(
+        f"""
+from pytest_amdgpu.supervisor.protocol import Said
+
+def idle():
+    # The supervisor looks at the pulse soon.
+    client.say(Said.IDLE, os.getpid(), Limit(time.monotonic() + 0.1, 1000.0))
+
+client.beat()
+idle()
+time.sleep(1)
+client._pulse.beat -= 1000.0
+client.rest()
+idle()
+time.sleep(1)
+client.go_on()
+print("nothing happened", flush=True)
+try:
+    client._pulse.beat -= 1000.0
+    idle()
+    {call}
+except TimeoutError as error:
+    print(error, flush=True)
+""",
+        seconds=1000.0,
+    )
+    assert worker.communicate(timeout=WAIT) == ("nothing happened\nit did not go on\n", None)
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from pytest_amdgpu.supervisor.protocol import Limit
-from pytest_amdgpu.supervisor.watch import BETWEEN, UNWINDING, Watch, Watched
+from pytest_amdgpu.supervisor.watch import UNWINDING, Watch, Watched
 
-DEADLINE = 100.0
+DEADLINE, BETWEEN = 100.0, 30.0
 
 
 class Actions:
@@ -17,6 +19,7 @@ class Actions:
         self.done: list[str] = []
         self.dies_of = ""
         self.suspended = False
+        self.beat = 0.0
 
     def _note(self, action: str) -> None:
         self.done.append(action)
@@ -41,6 +44,9 @@ class Actions:
 
     def is_alive(self, process: Watched) -> bool:
         return self.dies_of not in self.done
+
+    def last_beat(self, process: Watched) -> float:
+        return self.beat
 
     def is_suspended(self, process: Watched) -> bool:
         return self.suspended
@@ -131,7 +137,7 @@ def test_a_test_that_ends_in_time_and_the_next_one(scene: Scene) -> None:
 
 
 def test_between_tests_nothing_is_late(scene: Scene) -> None:
-    scene.watch.idle("gw0")
+    scene.watch.idle("gw0", None)
     assert scene.watch.poll() is None
     scene.pass_time(10 * DEADLINE)
     assert scene.actions.done == []
@@ -168,18 +174,48 @@ def test_pytest_that_was_interrupted_between_phases_has_time_for_what_it_does(
 ) -> None:
     scene.act(ALL[:steps])
     then = scene.now
-    scene.watch.late("gw0")
+    scene.actions.beat = then
+    scene.watch.late("gw0", Limit(then + BETWEEN, BETWEEN))
     scene.pass_time(then + BETWEEN - 0.01)
     assert scene.actions.done == ALL[:steps]
     scene.pass_time(then + BETWEEN + 5)
     assert scene.actions.done == [*ALL[:steps], *ALL]
 
 
+def test_a_process_in_no_phase_has_its_time_from_each_beat_on(scene: Scene) -> None:
+    scene.watch.idle("gw0", Limit(BETWEEN, BETWEEN))
+    scene.actions.beat = 2 * BETWEEN - 1
+    scene.pass_time(3 * BETWEEN - 1.01)
+    assert scene.actions.done == []
+    scene.pass_time(3 * BETWEEN - 0.99)
+    assert scene.actions.done == ["look"]
+
+
+def test_a_beat_gives_a_phase_no_more_time(scene: Scene) -> None:
+    scene.actions.beat = DEADLINE - 1
+    scene.pass_time(DEADLINE)
+    assert scene.actions.done == ["look"]
+
+
+@pytest.mark.parametrize("idle", [True, False])
+def test_a_process_that_rests_is_not_late_and_then_has_all_its_time(idle: bool, scene: Scene) -> None:
+    if idle:
+        scene.watch.idle("gw0", Limit(DEADLINE, DEADLINE))
+    scene.actions.beat = math.inf
+    scene.pass_time(5.5 * DEADLINE)
+    assert scene.actions.done == []
+    scene.actions.beat = 5.5 * DEADLINE
+    scene.pass_time(5.99 * DEADLINE)
+    assert scene.actions.done == []
+    scene.pass_time(6.51 * DEADLINE)
+    assert scene.actions.done[0] == "look"
+
+
 def test_once_it_is_being_killed_nothing_it_says_counts(scene: Scene) -> None:
     scene.act(ALL[:4])
     scene.begin("test_next", DEADLINE + 1000)
     scene.watch.caught("gw0")
-    scene.watch.late("gw0")
+    scene.watch.late("gw0", None)
     assert scene.watch["gw0"].test == "test_it"
     scene.pass_time(DEADLINE + 10)
     assert scene.actions.done == ALL
@@ -194,6 +230,52 @@ def test_a_run_that_somebody_stopped_is_not_late_and_has_all_its_time_when_it_go
     assert scene.actions.done == []
     scene.pass_time(3.01 * DEADLINE)
     assert scene.actions.done[0] == "look"
+
+
+@pytest.mark.parametrize("limit", [DEADLINE, None])
+def test_when_somebody_ends_the_run_what_does_not_heed_it_is_killed_in_time(
+    limit: float | None, scene: Scene
+) -> None:
+    """Whatever it says of further tests, and also what had all the time in the world."""
+    scene.begin("test_it", limit)
+    scene.now = 10.0
+    scene.watch.stop("gw0", 1)
+    scene.act(ALL[:1])
+    scene.begin("test_next", None)
+    assert scene.watch.stops
+    scene.watch.seen("gw0")
+    scene.pass_time(11.75)
+    assert scene.actions.done == ALL
+    assert not scene.watch.stops
+
+
+def test_what_heeds_it_has_the_time_of_the_end_until_somebody_asks_again(scene: Scene) -> None:
+    scene.watch.stop("gw0", 1)
+    scene.act(ALL[:2])
+    scene.watch.stopping("gw0", Limit(DEADLINE, DEADLINE))
+    assert not scene.watch.stops
+    # Who sees the same Ctrl-C says it again.
+    scene.watch.stop("gw0", 1)
+    scene.begin("the run", DEADLINE)
+    scene.pass_time(DEADLINE - 1)
+    assert scene.actions.done == ALL[:2]
+    scene.watch.stop("gw0", 2)
+    scene.pass_time(DEADLINE + 0.75)
+    assert scene.actions.done == [*ALL[:2], *ALL]
+
+
+def test_who_heeds_it_before_it_is_said_is_not_asked(scene: Scene) -> None:
+    scene.watch.stopping("gw0", None)
+    scene.watch.stop("gw0", 1)
+    assert scene.watch.poll() is None
+
+
+def test_one_that_is_late_stays_so_when_somebody_ends_the_run(scene: Scene) -> None:
+    scene.act(ALL[:2])
+    scene.watch.stop("gw0", 1)
+    assert scene.watch["gw0"].limit is not None
+    scene.pass_time(DEADLINE + 1.75)
+    assert scene.actions.done == ALL
 
 
 def test_orphans_are_terminated_when_their_time_is_over(scene: Scene) -> None:
