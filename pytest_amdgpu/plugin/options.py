@@ -288,12 +288,20 @@ def refuse_optimized(config: pytest.Config) -> None:
 
 
 def take_warnings_for_errors(config: pytest.Config) -> None:
-    """Let tests and collection fail where pytest only warns of what no gate can pass."""
-    for warning in WARNINGS_OF_GATES:
-        config.addinivalue_line("filterwarnings", f"error::pytest.{warning.__name__}")
-        if not config.pluginmanager.hasplugin("warnings"):
-            # Nobody reads the configuration then.
+    """Let tests and collection fail where pytest only warns of what no gate can pass.
+
+    `-W ignore` does not change that: it is meant for other warnings. A test's own mark may.
+    """
+    known = config.known_args_namespace
+    if not config.pluginmanager.hasplugin("warnings"):
+        # Nobody reads the options then.
+        for warning in WARNINGS_OF_GATES:
             warnings.simplefilter("error", warning)
+        return
+    known.pythonwarnings = [
+        *(known.pythonwarnings or ()),
+        *(f"error::pytest.{warning.__name__}" for warning in WARNINGS_OF_GATES),
+    ]
 
 
 def is_worker(config: pytest.Config) -> bool:
