@@ -145,6 +145,7 @@ def _register_what_gathers(config: pytest.Config, gathering: gate.Gate | None) -
         from pytest_amdgpu.plugin.junit import JunitProperties
 
         config.pluginmanager.register(JunitProperties(config), "amdgpu_junit")
+    options.refuse_optimized(config)
     if options.decides(config.option):
         named_paths.register(config)
         options.take_warnings_for_errors(config)

@@ -233,9 +233,9 @@ class Supervision:
         if killed.evidence:
             report.sections.append((EVIDENCE_SECTION, killed.evidence))
 
-    # Last, because others may let the test run again.
+    # Last, because others may let the test run again. pytest wants a name that begins so.
     @pytest.hookimpl(optionalhook=True, trylast=True, specname="pytest_handlecrashitem")
-    def replace_if_more_is_left(self, sched: Any) -> None:
+    def pytest_amdgpu_replace_if_more_is_left(self, sched: Any) -> None:
         """Let the worker be replaced after all, if somebody has found work for another one."""
         if not sched.tests_finished:
             replace_after_all(self._config)

@@ -270,6 +270,20 @@ FILES = {
         "test_it.py::test_fails[sw-gfx942-0]: fail",
         ("-k", "passes or fails"),
     ),
+    "workers-ignore-assert-statements": Found(
+        "conftest.py",
+        "import os\nos.environ['PYTHONOPTIMIZE'] = '1'",
+        INFRASTRUCTURE,
+        "worker gw0 died outside of a test",
+        (*WORKER, "--assert=plain", "-k", "passes or fails", "--max-worker-restart=0"),
+    ),
+    "named-file-is-absent-in-workers": Found(
+        "more.txt",
+        "",
+        MUST_RUN,
+        "test_more.py: there is no such file or directory",
+        (*WORKER, "test_it.py", "test_more.py", "-k", "passes"),
+    ),
     "plugin-knows-of-a-failure": Found(
         "conftest.py",
         hook("pytest_sessionfinish(session)", "session.exitstatus = 1"),
@@ -458,7 +472,7 @@ def test_what_only_looks_as_if_it_had_passed(run: Run, tests: pytest.Pytester) -
             with subtests.test("only"): pytest.skip("not today")
         """
     )
-    assert run(*GATE, xdist=True).ret == REGRESSION
+    assert run(*GATE, "-W", "ignore", xdist=True).ret == REGRESSION
     found = {
         test["name"].partition("::test_")[2]: (test["outcome"], test["trust"], test["expected"])
         for test in verdict()["tests"]
