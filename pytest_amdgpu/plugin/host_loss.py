@@ -11,11 +11,13 @@ import pytest
 
 from pytest_amdgpu.plugin.blame import INFRA_PROPERTY, TIMEOUT_PROPERTY
 from pytest_amdgpu.plugin.host_contact import HostLostError
+from pytest_amdgpu.plugin.leasing import at_rest
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE, is_supervised
 from pytest_amdgpu.plugin.plan import hosts_key
 from pytest_amdgpu.plugin.session import session_key
 
 if TYPE_CHECKING:
+    import execnet
     from xdist.workermanage import WorkerController
 
     from pytest_amdgpu.plugin.device_scheduling import DeviceScheduling
@@ -63,6 +65,12 @@ class HostLoss:
                 returncode=INFRASTRUCTURE,
             )
 
+    def pytest_xdist_newgateway(self, gateway: execnet.Gateway) -> None:
+        """Know of a connection, on which pytest-xdist may send tests before there is a worker."""
+        hosts = self._config.stash.get(hosts_key, None)
+        if hosts is not None and (host := hosts.of(gateway.spec)) is not None:
+            host.contact.reach(gateway)
+
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Know of a worker."""
         self._nodes.append(node)
@@ -77,7 +85,9 @@ class HostLoss:
         if not error or host is None:
             return
         try:
-            if host.contact.examine(node.gateway):
+            with at_rest(self._config):
+                lived = host.contact.examine(node.gateway)
+            if lived:
                 self._cut.add(node)
         except HostLostError:
             self._tell(host)

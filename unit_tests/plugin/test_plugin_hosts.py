@@ -262,7 +262,7 @@ def test_a_defect_for_a_device_that_no_host_has_is_a_usage_error(run: Run, pytes
     result = run(*TWO_HOSTS, "--amdgpu-inject=flaky@sw-gfx942-0", backend="auto", software=None, xdist=True)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        ["ERROR: --amdgpu-inject: *no device is 'sw-gfx942-0'; there are 0: alpha/sw-gfx942-0, *, and all"]
+        ["ERROR: --amdgpu-inject: *no device is 'sw-gfx942-0'; known: alpha/sw-gfx942-0 *, and all"]
     )
 
 
