@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Generator, Iterator
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
     from pytest_amdgpu.plugin.device_scheduling import DeviceScheduling
-    from pytest_amdgpu.plugin.hosts import Host
+    from pytest_amdgpu.plugin.host import Host
 
 PLUGIN = "amdgpu_host_loss"
 
@@ -31,6 +31,7 @@ class HostLoss:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self._have_met = False
         self._nodes: list[WorkerController] = []
         self._told: set[str] = set()
         """Names of the hosts whose loss is known to all."""
@@ -48,7 +49,10 @@ class HostLoss:
         for host in self._hosts():
             supervise = is_supervised(self._config.option) and not host.is_this_machine
             host.meet(supervision if supervise else None)
+            if host.contact.lost:
+                self._end_before_tests(f"host {host.name} was lost: {host.contact.lost}")
         self._distributed._clone_node = self._clone
+        self._have_met = True
 
     @pytest.hookimpl(wrapper=True, specname="pytest_sessionstart")
     def pytest_amdgpu_end_without_workers(self) -> Generator[None, object, object]:
@@ -58,12 +62,17 @@ class HostLoss:
         try:
             return (yield)
         except (execnet.HostNotFound, execnet.RemoteError, OSError, EOFError) as error:
-            lost = [f"host {host.name} was lost: {host.contact.lost}" for host in self._hosts()]
-            pytest.exit(
-                f"amdgpu: no test was run: a worker cannot be made ({type(error).__name__}: {error})"
-                + "".join(f"; {text}" for text in lost if not text.endswith(": ")),
-                returncode=INFRASTRUCTURE,
+            if not self._have_met:
+                raise
+            lost = [host for host in self._hosts() if host.contact.lost]
+            self._end_before_tests(
+                "; ".join(f"host {host.name} was lost: {host.contact.lost}" for host in lost)
+                or f"a worker cannot be made: {type(error).__name__}: {error}"
             )
+
+    @staticmethod
+    def _end_before_tests(why: str) -> NoReturn:
+        pytest.exit(f"amdgpu: no test was run: {why}", returncode=INFRASTRUCTURE)
 
     def pytest_xdist_newgateway(self, gateway: execnet.Gateway) -> None:
         """Know of a connection, on which pytest-xdist may send tests before there is a worker."""

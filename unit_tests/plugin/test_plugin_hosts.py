@@ -21,8 +21,9 @@ from pytest_amdgpu.devices.lease_holder import boot_id
 from pytest_amdgpu.devices.leases import LeaseDirectory
 from pytest_amdgpu.devices.machine import Machine, find_machine
 from pytest_amdgpu.devices.machine_quarantine import MachineQuarantine
+from pytest_amdgpu.plugin.host import Host
 from pytest_amdgpu.plugin.host_service import own_version, serve
-from pytest_amdgpu.plugin.hosts import Host, Hosts, key_of, name_of
+from pytest_amdgpu.plugin.hosts import Hosts, key_of, name_of
 
 SCHEMA = json.loads((files("pytest_amdgpu.results") / "verdict_schema.json").read_text())
 Run = Callable[..., pytest.RunResult]
