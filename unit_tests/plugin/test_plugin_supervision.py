@@ -473,9 +473,9 @@ def test_collecting_only_needs_none(run: Run, pytester: pytest.Pytester) -> None
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("tests=1", "'tests=1' is not one of setup=SECONDS, test=SECONDS, *end=SECONDS"),
-        ("", "'' is not one of setup=SECONDS, test=SECONDS, *end=SECONDS"),
-        ("test", "'test' is not one of setup=SECONDS, test=SECONDS, *end=SECONDS"),
+        ("tests=1", "'tests=1' is not one of setup=SECONDS, test=SECONDS, *end=SECONDS*"),
+        ("", "'' is not one of setup=SECONDS, test=SECONDS, *end=SECONDS*"),
+        ("test", "'test' is not one of setup=SECONDS, test=SECONDS, *end=SECONDS*"),
         ("test=x", "'test=x' is not a number of seconds above 0; 'none' lifts the limit"),
         ("test=-1", "'test=-1' is not a number of seconds above 0; 'none' lifts the limit"),
         ("test=0", "'test=0' is not a number of seconds above 0; 'none' lifts the limit"),
