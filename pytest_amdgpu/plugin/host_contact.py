@@ -69,9 +69,15 @@ class Contact:
         with contextlib.suppress(HostLostError):
             self.supervisor = self._answer()[1]
 
+    def reach(self, gateway: execnet.Gateway) -> None:
+        """Have one more connection there."""
+        with self._lock:
+            self._gateways.append(gateway)
+        if self.lost:
+            cut(gateway)
+
     def add(self, gateway: execnet.Gateway) -> None:
-        """Have one more worker there."""
-        self._gateways.append(gateway)
+        """Have a worker at the other end of a connection."""
         self._say([WORKER, gateway._rinfo().pid])
 
     def quarantine(self, directory: str | None, name: str, reason: str) -> None:
@@ -92,9 +98,10 @@ class Contact:
             if self.lost or self._over.is_set():
                 return
             self.lost = why
+            gateways = list(self._gateways)
         self._over.set()
         self._answers.put([])
-        for gateway in self._gateways:
+        for gateway in gateways:
             cut(gateway)
 
     def end(self) -> None:

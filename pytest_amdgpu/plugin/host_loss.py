@@ -5,21 +5,23 @@ from __future__ import annotations
 import copy
 from collections.abc import Generator, Iterator
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from pytest_amdgpu.plugin.blame import INFRA_PROPERTY, TIMEOUT_PROPERTY
 from pytest_amdgpu.plugin.host_contact import HostLostError
+from pytest_amdgpu.plugin.leasing import at_rest
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE, is_supervised
 from pytest_amdgpu.plugin.plan import hosts_key
 from pytest_amdgpu.plugin.session import session_key
 
 if TYPE_CHECKING:
+    import execnet
     from xdist.workermanage import WorkerController
 
     from pytest_amdgpu.plugin.device_scheduling import DeviceScheduling
-    from pytest_amdgpu.plugin.hosts import Host
+    from pytest_amdgpu.plugin.host import Host
 
 PLUGIN = "amdgpu_host_loss"
 
@@ -29,6 +31,7 @@ class HostLoss:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self._have_met = False
         self._nodes: list[WorkerController] = []
         self._told: set[str] = set()
         """Names of the hosts whose loss is known to all."""
@@ -46,7 +49,10 @@ class HostLoss:
         for host in self._hosts():
             supervise = is_supervised(self._config.option) and not host.is_this_machine
             host.meet(supervision if supervise else None)
+            if host.contact.lost:
+                self._end_before_tests(f"host {host.name} was lost: {host.contact.lost}")
         self._distributed._clone_node = self._clone
+        self._have_met = True
 
     @pytest.hookimpl(wrapper=True, specname="pytest_sessionstart")
     def pytest_amdgpu_end_without_workers(self) -> Generator[None, object, object]:
@@ -56,12 +62,23 @@ class HostLoss:
         try:
             return (yield)
         except (execnet.HostNotFound, execnet.RemoteError, OSError, EOFError) as error:
-            lost = [f"host {host.name} was lost: {host.contact.lost}" for host in self._hosts()]
-            pytest.exit(
-                f"amdgpu: no test was run: a worker cannot be made ({type(error).__name__}: {error})"
-                + "".join(f"; {text}" for text in lost if not text.endswith(": ")),
-                returncode=INFRASTRUCTURE,
+            if not self._have_met:
+                raise
+            lost = [host for host in self._hosts() if host.contact.lost]
+            self._end_before_tests(
+                "; ".join(f"host {host.name} was lost: {host.contact.lost}" for host in lost)
+                or f"a worker cannot be made: {type(error).__name__}: {error}"
             )
+
+    @staticmethod
+    def _end_before_tests(why: str) -> NoReturn:
+        pytest.exit(f"amdgpu: no test was run: {why}", returncode=INFRASTRUCTURE)
+
+    def pytest_xdist_newgateway(self, gateway: execnet.Gateway) -> None:
+        """Know of a connection, on which pytest-xdist may send tests before there is a worker."""
+        hosts = self._config.stash.get(hosts_key, None)
+        if hosts is not None and (host := hosts.of(gateway.spec)) is not None:
+            host.contact.reach(gateway)
 
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Know of a worker."""
@@ -77,7 +94,9 @@ class HostLoss:
         if not error or host is None:
             return
         try:
-            if host.contact.examine(node.gateway):
+            with at_rest(self._config):
+                lived = host.contact.examine(node.gateway)
+            if lived:
                 self._cut.add(node)
         except HostLostError:
             self._tell(host)

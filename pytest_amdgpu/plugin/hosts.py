@@ -6,11 +6,8 @@ told from others by the text of its gateway, without the id.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import re
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,8 +15,7 @@ import pytest
 from pytest_amdgpu.devices.lease_holder import boot_id
 from pytest_amdgpu.devices.machine import Machine
 from pytest_amdgpu.plugin import socket_gateways
-from pytest_amdgpu.plugin.host_contact import Contact
-from pytest_amdgpu.plugin.host_service import DONE, ERROR, TIMEOUT, WAITING, own_version
+from pytest_amdgpu.plugin.host import Host
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
 from pytest_amdgpu.plugin.remote_arguments import RemoteArguments
 
@@ -27,15 +23,9 @@ if TYPE_CHECKING:
     import execnet
 
     from pytest_amdgpu.devices.identity import DeviceInfo
-    from pytest_amdgpu.plugin.supervision import Supervision
 
-_LOOK = "from pytest_amdgpu.plugin.host_service import serve\nserve(channel)\n"
-_TIMEOUT = 120.0
-"""Seconds that a host has to tell which GPUs it has, and to answer about leases beyond those it may wait."""
 _END_TIMEOUT = 10.0
 """Seconds after which a connection that does not end is killed."""
-_VARIABLES = {"PYTEST_AMDGPU_SOFTWARE": "software", "PYTEST_AMDGPU_BACKEND": "backend"}
-"""Variables of a gateway (`env:NAME=value`) that decide for its host what an option decides for all."""
 _NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
 _WITHOUT_EFFECT = ("id=", "execmodel=", "nice=", "dont_write_bytecode")
 """Parts of a gateway's text that do not make it another host."""
@@ -64,12 +54,7 @@ def connect(config: pytest.Config, options: Mapping[str, Any]) -> Hosts | None:
     config.add_cleanup(hosts.end)
     for host in hosts.all:
         paths = arguments.must_be_there() if host.has_directory else []
-        host.ask(
-            options,
-            paths,
-            lease_directory(config),
-            environment=config.getoption("--amdgpu-verdict") is not None,
-        )
+        host.ask(config, options, paths)
     return hosts
 
 
@@ -86,12 +71,6 @@ def _translate_arguments(config: pytest.Config, arguments: RemoteArguments) -> N
     config.add_cleanup(undo)
 
 
-def lease_directory(config: pytest.Config) -> str | None:
-    """Return what the lease directory is called on each host, None for the default of each."""
-    named: str | None = config.getoption("--amdgpu-lease-directory")
-    return None if named is None else str(Path(config.invocation_params.dir, named))
-
-
 def are_used(config: pytest.Config) -> bool:
     """Whether the run has other hosts than this machine."""
     return any(map(key_of, gateways(config)))
@@ -104,136 +83,6 @@ def gateways(config: pytest.Config) -> list[str]:
     from xdist.workermanage import parse_tx_spec_config
 
     return list(parse_tx_spec_config(config))
-
-
-class Host:
-    """A host of the run, as the controller knows it."""
-
-    def __init__(
-        self, name: str, key: str, gateway: execnet.Gateway, variables: Mapping[str, object]
-    ) -> None:
-        self.name, self.key = name, key
-        self.variables = {
-            _VARIABLES[one]: str(value) for one, value in variables.items() if one in _VARIABLES
-        }
-        self.has_directory = not gateway.spec.popen or bool(gateway.spec.chdir)
-        """Whether its workers run in another directory than this process."""
-        self.machine: Machine
-        self.boot = ""
-        """The `boot_id` of its machine."""
-        self.locks: str | None = None
-        self.environment: dict[str, Any] = {}
-        self.quarantine: dict[str, str] = {}
-        """Which of its devices no run is to use, and why."""
-        self.is_this_machine = bool(gateway.spec.popen and not gateway.spec.via)
-        """Whether its workers are processes of this machine, which the supervisor here can watch."""
-        self.contact: Contact
-        self._gateway = gateway
-        self._channel = gateway.remote_exec(_LOOK)
-
-    def ask(
-        self,
-        options: Mapping[str, Any],
-        paths: Sequence[str],
-        lease_directory: str | None,
-        *,
-        environment: bool,
-    ) -> None:
-        """Learn which GPUs the host has, and that it has `paths`, too; raises `pytest.UsageError`."""
-        question = {
-            "version": own_version(),
-            "options": {**options, **self.variables},
-            "models": [(Path(file).name, Path(file).read_text("utf-8")) for file in options["model_files"]],
-            "lease_directory": lease_directory,
-            "paths": paths,
-            "environment": environment,
-        }
-        answer = self._answer(_TIMEOUT, question)
-        if ERROR in answer:
-            raise pytest.UsageError(f"--tx: host {self.name}: {answer[ERROR]}")
-        try:
-            self.machine = Machine.from_json(answer["machine"]).on_host(self.name)
-            self.boot = answer["boot"]
-            self.locks = answer["locks"]
-            self.environment = answer.get("environment", {})
-            ids = {device.local_id: device.id for device in self.machine.devices}
-            self.quarantine = {ids[local]: reason for local, reason in answer["quarantine"].items()}
-        except (KeyError, TypeError) as error:
-            # Versions do not tell checkouts from each other.
-            raise pytest.UsageError(
-                f"--tx: host {self.name}: its pytest-amdgpu is not the one here, for its answer is another"
-                f" one ({type(error).__name__}: {error}); install the same there"
-            ) from error
-        if self.environment:
-            devices = self.environment["devices"]
-            self.environment["devices"] = {
-                device.id: devices[device.local_id]
-                for device in self.machine.devices
-                if device.local_id in devices
-            }
-
-    @property
-    def has_named_software(self) -> bool:
-        """Whether its software GPUs were asked for on it."""
-        return "software" in self.variables
-
-    def meet(self, supervision: Supervision | None) -> None:
-        """Stay in contact while workers run there; `supervision` has them watched by a supervisor there."""
-
-        def told(message: list[Any]) -> None:
-            if supervision is not None:
-                supervision.hear(message)
-
-        def unwatched(why: str) -> None:
-            if supervision is not None:
-                supervision.miss(f" on host {self.name}", why)
-
-        self.contact = Contact(
-            self.name, self._gateway, supervise=supervision is not None, told=told, unwatched=unwatched
-        )
-
-    def lease(self, config: pytest.Config, names: Collection[str]) -> None:
-        """Have leases taken there until the run ends, or end the run if that takes too long."""
-        timeout: float = config.getoption("--amdgpu-lease-timeout")
-        wish = {
-            "names": sorted(names),
-            "purpose": f"pytest in {config.invocation_params.dir}",
-            "shared": config.getoption("--amdgpu-lease") == "shared",
-            "timeout": timeout,
-            "directory": lease_directory(config),
-        }
-        answer = self._answer(timeout + _TIMEOUT, wish)
-        while WAITING in answer:
-            terminal = config.pluginmanager.getplugin("terminalreporter")
-            if terminal is not None:
-                terminal.write_line(
-                    f"amdgpu: waiting at most {timeout:g} s on {self.name} for {answer[WAITING]}"
-                )
-            answer = self._answer(timeout + _TIMEOUT)
-        if ERROR in answer:
-            raise pytest.UsageError(f"--amdgpu-lease-directory: host {self.name}: {answer[ERROR]}")
-        if TIMEOUT in answer:
-            pytest.exit(
-                f"amdgpu: no test was run: host {self.name}: {answer[TIMEOUT]}", returncode=INFRASTRUCTURE
-            )
-        assert DONE in answer
-
-    def _answer(self, timeout: float, question: object = None) -> dict[str, Any]:
-        """Ask something, and wait for the next answer; without one the run ends."""
-        try:
-            if question is not None:
-                # To a channel that was closed for an error nothing can be sent; the error is told below.
-                with contextlib.suppress(OSError):
-                    self._channel.send(json.dumps(question))
-            answer: dict[str, Any] = json.loads(self._channel.receive(timeout))
-        except (self._channel.RemoteError, self._channel.TimeoutError, EOFError, OSError) as error:
-            last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-            pytest.exit(
-                f"amdgpu: no test was run: host {self.name} does not tell its GPUs ({last[0]});"
-                f" pytest-amdgpu must be installed there",
-                returncode=INFRASTRUCTURE,
-            )
-        return answer
 
 
 class Hosts:
@@ -297,8 +146,7 @@ class Hosts:
     def end(self) -> None:
         """Let the hosts give their leases back, and end the connections."""
         for host in self.all:
-            if hasattr(host, "contact"):
-                host.contact.end()
+            host.part()
         self._group.terminate(_END_TIMEOUT)
 
     def of(self, spec: object) -> Host | None:

@@ -36,7 +36,7 @@ def in_quarantine(machine: Machine, directory: Path) -> dict[str, str]:
 
 def _write_elsewhere(config: pytest.Config, hosts: Hosts, device_id: str, reason: str) -> None:
     """Have a device of another host put into quarantine there: its worker may not be there any more."""
-    from pytest_amdgpu.plugin.hosts import lease_directory
+    from pytest_amdgpu.plugin.host import lease_directory
 
     directory = lease_directory(config)
     for host in hosts.all:

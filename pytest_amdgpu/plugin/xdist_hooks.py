@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
     from pytest_amdgpu.plugin.device_scheduling import DeviceScheduling
-    from pytest_amdgpu.plugin.hosts import Host
+    from pytest_amdgpu.plugin.host import Host
 
 _OWN_MODE = "load"
 """The mode of `--dist` whose scheduler is replaced: the default of `-n`."""

@@ -21,8 +21,9 @@ from pytest_amdgpu.devices.lease_holder import boot_id
 from pytest_amdgpu.devices.leases import LeaseDirectory
 from pytest_amdgpu.devices.machine import Machine, find_machine
 from pytest_amdgpu.devices.machine_quarantine import MachineQuarantine
+from pytest_amdgpu.plugin.host import Host
 from pytest_amdgpu.plugin.host_service import own_version, serve
-from pytest_amdgpu.plugin.hosts import Host, Hosts, key_of, name_of
+from pytest_amdgpu.plugin.hosts import Hosts, key_of, name_of
 
 SCHEMA = json.loads((files("pytest_amdgpu.results") / "verdict_schema.json").read_text())
 Run = Callable[..., pytest.RunResult]
@@ -262,7 +263,7 @@ def test_a_defect_for_a_device_that_no_host_has_is_a_usage_error(run: Run, pytes
     result = run(*TWO_HOSTS, "--amdgpu-inject=flaky@sw-gfx942-0", backend="auto", software=None, xdist=True)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        ["ERROR: --amdgpu-inject: *no device is 'sw-gfx942-0'; there are 0: alpha/sw-gfx942-0, *, and all"]
+        ["ERROR: --amdgpu-inject: *no device is 'sw-gfx942-0'; known: alpha/sw-gfx942-0 *, and all"]
     )
 
 

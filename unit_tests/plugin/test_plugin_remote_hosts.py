@@ -313,6 +313,32 @@ def test_a_host_that_is_switched_off_before_tests_are_known_leaves_those_of_othe
     assert results(verdict) == {"test_a[alpha/sw-gfx942-0]": "fail infra", "test_a[beta/sw-gfx942-0]": "pass"}
 
 
+def test_a_host_that_is_switched_off_before_it_has_workers_ends_the_run(
+    run: Run, pytester: pytest.Pytester, machines: Machines
+) -> None:
+    alpha = separate(machines, "alpha")
+    pipe, done = machines.directory / "off", machines.directory / "done"
+    os.mkfifo(done)
+    pytester.makeconftest(
+        f"""
+        def pytest_xdist_setupnodes():
+            open({str(pipe)!r}, "w").write("now")
+            assert open({str(done)!r}).read() == "done"
+        """
+    )
+    pytester.makepyfile(test_it="def test_a(amdgpu_device): pass")
+
+    def switch_off() -> None:
+        alpha.switch_off()
+        done.write_text("done")
+
+    with when_told(pipe, switch_off):
+        gateway = machines.gateway("alpha", "env:PYTEST_AMDGPU_SOFTWARE=gfx942")
+        result = on(run, "--amdgpu-gate", f"--tx={gateway}", "--rsyncdir=.", "test_it.py")
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(["*no test was run: *"])
+
+
 def test_a_host_ends_its_workers_and_leases_when_the_controller_was_killed(
     pytester: pytest.Pytester, machines: Machines
 ) -> None:
