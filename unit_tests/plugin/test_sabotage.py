@@ -515,7 +515,7 @@ def test_what_is_left_out_of_pytest(run: Run, tests: pytest.Pytester) -> None:
 def test_a_contract_whose_variable_is_empty(run: Run, tests: pytest.Pytester) -> None:
     result = run("--amdgpu-gate", "--amdgpu-must-run=", "-k", "passes")
     assert result.ret == USAGE
-    result.stderr.fnmatch_lines(["*argument --amdgpu-must-run: is empty; name a file or directory, or leave the option out"])
+    result.stderr.fnmatch_lines(["*argument --amdgpu-must-run: is empty; name a file or directory*"])
 
 
 def test_a_program_runs_several_gates(tests: pytest.Pytester) -> None:
