@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -72,12 +73,16 @@ class Verdict:
     """That the run is over."""
 
 
-def run(directory: Path, seconds: float, arguments: list[str]) -> Verdict:
-    """Let a run hang; a run in which nothing does ends this process, because its time means nothing."""
+def run(directory: Path, seconds: float, arguments: list[str], *, interrupted: bool = False) -> Verdict:
+    """Let a run hang; a run in which nothing does ends this process, because its time means nothing.
+
+    One that is `interrupted`, as by Ctrl-C, has that for its deadline.
+    """
     file, begun = directory / "verdict.json", directory / "begun"
     for path in (file, begun):
         path.unlink(missing_ok=True)
-    deadline = f"--amdgpu-deadline=setup=60,test={seconds},teardown=60"
+    deadline = f"--amdgpu-deadline=setup=60,test={'none' if interrupted else seconds},teardown=60"
+    wanted = "crash" if interrupted else "timeout"
     with (directory / "output").open("w+") as output:
         child = subprocess.Popen(
             [sys.executable, "-m", "pytest", *OPTIONS, deadline, *arguments],
@@ -86,12 +91,15 @@ def run(directory: Path, seconds: float, arguments: list[str]) -> Verdict:
             stdout=output,
             stderr=output,
         )
-        timeout, final = 0.0, 0.0
+        timeout, final, interrupted_at = 0.0, 0.0, 0.0
         end = time.monotonic() + 100
         while not final and time.monotonic() < end:
             content = read(file)
             now = time.monotonic()
-            if not timeout and any(test["outcome"] == "timeout" for test in content.get("tests", ())):
+            if interrupted and not interrupted_at and hangs_since(begun) < now - seconds:
+                child.send_signal(signal.SIGINT)
+                interrupted_at = now
+            if not timeout and any(test["outcome"] == wanted for test in content.get("tests", ())):
                 timeout = now
             if content.get("complete"):
                 final = now
@@ -100,13 +108,19 @@ def run(directory: Path, seconds: float, arguments: list[str]) -> Verdict:
         output.seek(0)
         said = output.read()
     if not (timeout and final):
-        sys.exit(f"{said}\nthe run did not time out as it should")
+        sys.exit(f"{said}\nthe run did not end as it should")
     start, pid = begun.read_text().split()
     with contextlib.suppress(ProcessLookupError):
         # Only one that counts as unkillable is still there.
         os.kill(int(pid), signal.SIGKILL)
-    deadline_at = float(start) + seconds
+    deadline_at = interrupted_at or float(start) + seconds
     return Verdict(timeout - deadline_at, final - deadline_at)
+
+
+def hangs_since(begun: Path) -> float:
+    """Return when the test has begun, infinity before that."""
+    words = begun.read_text().split() if begun.exists() else []
+    return float(words[0]) if len(words) == 2 else math.inf
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -142,6 +156,9 @@ def main() -> None:
             report(what, run(directory, deadline, [hanging, inject]).final, bare)
         inject = f"--amdgpu-inject={NEVER}@sw-gfx942-0"
         report("in the only process (-n0)", run(directory, deadline, [hanging, inject, "-n0"]).final, bare)
+        for what, mode in (("Ctrl-C in a call with the GIL", []), ("the same in the only process", ["-n0"])):
+            options = [hanging, f"{inject.partition('@')[0]},kind=holds-gil@sw-gfx942-0", *mode]
+            report(what, run(directory, deadline, options, interrupted=True).final, bare)
         # No conftest, for the supervisor is there before one.
         plugin, with_plugin = directory / "powerless.py", ["-p", "powerless", hanging, inject]
         plugin.write_text(UNKILLABLE)

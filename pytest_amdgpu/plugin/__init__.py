@@ -131,7 +131,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _register_what_gathers(config: pytest.Config, gathering: gate.Gate | None) -> None:
-    if options.is_supervised(config.option) and not options.is_worker(config):
+    # A gate that only collects has nothing to watch, but a status.
+    is_guarded = guarding.ADDRESS in config.stash
+    if (options.is_supervised(config.option) or is_guarded) and not options.is_worker(config):
         from pytest_amdgpu.plugin import supervision
 
         supervision.register(config, gathering)
@@ -143,6 +145,7 @@ def _register_what_gathers(config: pytest.Config, gathering: gate.Gate | None) -
         from pytest_amdgpu.plugin.junit import JunitProperties
 
         config.pluginmanager.register(JunitProperties(config), "amdgpu_junit")
+    options.refuse_optimized(config)
     if options.decides(config.option):
         named_paths.register(config)
         options.take_warnings_for_errors(config)

@@ -14,6 +14,8 @@ QUARANTINE_PROPERTY = "amdgpu_quarantine"
 """Name of the property of a report that puts a device in quarantine; the value: its id and the reason."""
 TIMEOUT_PROPERTY = "amdgpu_timeout"
 """Name of the property of a report for a test that was ended because it took too long."""
+OPENING, CHECK = "opening of ", "health check of "
+"""Begin what parts of a test's phases are called in which no test runs: what hangs there is the device."""
 LATE_OUTPUT = "amdgpu_late"
 """Under this name a worker of pytest-xdist says at its end what did not end in it besides tests."""
 EVIDENCE_SECTION = "amdgpu evidence"
@@ -59,11 +61,17 @@ def _parts(error: BaseException) -> list[BaseException]:
 def _is_infrastructure(error: BaseException) -> bool:
     from pytest_amdgpu.devices.leases import LeaseError, LeaseTimeoutError
     from pytest_amdgpu.driver.errors import DeviceOpenError
-    from pytest_amdgpu.plugin.session import DeviceGoneError, DeviceLostError, QuarantinedError
+    from pytest_amdgpu.plugin.session import (
+        DeviceGoneError,
+        DeviceHangError,
+        DeviceLostError,
+        QuarantinedError,
+    )
 
     return isinstance(
         error,
         DeviceGoneError
+        | DeviceHangError
         | DeviceLostError
         | DeviceOpenError
         | LeaseError

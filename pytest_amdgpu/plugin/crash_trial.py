@@ -183,7 +183,7 @@ class CrashTrials:
             return Result.UNUSABLE, loss
         supervision = self._config.pluginmanager.getplugin("amdgpu_supervision")
         if supervision is not None and (killed := supervision.killed(node)) is not None:
-            return Result.FAILED, killed.text
+            return Result.UNUSABLE if killed.in_check else Result.FAILED, killed.text
         why = next(iter(str(error).strip().splitlines()), "")
         return Result.FAILED, f"worker {node.gateway.id!r} died: {why}"
 

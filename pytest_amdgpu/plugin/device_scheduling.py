@@ -157,8 +157,8 @@ class DeviceScheduling:
         return [self.ids[index] for index in self._schedule.withdraw(device)]
 
     def remove_pending_tests_from_node(self, node: WorkerController, indices: Sequence[int]) -> None:
-        """Not called: nothing is taken back from workers."""
-        raise NotImplementedError
+        """Not called: pytest-xdist does it when a worker has obeyed `steal`, which is never sent here."""
+        raise NotImplementedError(f"{node} gives back tests {list(indices)}, which nobody asked it for")
 
     def remove_node(self, node: WorkerController) -> str | None:
         """Have a worker no more; return the test that it died of."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import secrets
+import sys
 import warnings
 
 import pytest
@@ -278,13 +279,29 @@ def decides(option: argparse.Namespace) -> bool:
     return option.amdgpu_gate or bool(option.amdgpu_must_run)
 
 
+def refuse_optimized(config: pytest.Config) -> None:
+    """Raise `pytest.UsageError` where tests pass that fail; workers can differ from their controller."""
+    if sys.flags.optimize and decides(config.option):
+        raise pytest.UsageError(
+            "--amdgpu-gate: Python ignores assert statements (-O, PYTHONOPTIMIZE): tests pass that fail"
+        )
+
+
 def take_warnings_for_errors(config: pytest.Config) -> None:
-    """Let tests and collection fail where pytest only warns of what no gate can pass."""
-    for warning in WARNINGS_OF_GATES:
-        config.addinivalue_line("filterwarnings", f"error::pytest.{warning.__name__}")
-        if not config.pluginmanager.hasplugin("warnings"):
-            # Nobody reads the configuration then.
+    """Let tests and collection fail where pytest only warns of what no gate can pass.
+
+    `-W ignore` does not change that: it is meant for other warnings. A test's own mark may.
+    """
+    known = config.known_args_namespace
+    if not config.pluginmanager.hasplugin("warnings"):
+        # Nobody reads the options then.
+        for warning in WARNINGS_OF_GATES:
             warnings.simplefilter("error", warning)
+        return
+    known.pythonwarnings = [
+        *(known.pythonwarnings or ()),
+        *(f"error::pytest.{warning.__name__}" for warning in WARNINGS_OF_GATES),
+    ]
 
 
 def is_worker(config: pytest.Config) -> bool:

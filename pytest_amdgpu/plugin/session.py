@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,6 +21,7 @@ from pytest_amdgpu.devices.quarantine import Quarantine
 from pytest_amdgpu.kernel.protocol import Kernel
 from pytest_amdgpu.kernel.trace import TracingKernel
 from pytest_amdgpu.plugin import injection
+from pytest_amdgpu.plugin.blame import OPENING
 from pytest_amdgpu.plugin.plan import Plan, find_plan
 
 if TYPE_CHECKING:
@@ -49,6 +51,10 @@ class QuarantinedError(RuntimeError):
     """The device failed before, and a test on it would say nothing about what it tests."""
 
 
+class DeviceHangError(RuntimeError):
+    """A device could not be opened or checked in time."""
+
+
 class DeviceWatcher(Protocol):
     """Is told of devices that are open; with own backends only, behind which there is a kernel."""
 
@@ -57,6 +63,9 @@ class DeviceWatcher(Protocol):
 
     def device_closing(self, device: Device) -> None:
         """Know that it is about to be closed."""
+
+    def device_alone(self, device_id: str, what: str) -> AbstractContextManager[None]:
+        """Know that what hangs now is a device, with which `what` is done; raises `DeviceHangError`."""
 
 
 class GpuSession:
@@ -113,6 +122,11 @@ class GpuSession:
                 return device
         raise DeviceGoneError(f"device {info.id} is gone from the topology")
 
+    def device_alone(self, device_id: str, what: str) -> AbstractContextManager[None]:
+        """Do something with a device for which no test is to blame; raises `DeviceHangError` when late."""
+        watcher = self.device_watcher
+        return nullcontext() if watcher is None else watcher.device_alone(device_id, what)
+
     def open_for_tests(self, info: DeviceInfo) -> Device:
         """Open a device as `open` does; raises `QuarantinedError` where it is in quarantine.
 
@@ -120,7 +134,8 @@ class GpuSession:
         """
         self.check_quarantine(info.id)
         try:
-            return self.open(info)
+            with self.device_alone(info.id, OPENING):
+                return self.open(info)
         except Exception as error:
             if self.health is not None:
                 self.health.cannot_open(info.id, error)

@@ -15,11 +15,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from pytest_amdgpu.plugin import guarding
-from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, QUARANTINE_PROPERTY, TIMEOUT_PROPERTY
+from pytest_amdgpu.plugin.blame import (
+    CHECK,
+    EVIDENCE_SECTION,
+    INFRA_PROPERTY,
+    OPENING,
+    QUARANTINE_PROPERTY,
+    TIMEOUT_PROPERTY,
+)
+from pytest_amdgpu.plugin.doubt import Doubt
 from pytest_amdgpu.plugin.options import HEARTBEAT, is_supervised, is_worker
 from pytest_amdgpu.plugin.plan import hosts_key
 from pytest_amdgpu.plugin.replacing import replace_after_all, replace_no_worker
-from pytest_amdgpu.plugin.session import session_key
+from pytest_amdgpu.plugin.session import DeviceHangError, session_key
 from pytest_amdgpu.supervisor.client import Connection, SupervisorGoneError, start
 from pytest_amdgpu.supervisor.protocol import MAIN, THE_RUN, Said, Told, portions, shortened
 
@@ -117,6 +125,11 @@ class Killed(NamedTuple):
     text: str
     evidence: str
 
+    @property
+    def in_check(self) -> bool:
+        """Whether it was the opening or the check of a device that did not end."""
+        return self.phase.startswith((OPENING, CHECK))
+
 
 class Supervision:
     """The controller of pytest-xdist, or the only process, as the supervisor's other side."""
@@ -133,6 +146,8 @@ class Supervision:
         self._config = config
         self._lock = threading.Lock()
         self._killed: dict[str, Killed] = {}
+        self._doubt = Doubt(config)
+        config.pluginmanager.register(self._doubt, "amdgpu_doubt")
         self._nodes: dict[str, Any] = {}
         self._ended = threading.Event()
         self.exit_status: int | None = None
@@ -210,16 +225,17 @@ class Supervision:
         # pytest-xdist has the file for the test's name.
         report.location = (file, None, name)
         report.user_properties.append((TIMEOUT_PROPERTY, killed.phase))
+        if killed.in_check:
+            report.user_properties.append((INFRA_PROPERTY, DeviceHangError.__name__))
         for device in killed.devices:
-            reason = f"{crashitem} did not end and could not be interrupted"
-            report.user_properties.append((QUARANTINE_PROPERTY, [device, reason]))
-            self._config.stash[session_key].quarantine.add(device, reason)
+            if (reason := self._config.stash[session_key].quarantine.reason(device)) is not None:
+                report.user_properties.append((QUARANTINE_PROPERTY, [device, reason]))
         if killed.evidence:
             report.sections.append((EVIDENCE_SECTION, killed.evidence))
 
-    # Last, because others may let the test run again.
+    # Last, because others may let the test run again. pytest wants a name that begins so.
     @pytest.hookimpl(optionalhook=True, trylast=True, specname="pytest_handlecrashitem")
-    def replace_if_more_is_left(self, sched: Any) -> None:
+    def pytest_amdgpu_replace_if_more_is_left(self, sched: Any) -> None:
         """Let the worker be replaced after all, if somebody has found work for another one."""
         if not sched.tests_finished:
             replace_after_all(self._config)
@@ -229,7 +245,10 @@ class Supervision:
         # What is told before a worker is killed may not have been read yet.
         self._heed()
         with self._lock:
-            return self._killed.pop(node.gateway.id, None)
+            killed = self._killed.pop(node.gateway.id, None)
+        if killed is not None:
+            self._doubt.killed(killed.devices, killed.test, killed.phase if killed.in_check else "")
+        return killed
 
     def close(self) -> None:
         """End the supervisor, unless it has still to do with a process; it then ends by itself."""

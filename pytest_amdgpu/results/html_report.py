@@ -27,8 +27,8 @@ from pytest_amdgpu.results.verdict_reader import VerdictFile
 _SLOWEST = 20
 _REASONS = 5
 """Reasons that are shown at once."""
-_OF_ONE_REASON = 100
-"""Tests that are named of those that were not run, or are known to fail, for one reason."""
+_ITEMS = 100
+"""Further reasons that are shown, and tests that were not run, or are known to fail, for one reason."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """Of the page: whatever a result holds, nothing is run and nothing is fetched."""
 
@@ -80,11 +80,11 @@ def _summary(tests: Tests) -> Iterator[str]:
     file = tests.file
     if file.shortcoming:
         yield f'<p class="warning">{escape(file.shortcoming)}</p>'
-    reasons = [f"<li>{escape(reason)}</li>" for reason in other_reasons(file)]
+    reasons = other_reasons(file)
     if reasons:
-        yield f'<ul class="reasons">{"".join(reasons[:_REASONS])}</ul>'
+        yield f'<ul class="reasons">{_items(reasons[:_REASONS])}</ul>'
     if more := reasons[_REASONS:]:
-        yield f"<details><summary>and {len(more)} more reasons</summary><ul>{''.join(more)}</ul></details>"
+        yield f"<details><summary>and {len(more)} more reasons</summary><ul>{_items(more)}</ul></details>"
     yield f"<p>{tally(file.records, 'span')}</p>"
     failing_tests = ['<a href="#failing">failing tests</a>'] if tests.groups else []
     runs = ['<a href="#runs">runs</a>'] if tests.earlier else []
@@ -130,11 +130,14 @@ def _reasons(records: Sequence[Record]) -> Iterator[str]:
     if found:
         yield f'<h2 id="reasons">Not run, or known to fail ({sum(map(len, found.values()))})</h2>'
     for reason, tests in found.items():
-        yield f'<details class="reason"><summary>{tally(tests, "small")} {escape(cut(reason))}</summary><ul>'
-        yield from (f"<li>{escape(record.id)}</li>" for record in tests[:_OF_ONE_REASON])
-        if len(tests) > _OF_ONE_REASON:
-            yield f"<li>and {len(tests) - _OF_ONE_REASON} more</li>"
-        yield "</ul></details>"
+        yield f'<details class="reason"><summary>{tally(tests, "small")} {escape(cut(reason))}</summary>'
+        yield f"<ul>{_items([record.id for record in tests])}</ul></details>"
+
+
+def _items(texts: Sequence[str]) -> str:
+    """Return texts as items of a list, of many the first ones."""
+    items = [f"<li>{escape(cut(text))}</li>" for text in texts[:_ITEMS]]
+    return "".join([*items, *([f"<li>and {len(texts) - _ITEMS} more</li>"] if len(texts) > _ITEMS else [])])
 
 
 def _runs(runs: Sequence[VerdictFile]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """What must have run for a gate to be green: the file of `--amdgpu-must-run`.
 
 [[must_run]]
-device = "gfx942"      a target, a generation (gfx9, gfx94x), an id of a device, or "all"
+device = "gfx942"      a target, a generation (gfx9, gfx94x), an id of a device, a product, or "all"
 devices = 2            so many of them must have run tests (default 1)
 count = 100            so many tests must have run on each (default 1)
 tests = ["hw_tests/sdma/.*"]   of each of these at least one must have run on each; regular expressions for
@@ -49,7 +49,7 @@ class DeviceNames:
 
     def answers_to(self, name: str) -> bool:
         """Whether the device is one that `name` stands for."""
-        return name in (self.id, *keys_of(self.target, self.product))
+        return name in (self.id, self.product, *keys_of(self.target, self.product))
 
 
 def read_contract(path: Path) -> tuple[Demand, ...]:
@@ -109,7 +109,10 @@ def _violations(
     used = [device.id for device in devices if device.answers_to(demand.device) and ran[device.id]]
     if len(used) < demand.devices:
         which = "" if demand.device == EVERY_GPU else f" ({demand.device})"
-        yield f"tests must run on {counted(demand.devices, 'device')}{which}, and ran on {len(used)}"
+        unknown = not any(device.answers_to(demand.device) for device in devices)
+        there = ", ".join(f"{device.id} ({device.target})" for device in devices)
+        why = f": no device is called that, there are {there}" if unknown and devices else ""
+        yield f"tests must run on {counted(demand.devices, 'device')}{which}, and ran on {len(used)}{why}"
     for device in used:
         records = ran[device]
         if len(records) < demand.count:

@@ -117,7 +117,10 @@ class Guard:
 
     def _judge(self, ended: int | None) -> int:
         """Return the status to exit with; `ended` is the child's exit code, None if it is given up."""
-        if ended is not None:
+        if ended is None:
+            # It may still be one that has only closed what it had open.
+            os.kill(self._child, signal.SIGKILL)
+        else:
             self.say(Said.ENDED, ended)
             end = time.monotonic() + _LAST_WORD
             while not self._listen() and self._supervisor.poll() is None and time.monotonic() < end:

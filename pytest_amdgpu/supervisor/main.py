@@ -277,7 +277,7 @@ class Supervisor:
 
     def _guard_is_gone(self) -> None:
         self._peers.guard = None
-        if self._exit_code is None and self._peers.controller is not None:
+        if self._exit_code is None:
             self._account.trouble("the process that waited for pytest died before the end of the run")
             if MAIN in self._watch:
                 self._account.died(self._watch[MAIN])
@@ -294,13 +294,13 @@ class Supervisor:
             self._account.speak(self._watch)
         self._account.over = True
         for process in self._watch:
-            if process.name == MAIN and process.pid == self._peers.controller_pid:
-                self._watch.remove(process.name)
-                if in_order and self._peers.guard is not None:
-                    self._watch.add(MAIN, process.pid)
-                    self._expect("exit", self._exit_patience)
-            elif not in_order:
+            if not in_order and not (process.name == MAIN and process.pid == self._peers.controller_pid):
                 self._watch.end(process.name, ORPHAN_PATIENCE)
+            elif process.step == 0 or process.name == MAIN:
+                self._watch.remove(process.name)
+        if in_order and self._peers.guard is not None:
+            self._watch.add(MAIN, self._peers.controller_pid)
+            self._expect("exit", self._exit_patience)
         self._check_end()
 
 

@@ -154,8 +154,10 @@ class Watch:
     def seen(self, name: str) -> None:
         """Know that evidence was gathered: nothing more is to be waited for."""
         process = self._processes.get(name)
-        # Somebody who has heard himself that the run is to end, as of a terminal, needs the time.
-        if process is not None and process.step - 1 in _LOOKS and not process.stops:
+        if process is None or (process.stops and process.step - 1 == _LOOK):
+            # Who has heard himself that the run is to end, as of a terminal, needs the time.
+            return
+        if process.step - 1 in _LOOKS:
             process.due = self._clock()
 
     def stop(self, name: str, times: int) -> None:

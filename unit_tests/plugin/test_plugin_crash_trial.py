@@ -29,6 +29,11 @@ HELPER = """
 
 
 @pytest.fixture
+def run(run_alone: Run) -> Run:
+    return run_alone
+
+
+@pytest.fixture
 def tests(pytester: pytest.Pytester) -> Callable[[str], None]:
     """Return a function that writes tests, which can call `die()` and `run_number(name)`."""
 
@@ -195,3 +200,41 @@ def test_where_no_worker_comes_to_run_it_again_nothing_follows(
         "next": ("missing" if where == "test" else "pass", "clean", None),
     }
     result.stdout.fnmatch_lines(["*: failed 1 of 1 on sw-gfx942-0: nothing follows", f"    {note}"])
+
+
+def test_what_hangs_are_blamed_on(run: Run, tests: Callable[[str], None]) -> None:
+    """A device whose test was killed is used further if it is healthy, until a second one hangs in a row."""
+    tests(
+        """
+        import ctypes
+
+        def never_returns():
+            mutex = ctypes.create_string_buffer(64)
+            ctypes.CDLL(None).pthread_mutex_lock(mutex)
+            ctypes.CDLL(None).pthread_mutex_lock(mutex)
+
+        def test_hangs(amdgpu_device): never_returns()
+        def test_good(amdgpu_device): pass
+        def test_device(amdgpu_device): amdgpu_device.name != "sw-gfx942-0" or never_returns()
+        def test_later(amdgpu_device): pass
+        """
+    )
+    result = run(*GATE, "--amdgpu-deadline=setup=60,test=1,teardown=60", software=TWO, xdist=True)
+    assert result.ret == 1
+    assert blamed() == {
+        # Each run takes as long as it may, so there are no more than needed.
+        "hangs": ("timeout", "clean", "regression", "0 1/1", "1 1/1"),
+        "good": ("pass", "clean", None),
+        "device": ("timeout", "infra", "device suspect", "0 2/2", "1 0/1"),
+        "later": ("fail", "infra", None),
+    }
+    result.stdout.fnmatch_lines(
+        [
+            "*amdgpu: failures that were run again*",
+            "test_it.py::test_hangs[[]sw-gfx942-0]: failed 1 of 1 on *-0, 1 of 1 on *-1: regression",
+            "    sw-gfx942-1: failed: Timeout: call of test_it.py::test_hangs[[]sw-gfx942-1] did not end *",
+            "*amdgpu: devices in quarantine*",
+            "sw-gfx942-0: *::test_device[[]sw-gfx942-0] did not end and could not be interrupted, like"
+            " *::test_device[[]sw-gfx942-0] before it",
+        ]
+    )

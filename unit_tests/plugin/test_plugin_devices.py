@@ -418,7 +418,7 @@ def test_help_markers_and_fixtures_explain_themselves(run: Run) -> None:
         fixtures.stdout.fnmatch_lines([f"{name} -- *", f"    {text}"])
 
 
-def test_tests_without_gpu_are_left_alone(run: Run, pytester: pytest.Pytester) -> None:
+def test_tests_without_gpu_are_left_alone(run_alone: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         import sys
@@ -429,4 +429,4 @@ def test_tests_without_gpu_are_left_alone(run: Run, pytester: pytest.Pytester) -
             assert "numpy" not in sys.modules
         """
     )
-    run().assert_outcomes(passed=1)
+    run_alone().assert_outcomes(passed=1)

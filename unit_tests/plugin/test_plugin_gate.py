@@ -14,6 +14,11 @@ Run = Callable[..., pytest.RunResult]
 
 
 @pytest.fixture
+def run(run_alone: Run) -> Run:
+    return run_alone
+
+
+@pytest.fixture
 def tests(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makepyfile(test_it=TESTS)
     return pytester

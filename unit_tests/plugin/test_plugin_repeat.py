@@ -33,6 +33,11 @@ INI = """
 """
 
 
+@pytest.fixture
+def run(run_alone: Run) -> Run:
+    return run_alone
+
+
 @pytest.mark.parametrize("workers", [[], ["-n1"]])
 @pytest.mark.parametrize("where", [".", "sub"])
 def test_the_command_repeats_exactly_that_test(

@@ -77,6 +77,11 @@ SOFT = ("stopped", "a wait")
 """Those that the interrupt ends."""
 
 
+@pytest.fixture
+def run(run_alone: Run) -> Run:
+    return run_alone
+
+
 def verdict() -> dict[str, Any]:
     content: dict[str, Any] = json.loads(Path("verdict.json").read_text())
     return content
@@ -171,6 +176,26 @@ def test_software_gpus_that_hang(
     assert found["after sw-gfx942-0"][0] == after
     assert found["hangs sw-gfx1100-0"] == found["after sw-gfx1100-0"] == ("pass", "clean")
     result.stdout.fnmatch_lines([f"*Timeout: {phase} *"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "phase"), [("uninterruptible", "health check of sw-gfx942-0"), ("interruptible", "set-up")]
+)
+def test_what_hangs_in_a_check_is_the_device(
+    kind: str, phase: str, run: Run, pytester: pytest.Pytester
+) -> None:
+    """It is used no more, although its process is gone."""
+    pytester.makepyfile("def test_it(amdgpu_device): pass\ndef test_after(amdgpu_device): pass")
+    defect = f"--amdgpu-inject=call-never-returns:kind={kind},call=CREATE_QUEUE@all"
+    options = ("--amdgpu-health=on", "--amdgpu-deadline=setup=3", "--amdgpu-confirm=1", defect)
+    result = run(*GATE, *options, software="gfx942", xdist=True)
+    assert result.ret == 10
+    assert outcomes(verdict()) == {
+        "it sw-gfx942-0": ("timeout", "infra"),
+        "after sw-gfx942-0": ("fail", "infra"),
+    }
+    result.stdout.fnmatch_lines([f"*Timeout: {phase} *"])
+    result.stdout.fnmatch_lines(["*devices in quarantine*", "sw-gfx942-0: *health check *sw-gfx942-0*"])
 
 
 RESET = ("reset:cause=MES hang,phase=call", ["GPU reset 1 begins (MES hang)", "GPU reset 1 has ended"])

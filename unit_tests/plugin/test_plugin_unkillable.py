@@ -41,6 +41,11 @@ HANGS = """
 
 
 @pytest.fixture
+def run(run_alone: Run) -> Run:
+    return run_alone
+
+
+@pytest.fixture
 def pids(pytester: pytest.Pytester) -> Iterator[Callable[[], list[int]]]:
     """Return the numbers of the tracer and of the process that it holds; both end with the test."""
     with subprocess.Popen(["sleep", "60"]) as victim:

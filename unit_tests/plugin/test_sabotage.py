@@ -35,6 +35,11 @@ WORKER = ["-n1"]
 
 
 @pytest.fixture
+def run(run_alone: Run) -> Run:
+    return run_alone
+
+
+@pytest.fixture
 def tests(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makepyfile(test_it=TESTS)
     # Of an earlier run, which was green.
@@ -90,6 +95,7 @@ def test_a_command_line(options: list[str], status: int, run: Run, tests: pytest
     if "-p" not in options:
         # Where pytest or this plugin does not come up at all, nobody is there to write.
         assert verdict()["verdict"] != "good"
+        assert (verdict()["verdict"] == "usage") == (status == USAGE)
 
 
 def test_a_worker_is_asked_for_what_is_absent(run: Run, tests: pytest.Pytester) -> None:
@@ -263,6 +269,20 @@ FILES = {
         REGRESSION,
         "test_it.py::test_fails[sw-gfx942-0]: fail",
         ("-k", "passes or fails"),
+    ),
+    "workers-ignore-assert-statements": Found(
+        "conftest.py",
+        "import os\nos.environ['PYTHONOPTIMIZE'] = '1'",
+        INFRASTRUCTURE,
+        "worker gw0 died outside of a test",
+        (*WORKER, "--assert=plain", "-k", "passes or fails", "--max-worker-restart=0"),
+    ),
+    "named-file-is-absent-in-workers": Found(
+        "more.txt",
+        "",
+        MUST_RUN,
+        "test_more.py: there is no such file or directory",
+        (*WORKER, "test_it.py", "test_more.py", "-k", "passes"),
     ),
     "plugin-knows-of-a-failure": Found(
         "conftest.py",
@@ -452,7 +472,7 @@ def test_what_only_looks_as_if_it_had_passed(run: Run, tests: pytest.Pytester) -
             with subtests.test("only"): pytest.skip("not today")
         """
     )
-    assert run(*GATE, xdist=True).ret == REGRESSION
+    assert run(*GATE, "-W", "ignore", xdist=True).ret == REGRESSION
     found = {
         test["name"].partition("::test_")[2]: (test["outcome"], test["trust"], test["expected"])
         for test in verdict()["tests"]

@@ -127,6 +127,13 @@ def test_names_of_tests_may_hold_commas() -> None:
             "file.txt:2: 'tomorrow' is not a date such as 2026-11-28",
         ),
         ("# Failure Rate: often\na\n", Kind.FLAKES, "file.txt:1: 'often' is not a rate such as 3/10, or 30"),
+        (
+            "a\n# Expire: 2026-01-01\nb\n",
+            Kind.SKIPS,
+            "file.txt:2: .# Expire: 2026-01-01. has no effect",
+        ),
+        ("# Expires 2026-01-01\nb\n", Kind.SKIPS, "file.txt:1: '# Expires 2026-01-01' has no effect"),
+        ("# Flake rate: 50\nb\n", Kind.FLAKES, "file.txt:1: '# Flake rate: 50' has no effect: write .*3/10"),
         ("# Failure Rate: 3/0\na\n", Kind.FLAKES, "file.txt:1: '3/0' is not a rate from 0 to 1"),
         ("# Failure Rate: 101\na\n", Kind.FLAKES, "file.txt:1: '101' is not a rate from 0 to 1"),
     ],

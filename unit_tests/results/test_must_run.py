@@ -35,7 +35,14 @@ RECORDS = [
         (Demand("gfx110x"), []),
         (Demand("amd-instinct-mi300x"), []),
         (Demand("sw-gfx942-1"), ["tests must run on 1 device (sw-gfx942-1), and ran on 0"]),
-        (Demand("gfx90a"), ["tests must run on 1 device (gfx90a), and ran on 0"]),
+        (
+            Demand("gfx90a"),
+            [
+                "tests must run on 1 device (gfx90a), and ran on 0: no device is called that, there are "
+                + ", ".join(f"{device.id} ({device.target})" for device in DEVICES)
+            ],
+        ),
+        (Demand("AMD Instinct MI300X"), []),
         (Demand("gfx942", count=2), []),
         (Demand("gfx942", count=3), ["3 tests must run on sw-gfx942-0, and 2 did"]),
         (Demand("gfx1100", tests=("t.py::a",)), []),
