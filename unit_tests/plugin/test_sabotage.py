@@ -277,13 +277,6 @@ FILES = {
         "worker gw0 died outside of a test",
         (*WORKER, "--assert=plain", "-k", "passes or fails", "--max-worker-restart=0"),
     ),
-    "named-file-is-absent-in-workers": Found(
-        "more.txt",
-        "",
-        MUST_RUN,
-        "test_more.py: there is no such file or directory",
-        (*WORKER, "test_it.py", "test_more.py", "-k", "passes"),
-    ),
     "plugin-knows-of-a-failure": Found(
         "conftest.py",
         hook("pytest_sessionfinish(session)", "session.exitstatus = 1"),
