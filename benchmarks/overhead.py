@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
+import dataclasses
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,10 @@ BARE = ("-p", "no:amdgpu", "-p", "no:cacheprovider")
 PLUGIN = ("--amdgpu-backend=software", "--amdgpu-software=gfx1100", "-p", "no:cacheprovider")
 VERDICT = (*PLUGIN, "--amdgpu-verdict=verdict.json")
 GATE = (*VERDICT, "--amdgpu-gate")
+DEVICE = "amdgpu_device"
 TESTS = """import pytest
+@pytest.fixture(scope="session", params=["device"])
+def session_device(request): return request.param
 @pytest.mark.parametrize("number", range({count}))
 def test_it({fixture}number): pass
 """
@@ -24,22 +27,29 @@ def test_it({fixture}number): pass
 
 @dataclass(frozen=True)
 class Variant:
-    """A run: options, and whether its tests use a device."""
+    """A run: options, and which fixture its tests use, if any."""
 
     name: str
     options: Sequence[str]
-    with_device: bool
+    fixture: str = ""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit for what a test costs."""
+        return self.fixture == DEVICE
 
 
-BASE = Variant("bare pytest", BARE, with_device=False)
+BASE = Variant("bare pytest", BARE)
 # Tests of a gate run in a worker, which costs something without the plugin, too.
-WORKER = Variant("no plugin, but a worker", (*BARE, "-n1"), with_device=False)
+WORKER = Variant("no plugin, but a worker", (*BARE, "-n1"))
+# So does it to bring tests with the same parameter of a session's fixture together, which pytest does.
+PARAMETER = Variant("no plugin, but a parameter", BARE, "session_device")
 VARIANTS = (
-    Variant("no device", PLUGIN, with_device=False),
-    Variant("device", PLUGIN, with_device=True),
+    Variant("no device", PLUGIN),
+    Variant("device", PLUGIN, DEVICE),
     # A gate is not green if no test uses a device, nor if a run only collects.
-    Variant("no device, verdict", VERDICT, with_device=False),
-    Variant("device, gate", GATE, with_device=True),
+    Variant("no device, verdict", VERDICT),
+    Variant("device, gate", GATE, DEVICE),
 )
 
 
@@ -51,54 +61,60 @@ class Bench:
 
     def seconds(self, variant: Variant, count: int) -> float:
         """Return the CPU time that a run of so many tests takes in all its processes."""
-        fixture = "amdgpu_device, " if variant.with_device else ""
+        fixture = f"{variant.fixture}, " if variant.fixture else ""
         (self._directory / "test_many.py").write_text(TESTS.format(count=count, fixture=fixture))
         arguments = [*variant.options, "test_many.py"]
         return measure.run_pytest(self._directory, arguments, self._directory / "bytecode").cpu
 
 
-def per_test(bench: Bench, variants: Sequence[Variant], few: int, many: int, rounds: int) -> list[float]:
-    """Return what one more test takes in each variant, in seconds: the median of rounds, which alternate."""
-    slopes: list[list[float]] = [[] for _ in variants]
+def difference(bench: Bench, variants: Sequence[Variant], few: int, many: int, rounds: int) -> list[float]:
+    """Return what `many` tests take longer than `few` in each variant, in seconds.
+
+    Other jobs of the machine only ever add to CPU time: of the rounds, which alternate, the least counts.
+    """
+    times: dict[tuple[str, int], list[float]] = {}
     for _ in range(rounds):
-        for variant, found in zip(variants, slopes, strict=True):
-            less, more = (bench.seconds(variant, count) for count in (few, many))
-            found.append((more - less) / (many - few))
-    return [statistics.median(found) for found in slopes]
+        for variant in variants:
+            for count in (few, many):
+                times.setdefault((variant.name, count), []).append(bench.seconds(variant, count))
+    return [min(times[one.name, many]) - min(times[one.name, few]) for one in variants]
 
 
 def report_tests(bench: Bench, few: int, many: int, rounds: int) -> None:
     """Print what a trivial test takes longer with the plugin."""
     shown = (WORKER, *VARIANTS)
-    bare, *times = per_test(bench, [BASE, *shown], few, many, rounds)
+    bare, *times = (
+        seconds / (many - few) for seconds in difference(bench, [BASE, *shown], few, many, rounds)
+    )
     for variant, seconds in zip(shown, times, strict=True):
         added = (seconds - bare) * 1e3
-        limited = variant.with_device
         measure.row(
             f"added to a test, {variant.name}",
             f"{added:+.3f} ms",
-            f"<= {DEVICE_TARGET:g} ms" if limited else "",
-            added <= DEVICE_TARGET if limited else None,
+            f"<= {DEVICE_TARGET:g} ms" if variant.is_limited else "",
+            added <= DEVICE_TARGET if variant.is_limited else None,
             f"{seconds / bare:.2f} x bare pytest, {bare * 1e3:.3f} ms",
         )
 
 
 def report_collection(bench: Bench, count: int, rounds: int) -> None:
     """Print what collection takes: a run that does nothing else, less one that collects a single test."""
-    times: dict[str, list[float]] = {variant.name: [] for variant in (BASE, *VARIANTS)}
-    for _ in range(rounds):
-        for variant in (BASE, *VARIANTS):
-            options = [option for option in variant.options if option != "--amdgpu-gate"]
-            one = Variant(variant.name, [*options, "--collect-only", "-qq"], variant.with_device)
-            times[variant.name].append(bench.seconds(one, count) - bench.seconds(one, 1))
-    bare = statistics.median(times[BASE.name])
-    for variant in VARIANTS:
-        seconds = statistics.median(times[variant.name])
+    shown = [
+        dataclasses.replace(
+            variant,
+            name=variant.name.replace("gate", "verdict"),
+            options=[*(one for one in variant.options if one != "--amdgpu-gate"), "--collect-only", "-qq"],
+        )
+        for variant in (BASE, PARAMETER, *VARIANTS)
+    ]
+    bare, *times = difference(bench, shown, 1, count, rounds)
+    for variant, seconds in zip(shown[1:], times, strict=True):
+        limited = variant.fixture != PARAMETER.fixture
         measure.row(
-            f"collect {count}, {variant.name.replace('gate', 'verdict')}",
+            f"collect {count}, {variant.name}",
             f"{seconds:.2f} s",
-            f"<= {COLLECTION_TARGET:g} x",
-            seconds <= COLLECTION_TARGET * bare,
+            f"<= {COLLECTION_TARGET:g} x" if limited else "",
+            seconds <= COLLECTION_TARGET * bare if limited else None,
             f"{seconds / bare:.2f} x bare pytest, {bare:.2f} s",
         )
 
@@ -106,7 +122,7 @@ def report_collection(bench: Bench, count: int, rounds: int) -> None:
 def main() -> None:
     """Print the rows."""
     quick = measure.is_quick(__doc__)
-    few, many, collected, rounds = (2, 12, 50, 1) if quick else (100, 1100, 10_000, 3)
+    few, many, collected, rounds = (2, 12, 50, 1) if quick else (100, 1100, 10_000, 5)
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(Path(name))
         # Fills the cache of compiled modules.

@@ -21,12 +21,15 @@ LLVM_DIRECTORIES = sorted(
 
 
 def find_tool(name: str) -> str | None:
-    """Return the path of a tool: the newest versioned LLVM directory first, then `PATH`."""
+    """Return the path of a tool: the newest versioned LLVM directory first, then `PATH`.
+
+    Daemons are in a directory that is mostly not in the `PATH` of users.
+    """
     if name == "llc" or name.startswith("llvm-"):
         for directory in LLVM_DIRECTORIES:
             if (directory / name).exists():
                 return str(directory / name)
-    return shutil.which(name)
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin")
 
 
 def missing(what: str) -> None:

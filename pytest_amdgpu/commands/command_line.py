@@ -14,14 +14,19 @@ if TYPE_CHECKING:
 
 def command_line() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(prog="python -m pytest_amdgpu", description="Tools around AMD GPUs.")
+    parser = argparse.ArgumentParser(
+        prog="python -m pytest_amdgpu",
+        description="Tools around tests of AMD GPUs; `COMMAND --help` tells more.",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     captured = _add(commands, "capture", "write a model file of a GPU of this machine, for --amdgpu-model")
     captured.add_argument(
         "--device", metavar="ID|gfxNNN|N", help="which GPU, as with --amdgpu-device (default: the first)"
     )
     captured.add_argument("--name", help="what to call the model (default: made from the product's name)")
-    captured.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: print it")
+    captured.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="write it here (default: print it)"
+    )
     listed = _add(
         commands,
         "devices",
@@ -46,7 +51,8 @@ def command_line() -> argparse.ArgumentParser:
     expected = _add(commands, "expectations", "work on the files of --amdgpu-expectations")
     actions = expected.add_subparsers(dest="action", required=True, metavar="ACTION")
     linted = _add(actions, "lint", "say which lines do nothing, hide too much, or are out of date")
-    linted.add_argument("directory", type=Path, metavar="DIR")
+    directory = "the directory of --amdgpu-expectations"
+    linted.add_argument("directory", type=Path, metavar="DIR", help=directory)
     linted.add_argument(
         "--tests",
         type=Path,
@@ -55,7 +61,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     text = "write the lines that several recorded runs call for, and take out disproved ones"
     updated = _add(actions, "update", text)
-    updated.add_argument("directory", type=Path, metavar="DIR")
+    updated.add_argument("directory", type=Path, metavar="DIR", help=directory)
     updated.add_argument(
         "--results",
         type=Path,
@@ -74,14 +80,16 @@ def command_line() -> argparse.ArgumentParser:
         "say what changed between two files of --amdgpu-verdict; exit with 1 if a result got worse, 2 if"
         " a file cannot be used",
     )
-    changed.add_argument("before", type=Path, metavar="BEFORE.json")
-    changed.add_argument("after", type=Path, metavar="AFTER.json")
+    changed.add_argument("before", type=Path, metavar="BEFORE.json", help="the file of the earlier run")
+    changed.add_argument("after", type=Path, metavar="AFTER.json", help="the file of the later run")
     reported = _add(commands, "report", "make reports of a file of --amdgpu-verdict")
-    reported.add_argument("verdict", type=Path, metavar="VERDICT.json")
+    reported.add_argument("verdict", type=Path, metavar="VERDICT.json", help="the run to report")
     reported.add_argument(
         "earlier", type=Path, nargs="*", metavar="EARLIER.json", help="results to show trends from"
     )
-    reported.add_argument("--html", type=Path, metavar="FILE", help="write one page that needs no other file")
+    reported.add_argument(
+        "--html", type=Path, metavar="FILE", help="write one page of HTML that needs no other file"
+    )
     reported.add_argument(
         "--markdown",
         metavar="FILE",
@@ -89,7 +97,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     decoded = _add(commands, "decode", "print the packets in a dump of a ring or indirect buffer")
     decoded.add_argument("--target", required=True, metavar="gfxNNN", help="the GPU that the packets are for")
-    decoded.add_argument("--engine", required=True, choices=ENGINES)
+    decoded.add_argument("--engine", required=True, choices=ENGINES, help="what reads the packets")
     decoded.add_argument(
         "file", type=Path, metavar="FILE", help="little-endian dwords, or text of hexadecimal dwords"
     )

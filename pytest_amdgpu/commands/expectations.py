@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pytest_amdgpu.results.expectation_file import ExpectationError
 from pytest_amdgpu.results.expectation_update import update, write_texts
 from pytest_amdgpu.results.expectations import bare_name
 from pytest_amdgpu.results.lint import lint
@@ -25,7 +26,13 @@ def lint_lines(directory: Path, tests: Path | None) -> Iterator[str]:
 
     Raises `ExpectationError`, OSError.
     """
-    names = None if tests is None else set(collected_names(tests.read_text()))
+    names = None
+    if tests is not None:
+        names = set(collected_names(tests.read_text(encoding="utf-8", errors="replace")))
+        if not names:
+            raise ExpectationError(
+                f"{tests}: names no test; the output of `pytest --collect-only -q` is wanted"
+            )
     return lint(directory, datetime.date.today(), names)
 
 

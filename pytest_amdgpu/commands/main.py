@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -44,37 +45,53 @@ def main(arguments: Sequence[str] | None = None, kernel: Kernel | None = None) -
     """Run a command and return its exit status; `kernel` is this machine's unless given."""
     options = command_line().parse_args(arguments)
     try:
-        if options.command == "capture":
-            _capture(options, kernel or LinuxKernel())
-        elif options.command == "devices":
-            if options.release is not None:
-                print(devices.release(kernel or LinuxKernel(), options.release, options.lease_directory))
-            else:
-                table = devices.lines(kernel or LinuxKernel(), options.lease_directory, check=options.check)
-                for line in table:
-                    print(line)
-        elif options.command == "expectations":
-            if options.action == "update":
-                lines = expectations.update_lines(
-                    options.directory, options.results, mixed=options.mixed, dry_run=options.dry_run
-                )
-                print(*lines, sep="\n")
-                return 0
+        status = _run(options, kernel or LinuxKernel())
+        # Here, where its failure can still be told.
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Who reads has seen enough. What is left in the buffer must go somewhere when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except _FAILURES as error:
+        print(f"{options.command}: {_told(error)}", file=sys.stderr)
+    return compare.UNUSABLE if options.command == "compare" else FAILED
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)
+
+
+def _run(options: argparse.Namespace, kernel: Kernel) -> int:
+    """Run a command and return its exit status; raises one of `_FAILURES`."""
+    if options.command == "capture":
+        _capture(options, kernel)
+    elif options.command == "devices":
+        if options.release is not None:
+            print(devices.release(kernel, options.release, options.lease_directory))
+        else:
+            for line in devices.lines(kernel, options.lease_directory, check=options.check):
+                print(line)
+    elif options.command == "expectations":
+        if options.action == "update":
+            lines = expectations.update_lines(
+                options.directory, options.results, mixed=options.mixed, dry_run=options.dry_run
+            )
+            print(*lines, sep="\n")
+        else:
             wrong = list(expectations.lint_lines(options.directory, options.tests))
             print(*wrong, sep="\n", end="\n" if wrong else "")
             return FAILED if wrong else 0
-        elif options.command == "compare":
-            comparison = compare.compared(options.before, options.after)
-            print(*compare.lines(comparison), sep="\n")
-            return compare.WORSE if comparison.worse else compare.SAME
-        elif options.command == "report":
-            report.write_reports(options.verdict, options.earlier, options.html, options.markdown)
-        else:
-            for line in decode.lines(options.file, options.target, options.engine):
-                print(line)
-    except _FAILURES as error:
-        print(f"{options.command}: {error}", file=sys.stderr)
-        return compare.UNUSABLE if options.command == "compare" else FAILED
+    elif options.command == "compare":
+        comparison = compare.compared(options.before, options.after)
+        print(*compare.lines(comparison), sep="\n")
+        return compare.WORSE if comparison.worse else compare.SAME
+    elif options.command == "report":
+        report.write_reports(options.verdict, options.earlier, options.html, options.markdown)
+    else:
+        for line in decode.lines(options.file, options.target, options.engine):
+            print(line)
     return 0
 
 

@@ -6,8 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_amdgpu.results.evidence import Evidence
 from pytest_amdgpu.results.html_report import html
-from pytest_amdgpu.results.markdown_report import markdown
+from pytest_amdgpu.results.markdown_report import STEP_ROOM, markdown
 from pytest_amdgpu.results.verdict_reader import read_verdict
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
@@ -31,12 +32,23 @@ def write_reports(verdict: Path, earlier: Sequence[Path], page: Path | None, sum
         target = os.environ.get(STEP_SUMMARY)
         if not target:
             raise ReportError(f"--markdown auto: ${STEP_SUMMARY} is not set; name a file, or - to print it")
-        with open(target, "a", encoding="utf-8") as step:
-            step.write(markdown(file))
+        # What other commands of the step wrote counts, too.
+        written = os.path.getsize(target) if os.path.exists(target) else 0
+        _write(Path(target), markdown(file, STEP_ROOM - written), "a")
     elif summary == "-" or (summary is None and page is None):
         print(markdown(file), end="")
     elif summary is not None:
-        Path(summary).write_text(markdown(file), encoding="utf-8")
+        _write(Path(summary), markdown(file))
     if page is not None:
         way = os.path.relpath(verdict.absolute().parent, page.absolute().parent)
-        page.write_text(html(file, past, way), encoding="utf-8")
+        evidence = Evidence(verdict.parent)
+        _write(page, html(file, past, way, evidence.text))
+
+
+def _write(path: Path, text: str, mode: str = "w") -> None:
+    """Write a text, also one with halves of letters in it; raises OSError, which names the file."""
+    try:
+        with open(path, mode, encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error

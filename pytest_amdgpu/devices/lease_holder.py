@@ -43,7 +43,7 @@ class Holder:
             id=uuid.uuid4().hex,
             pid=os.getpid(),
             started=_start_time(os.getpid()) or 0,
-            boot=_boot_id(),
+            boot=boot_id(),
             namespace=_pid_namespace(),
             host=socket.gethostname(),
             user=_user(),
@@ -59,7 +59,7 @@ class Holder:
     @property
     def is_gone(self) -> bool:
         """Whether the process is known to have ended; False also where it cannot be seen from here."""
-        if (self.boot, self.namespace) != (_boot_id(), _pid_namespace()):
+        if (self.boot, self.namespace) != (boot_id(), _pid_namespace()):
             return False
         return _start_time(self.pid) != self.started
 
@@ -108,7 +108,8 @@ def _start_time(pid: int) -> int | None:
     return int(text.rpartition(")")[2].split()[_START_FIELD])
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
+    """Return what tells this machine from others, under all its names and in all its containers."""
     return _BOOT_ID.read_text().strip()
 
 

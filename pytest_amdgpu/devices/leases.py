@@ -12,10 +12,9 @@ import fcntl
 import os
 import re
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
@@ -39,10 +38,16 @@ class LeaseTimeoutError(RuntimeError):
     """A device stayed in use for too long; the message says by whom and since when."""
 
 
-def default_directory() -> Path:
-    """Where leases are unless told otherwise: a place that all users of a machine share."""
-    lock = Path("/run/lock")
-    return (lock if os.access(lock, os.W_OK) else Path(tempfile.gettempdir())) / "pytest-amdgpu"
+def default_directory(lock: Path = Path("/run/lock")) -> Path:
+    """Where leases are unless told otherwise: a place that all users of a machine share.
+
+    It must not depend on who asks. So it is below `lock` where somebody has made it there or everybody may
+    (as on Debian), and else in /tmp, which TMPDIR does not move.
+    """
+    name = "pytest-amdgpu"
+    if (lock / name).is_dir() or (lock.is_dir() and lock.stat().st_mode & stat.S_IWOTH):
+        return lock / name
+    return Path("/tmp") / name
 
 
 class LeaseDirectory:
@@ -89,15 +94,22 @@ class LeaseDirectory:
         return lease
 
     def holders(self, name: str) -> list[Holder] | None:
-        """Return who has a device's lease; None if it is free. A holder that gave no name is left out."""
+        """Return who has a device's lease; None if it is free. A holder that gave no name is left out.
+
+        Raises `LeaseError`.
+        """
         try:
             file = os.open(self._file(name), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise LeaseError(f"cannot open {self._file(name)}: {error.strerror}") from error
         try:
             if _try_lock(file, fcntl.LOCK_EX):
                 return None
             return parse_holders(_content(file))
+        except OSError as error:
+            raise LeaseError(f"cannot ask for the lock of {self._file(name)}: {error.strerror}") from error
         finally:
             os.close(file)
 
@@ -109,9 +121,16 @@ class LeaseDirectory:
         told: list[Holder] | None = None
         while True:
             file = self._open(name)
-            if self._lock(name, file, holder):
-                return file
-            in_use = parse_holders(_content(file))
+            try:
+                if self._lock(name, file, holder):
+                    return file
+                in_use = parse_holders(_content(file))
+            except OSError as error:
+                # A file system without locks, or a full one.
+                os.close(file)
+                raise LeaseError(
+                    f"cannot lock {self._file(name)} for a lease: {error.strerror}; choose another directory"
+                ) from error
             os.close(file)
             remaining = deadline - time.monotonic()
             if remaining <= 0:
@@ -189,10 +208,12 @@ class Lease:
         """Give everything back; may be called again."""
         while self._files:
             file = self._files.pop()
-            if self.holder.shared:
-                os.write(file, released_line(self.holder).encode())
-            else:
-                os.ftruncate(file, 0)
+            # Only a note: the lock is what counts.
+            with suppress(OSError):
+                if self.holder.shared:
+                    os.write(file, released_line(self.holder).encode())
+                else:
+                    os.ftruncate(file, 0)
             # A child that is about to become another program has the descriptor still, and with it the lock.
             fcntl.flock(file, fcntl.LOCK_UN)
             os.close(file)

@@ -19,23 +19,26 @@ def select_devices(
 ) -> list[DeviceInfo]:
     """Return the devices that tests run on, in the order of `devices` and each once.
 
-    A wish is an id, a PCI address, a unique id, a target (`gfx942`), or a number counting from 0. Where
-    several devices meet a wish, or there is no wish, the first is taken, or all with `all_devices`.
-    Raises `DeviceSelectionError`.
+    Where several devices meet a wish (see `matching_devices`), or there is no wish, the first is taken, or
+    all with `all_devices`. Raises `DeviceSelectionError`.
     """
     chosen: set[str] = set()
-    for matching in [_matching(devices, wish) for wish in wishes] or [list(devices)]:
+    for matching in [matching_devices(devices, wish) for wish in wishes] or [list(devices)]:
         chosen.update(device.id for device in (matching if all_devices else matching[:1]))
     return [device for device in devices if device.id in chosen]
 
 
-def _matching(devices: Sequence[DeviceInfo], wish: str) -> list[DeviceInfo]:
+def matching_devices(devices: Sequence[DeviceInfo], wish: str) -> list[DeviceInfo]:
+    """Return the devices that meet a wish, at least one; raises `DeviceSelectionError`.
+
+    A wish is an id, a PCI address, a unique id, a target (`gfx942`), or a number counting from 0.
+    """
     matching = [device for device in devices if wish in _names(device)]
     if not matching and wish.isdecimal() and len(wish) <= MAX_DIGITS and int(wish) < len(devices):
         matching = [devices[int(wish)]]
     if not matching:
-        there = ", ".join(f"{index}: {device.id}" for index, device in enumerate(devices))
-        raise DeviceSelectionError(f"no device is {wish!r}; there are {there}")
+        there = ", ".join(f"{device.id} (number {index})" for index, device in enumerate(devices))
+        raise DeviceSelectionError(f"no device is {wish!r}; known: {there}")
     return matching
 
 

@@ -21,8 +21,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from pytest_amdgpu.emulator import host
 from pytest_amdgpu.emulator.memory import PAGE_SIZE, Bytes
 
@@ -50,6 +48,8 @@ class HostMemory:
 
     def view(self) -> Bytes:
         """Return the bytes, in place."""
+        import numpy as np
+
         return np.asarray(self)
 
 

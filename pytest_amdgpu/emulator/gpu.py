@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_amdgpu.abi.kfd import QueueType
-from pytest_amdgpu.emulator.compute_units import ComputeUnits
 from pytest_amdgpu.emulator.engine.hardware_queues import HardwareQueues
 from pytest_amdgpu.emulator.links import NodeLinks, has_large_bar, hive_ids, machine_links
 from pytest_amdgpu.emulator.memory import PAGE_SIZE
@@ -21,6 +20,7 @@ from pytest_amdgpu.families.registry import Family
 
 if TYPE_CHECKING:
     from pytest_amdgpu.abi.drm_info import AmdgpuInfoGpuvmFault
+    from pytest_amdgpu.emulator.compute_units import ComputeUnits
     from pytest_amdgpu.emulator.injection.defect import Injected
     from pytest_amdgpu.emulator.memory import BufferObject
     from pytest_amdgpu.families.models import Model
@@ -89,7 +89,7 @@ class SoftwareGpu:
         self.queue_sizes: QueueSizes = queue_sizes(self.properties, self.family)
         self.vram_size = sum(bank["size_in_bytes"] for bank in model.mem_banks)
         self.large_bar = has_large_bar(model)
-        self.units = ComputeUnits.of(model)
+        self._units: ComputeUnits | None = None
         self.hardware_queues = HardwareQueues(self.properties["num_cp_queues"])
         self.vram_used: int = 0
         """Bytes that amdkfd counts as allocated of the GPU's own memory."""
@@ -113,6 +113,17 @@ class SoftwareGpu:
 
     def __repr__(self) -> str:
         return f"<SoftwareGpu {self.index} {self.model.name} {self.pci_address} gpu_id {self.gpu_id}>"
+
+    @property
+    def units(self) -> ComputeUnits:
+        """Its compute units, made when the first dispatch asks for them."""
+        if self._units is None:
+            from pytest_amdgpu.emulator.compute_units import ComputeUnits
+
+            with self._lock:
+                if self._units is None:
+                    self._units = ComputeUnits.of(self.model)
+        return self._units
 
     def clock(self, raw_ns: int | None = None) -> int:
         """Return the constant-frequency counter (of `counter_khz`), now or at a raw monotonic time."""

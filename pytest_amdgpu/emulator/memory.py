@@ -10,19 +10,20 @@ import enum
 import threading
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    # Not needed before there is memory: who only looks at the GPUs does not pay for the import.
+    import numpy as np
+    import numpy.typing as npt
+
     from pytest_amdgpu.emulator.arena import HostMemory
 
 PAGE_SIZE = 4096
 ADDRESS_LIMIT = 1 << 48
 """The page tables of every supported generation translate 48 bits."""
 
-Bytes = npt.NDArray[np.uint8]
+Bytes: TypeAlias = "npt.NDArray[np.uint8]"
 
 
 class Access(enum.Enum):
@@ -284,10 +285,10 @@ class AddressSpace:
 
     def write(self, va: int, data: bytes) -> None:
         """Copy bytes into GPU memory; nothing is written if any of them cannot be."""
-        source = np.frombuffer(data, np.uint8)
+        source = memoryview(data)
         offset = 0
         for piece in self.spans(va, len(data), Access.WRITE):
-            piece[:] = source[offset : offset + piece.size]
+            piece.data[:] = source[offset : offset + piece.size]
             offset += piece.size
 
     def read_u32(self, va: int) -> int:

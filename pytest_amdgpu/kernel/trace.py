@@ -18,7 +18,8 @@ class TracingKernel:
 
     Arguments of an ioctl are shown as they went in, and after `->` the members that the kernel changed.
     After `stop` calls are passed on without a record: buffers give their address ranges back whenever
-    Python collects them, also after the end of a run.
+    Python collects them, also after the end of a run. So they are when the record cannot be written (any
+    more), which is no failure of who makes the call.
     """
 
     def __init__(self, inner: Kernel, out: TextIO) -> None:
@@ -27,11 +28,20 @@ class TracingKernel:
         self._out = out
         self._start = time.monotonic()
         self._lock = threading.Lock()
+        self._error: OSError | None = None
 
     def stop(self) -> None:
-        """Close the record."""
+        """Close the record; raises OSError if not all of it could be written."""
         with self._lock:
+            self._close()
+        if self._error is not None:
+            raise self._error
+
+    def _close(self) -> None:
+        try:
             self._out.close()
+        except OSError as error:
+            self._error = self._error or error
 
     def open(self, path: str, flags: int) -> int:
         """Open a device node."""
@@ -125,9 +135,13 @@ class TracingKernel:
         with self._lock:
             if self._out.closed:
                 return
-            self._out.write(line)
-            # A test that crashes the process must leave the calls that led there.
-            self._out.flush()
+            try:
+                self._out.write(line)
+                # A test that crashes the process must leave the calls that led there.
+                self._out.flush()
+            except OSError as error:
+                self._error = error
+                self._close()
 
 
 def _nothing(_result: None) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +15,7 @@ from pytest_amdgpu.plugin import (
     injection,
     leasing,
     machine_wide,
+    named_paths,
     options,
     parametrize,
     progress,
@@ -20,6 +23,7 @@ from pytest_amdgpu.plugin import (
     take_back,
 )
 from pytest_amdgpu.plugin.fixtures import (
+    _amdgpu_impostor,
     _amdgpu_take_back,
     amdgpu_attach,
     amdgpu_device,
@@ -37,7 +41,11 @@ from pytest_amdgpu.plugin.fixtures import (
 )
 from pytest_amdgpu.plugin.session import session_key, start_session
 
+if TYPE_CHECKING:
+    from pytest_amdgpu.plugin import gate
+
 __all__ = [
+    "_amdgpu_impostor",
     "_amdgpu_take_back",
     "amdgpu_attach",
     "amdgpu_device",
@@ -63,20 +71,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 # A wrapper that is the first one, so that a child that goes on has done nothing yet.
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
-    """Leave a gate's exit status to a process that runs no tests."""
+    """Leave a gate's exit status to a process that runs no tests; let others know early of a worker.
+
+    In this hook pytest-cov decides where it measures.
+    """
     guarding.begin(early_config)
+    if options.is_supervised(early_config.known_args_namespace):
+        from pytest_amdgpu.plugin import supervision
+
+        supervision.use_a_worker(early_config, early_config.known_args_namespace)
     return (yield)
 
 
 # A wrapper, which comes before the hook in which pytest-xdist reads its options.
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
-    """Put the tests of a supervised run in a worker."""
-    if options.is_supervised(config):
+    """Put the tests of a supervised run in a worker; let a gate have the last word about the status."""
+    if options.is_supervised(config.option):
         from pytest_amdgpu.plugin import supervision
 
-        supervision.use_a_worker(config)
-    return (yield)
+        supervision.use_a_worker(config, config.option)
+    status = yield
+    if options.decides(config.option) and not options.is_worker(config):
+        from pytest_amdgpu.plugin import gate
+
+        return gate.last_word(config, status)
+    return status
 
 
 # First, because pytest itself runs tests in it.
@@ -96,9 +116,24 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_amdgpu.plugin import gate
 
         gathering = gate.register(config)
+    with gathering.telling_of_refusals() if gathering is not None else contextlib.nullcontext():
+        _register_what_gathers(config, gathering)
+    for marker in options.MARKERS:
+        config.addinivalue_line("markers", marker)
+    if config.getoption("--amdgpu-nearest-target"):
+        # It is what was asked for, and the header says so.
+        config.addinivalue_line("filterwarnings", f"ignore::{options.NEAREST_TARGET_WARNING}")
+    if config.pluginmanager.hasplugin("xdist"):
+        from pytest_amdgpu.plugin import shared_quarantine, xdist_hooks
+
+        xdist_hooks.register(config)
+        shared_quarantine.register(config)
+
+
+def _register_what_gathers(config: pytest.Config, gathering: gate.Gate | None) -> None:
     # A gate that only collects has nothing to watch, but a status.
     is_guarded = guarding.ADDRESS in config.stash
-    if (options.is_supervised(config) or is_guarded) and not options.is_worker(config):
+    if (options.is_supervised(config.option) or is_guarded) and not options.is_worker(config):
         from pytest_amdgpu.plugin import supervision
 
         supervision.register(config, gathering)
@@ -110,15 +145,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_amdgpu.plugin.junit import JunitProperties
 
         config.pluginmanager.register(JunitProperties(config), "amdgpu_junit")
-    for marker in options.MARKERS:
-        config.addinivalue_line("markers", marker)
-    if config.getoption("--amdgpu-nearest-target"):
-        # It is what was asked for, and the header says so.
-        config.addinivalue_line("filterwarnings", f"ignore::{options.NEAREST_TARGET_WARNING}")
-    if config.pluginmanager.hasplugin("xdist"):
-        from pytest_amdgpu.plugin import xdist_hooks
-
-        xdist_hooks.register(config)
+    options.refuse_optimized(config)
+    if options.decides(config.option):
+        named_paths.register(config)
+        options.take_warnings_for_errors(config)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -137,7 +167,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if health.is_wanted(session.config, gpus):
         health.register(session.config, gpus)
     machine_wide.start(session.config, gpus)
-    if options.is_supervised(session.config):
+    if options.is_supervised(session.config.option):
         from pytest_amdgpu.plugin import supervision
 
         supervision.keep_deadlines(session.config)
@@ -168,9 +198,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let what tests make of their devices be taken back."""
     take_back.attend(items)
+    if options.decides(config.option):
+        parametrize.refuse_impostors(items, config.stash[session_key].plan)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

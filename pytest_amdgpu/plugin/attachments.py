@@ -11,6 +11,7 @@ import io
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,10 @@ def register(config: pytest.Config) -> None:
     if config.getoption("--amdgpu-attachments") is not None:
         try:
             directory.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=directory):
+                pass
+        except FileExistsError as error:
+            raise pytest.UsageError(f"--amdgpu-attachments: {directory} is no directory") from error
         except OSError as error:
             raise pytest.UsageError(f"--amdgpu-attachments: {error}") from error
     verdict: str | None = config.getoption("--amdgpu-verdict")

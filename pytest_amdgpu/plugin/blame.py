@@ -8,10 +8,14 @@ INFRA_PROPERTY = "amdgpu_infra"
 """Name of the property of a report for whose failure the machine is to blame."""
 FLAKE_PROPERTY = "amdgpu_flake"
 """Name of the property of a report that names the line of a known flake."""
+FLAKE_RUNS_PROPERTY = "amdgpu_flake_runs"
+"""Name of the property of a report for further runs of a known flake: its line, failures and runs."""
 QUARANTINE_PROPERTY = "amdgpu_quarantine"
 """Name of the property of a report that puts a device in quarantine; the value: its id and the reason."""
 TIMEOUT_PROPERTY = "amdgpu_timeout"
 """Name of the property of a report for a test that was ended because it took too long."""
+OPENING, CHECK = "opening of ", "health check of "
+"""Begin what parts of a test's phases are called in which no test runs: what hangs there is the device."""
 LATE_OUTPUT = "amdgpu_late"
 """Under this name a worker of pytest-xdist says at its end what did not end in it besides tests."""
 EVIDENCE_SECTION = "amdgpu evidence"
@@ -31,8 +35,11 @@ TIMEOUT_TEXT = "from pytest-timeout"
 
 
 def blame_machine(report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
-    """Say in the report of a failure that it is not the test's, where the error is one of a lost device."""
-    if report.failed and call.excinfo is not None:
+    """Say in the report of a failure that it is not the test's, where the error is one of a lost device.
+
+    A mark that expects the test to fail does not expect that.
+    """
+    if (report.failed or hasattr(report, "wasxfail")) and call.excinfo is not None:
         error = call.excinfo.value
         if any(_is_infrastructure(part) for part in _parts(error)):
             report.user_properties.append((INFRA_PROPERTY, type(error).__name__))
@@ -54,11 +61,17 @@ def _parts(error: BaseException) -> list[BaseException]:
 def _is_infrastructure(error: BaseException) -> bool:
     from pytest_amdgpu.devices.leases import LeaseError, LeaseTimeoutError
     from pytest_amdgpu.driver.errors import DeviceOpenError
-    from pytest_amdgpu.plugin.session import DeviceGoneError, DeviceLostError, QuarantinedError
+    from pytest_amdgpu.plugin.session import (
+        DeviceGoneError,
+        DeviceHangError,
+        DeviceLostError,
+        QuarantinedError,
+    )
 
     return isinstance(
         error,
         DeviceGoneError
+        | DeviceHangError
         | DeviceLostError
         | DeviceOpenError
         | LeaseError

@@ -5,10 +5,11 @@ The timeouts of pytest-timeout are kept in the same way, in place of its own tim
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from time import monotonic  # tests put other clocks into the module
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,10 @@ import pytest
 
 from pytest_amdgpu.emulator.kernel_log import KernelLog
 from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, LATE_OUTPUT, TIMEOUT_PROPERTY
-from pytest_amdgpu.plugin.heartbeat import Heartbeat
+from pytest_amdgpu.plugin.heartbeat import DeadlineError, Heartbeat
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE, is_worker
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
-from pytest_amdgpu.plugin.session import GpuSession, session_key
+from pytest_amdgpu.plugin.session import DeviceHangError, GpuSession, session_key
 from pytest_amdgpu.supervisor.client import SupervisorGoneError
 from pytest_amdgpu.supervisor.protocol import Limit, QueuePlace, Told
 
@@ -42,6 +43,8 @@ class Deadlines(Heartbeat):
         self._timer: tuple[float, float] | None = None
         """When pytest-timeout's time is over, and the seconds of it."""
         self._phase = ""
+        self._begun: tuple[str, str, Limit | None, Sequence[str]]
+        """The phase that began last: test, name, limit, devices."""
         self._interrupted = False
         self._is_beside_tests = False
         self._waits_between = is_worker(config)
@@ -137,7 +140,7 @@ class Deadlines(Heartbeat):
 
     def pytest_exception_interact(self) -> None:
         """Let a look at what went wrong take all the time it wants."""
-        if self._config.option.usepdb:
+        if self._config.getoption("usepdb", False):
             self._client.rest()
 
     def pytest_enter_pdb(self) -> None:
@@ -178,6 +181,17 @@ class Deadlines(Heartbeat):
         if (fd := self._smi_events.pop(device.name, None)) is not None:
             device.kernel.close(fd)
 
+    @contextlib.contextmanager
+    def device_alone(self, device_id: str, what: str) -> Iterator[None]:
+        """Let the supervisor know that what hangs now is the device, and not the test. Deadlines stay."""
+        test, word, limit, devices = self._begun
+        self._client.begin(test, f"{what}{device_id}", limit, [device_id])
+        try:
+            yield
+        except DeadlineError as error:
+            raise DeviceHangError(f"{what}{device_id}: {error.msg}") from error
+        self._client.begin(test, word, limit, devices)
+
     def close(self) -> None:
         """Come to an end in order."""
         self._session.queue_watcher = self._session.device_watcher = None
@@ -201,6 +215,10 @@ class Deadlines(Heartbeat):
             self._fail(True)
         return result
 
+    def collection_goes_on(self) -> None:
+        """Let what follows tests that were run at the end of collection have all its time again."""
+        self._begin_beside_tests("collection")
+
     def _beside_tests(self, phase: str) -> Generator[None, object, object]:
         self._is_beside_tests = True
         try:
@@ -219,12 +237,13 @@ class Deadlines(Heartbeat):
             end, seconds = self._timer
             self._text = f"Timeout (>{seconds}s) from pytest-timeout."
         limit = None if math.isinf(end) else Limit(end, seconds)
-        self._client.begin(item.nodeid, word, limit, _devices(item))
+        self._begun = (item.nodeid, word, limit, _devices(item))
+        self._client.begin(*self._begun)
 
     def _fail(self, in_phase: bool) -> None:
         __tracebackhide__ = True
         self._interrupted = in_phase
-        if self._is_beside_tests and is_worker(self._config):
+        if self._is_beside_tests and not self._phase and is_worker(self._config):
             self._config.workeroutput[LATE_OUTPUT] = self._text  # type: ignore[attr-defined]
         super()._fail(in_phase)
 

@@ -10,7 +10,8 @@ import pytest
 from xdist.report import report_collection_diff
 from xdist.workermanage import parse_tx_spec_config
 
-from pytest_amdgpu.plugin.scheduling import End, Schedule, Send, Task
+from pytest_amdgpu.plugin.schedule_parts import End, Send, Task
+from pytest_amdgpu.plugin.scheduling import Schedule
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -33,11 +34,14 @@ class DeviceScheduling:
         exclusive: Set[str],
         before: Callable[[DeviceScheduling], None],
     ) -> None:
-        self._config, self._log = config, log
+        self.config, self._log = config, log
         self._need, self._host, self._exclusive, self._before = need, host, exclusive, before
         self._expected = len(parse_tx_spec_config(config))
         self._nodes: dict[WorkerController, list[str] | None] = {}
         """Each worker, and the ids of the tests that it has collected."""
+        self._left_early = 0
+        """Workers that ended before there were tests for them: of the files that they were asked for one is
+        not there, and those that are still collecting will find the same."""
         self._schedule: Schedule | None = None
         self.ids: list[str] = []
         """The tests of the run, as soon as a worker has collected them."""
@@ -50,7 +54,7 @@ class DeviceScheduling:
     @property
     def collection_is_completed(self) -> bool:
         """Whether all workers of the beginning know the tests."""
-        collected = sum(ids is not None for ids in self._nodes.values())
+        collected = sum(ids is not None for ids in self._nodes.values()) + self._left_early
         return self._schedule is not None or collected >= self._expected
 
     @property
@@ -67,6 +71,11 @@ class DeviceScheduling:
     def has_pending(self) -> bool:
         """Whether tests are being run."""
         return self._schedule is not None and bool(self._schedule.left())
+
+    @property
+    def is_stranded(self) -> bool:
+        """Whether another worker, wherever it is, could run what is left, and there is none."""
+        return self._schedule is not None and self._schedule.stranded
 
     def left(self) -> list[str]:
         """Return the tests without a report."""
@@ -103,7 +112,7 @@ class DeviceScheduling:
             unlike = [(node, ids) for node, ids in others if ids != self.ids]
             for node, ids in unlike:
                 self._tell_difference(first.gateway.id, ids, node)
-            most: int | None = self._config.getoption("maxschedchunk")
+            most: int | None = self.config.getoption("maxschedchunk")
             tasks = [] if unlike else [self._need(node_id) for node_id in self.ids]
             # A worker runs nothing of which it does not have the next one.
             self._schedule = Schedule(tasks, self._exclusive, None if most is None else most - 1)
@@ -111,6 +120,14 @@ class DeviceScheduling:
                 if collected is not None:
                     self._schedule.join(node.gateway.id, self._host(node))
         self._go_on()
+
+    def expect_fewer(self) -> None:
+        """Know that a worker that has ended is not replaced."""
+        self._expected -= 1
+        if self._schedule is not None:
+            self._go_on()
+        elif self.collection_is_completed and any(ids is not None for ids in self._nodes.values()):
+            self.schedule()
 
     def mark_test_begun(self, node_id: str) -> None:
         """Know that some worker has begun a test."""
@@ -141,12 +158,14 @@ class DeviceScheduling:
         return [self.ids[index] for index in self._schedule.withdraw(device)]
 
     def remove_pending_tests_from_node(self, node: WorkerController, indices: Sequence[int]) -> None:
-        """Not called: nothing is taken back from workers."""
-        raise NotImplementedError
+        """Not called: pytest-xdist does it when a worker has obeyed `steal`, which is never sent here."""
+        raise NotImplementedError(f"{node} gives back tests {list(indices)}, which nobody asked it for")
 
     def remove_node(self, node: WorkerController) -> str | None:
         """Have a worker no more; return the test that it died of."""
-        if self._nodes.pop(node) is None or self._schedule is None:
+        collected = self._nodes.pop(node) is not None
+        if not collected or self._schedule is None:
+            self._left_early += collected
             return None
         culprit = self._schedule.leave(node.gateway.id)
         self._go_on()
@@ -190,7 +209,7 @@ class DeviceScheduling:
         report = pytest.CollectReport(
             nodeid=node.gateway.id, outcome="failed", longrepr=text or "other tests", result=[]
         )
-        self._config.hook.pytest_collectreport(report=report)
+        self.config.hook.pytest_collectreport(report=report)
 
 
 def _send(node: WorkerController, items: Sequence[int]) -> None:

@@ -10,11 +10,18 @@ from pathlib import Path
 import pytest
 
 from pytest_amdgpu.devices.identity import DeviceInfo
-from pytest_amdgpu.plugin.blame import FLAKE_PROPERTY, IMPROVEMENT_TEXT, timed_out
+from pytest_amdgpu.plugin.blame import (
+    FLAKE_PROPERTY,
+    FLAKE_RUNS_PROPERTY,
+    IMPROVEMENT_TEXT,
+    NOT_APPLICABLE,
+    timed_out,
+)
 from pytest_amdgpu.plugin.expected_check import ExpectationCheck
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
 from pytest_amdgpu.plugin.session import session_key
-from pytest_amdgpu.results.expectation_file import ExpectationError
+from pytest_amdgpu.plugin.states import skip_text
+from pytest_amdgpu.results.expectation_file import Entry, ExpectationError, Kind, Rate
 from pytest_amdgpu.results.expectations import (
     WORSE_THAN_ITS_RATE,
     Expectations,
@@ -27,6 +34,10 @@ from pytest_amdgpu.results.node_ids import devices_in
 from pytest_amdgpu.results.observations import EXPECTED_TEXT, KNOWN_FLAKE_TEXT
 from pytest_amdgpu.results.status import Judgement, Status, judge
 
+_NOT_TO_BE_RUN = "not to be run: "
+"""Begins the reason for which a test is skipped that a skips file names."""
+_failed_subtest_key = pytest.StashKey[bool]()
+
 
 def register(config: pytest.Config) -> None:
     """Apply the files of the option's directory; raises `pytest.UsageError`."""
@@ -37,6 +48,11 @@ def register(config: pytest.Config) -> None:
     except (ExpectationError, OSError) as error:
         raise pytest.UsageError(f"--amdgpu-expectations: {error}") from error
     config.pluginmanager.register(known, "amdgpu_expectations")
+    if config.getoption("--amdgpu-confirm") != 0:
+        from pytest_amdgpu.plugin import confirm_flakes
+
+        # After the files, whose judgment it needs.
+        confirm_flakes.register(config, known)
     check = ExpectationCheck(config, known.all(), [device.id for device in devices], today)
     config.pluginmanager.register(check, "amdgpu_expectation_check")
 
@@ -50,12 +66,21 @@ class KnownResults:
             device.id: load_expectations(directory, keys_of(device.target, device.name), today)
             for device in devices
         }
+        self._calls: pytest.Item | None = None
+        """The test whose call goes on."""
         self._failed: Counter[str] = Counter()
         self._runs: Counter[str] = Counter()
 
     def all(self) -> list[Expectations]:
         """Return what the files say for each device."""
         return list(self._of_device.values())
+
+    def rate(self, place: str) -> Rate | None:
+        """Return how often the flake of a line was seen to fail, if the line says it."""
+        return self._entries()[place].notes.rate
+
+    def _entries(self) -> dict[str, Entry]:
+        return {entry.place: entry for known in self._of_device.values() for entry in known.entries}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Skip what a skips file names."""
@@ -68,7 +93,16 @@ class KnownResults:
             if device is not None:
                 entry = self._of_device[device.id].skip(bare_name(item.nodeid, self._of_device))
                 if entry is not None:
-                    item.add_marker(pytest.mark.skip(reason=f"not to be run: {entry}"))
+                    item.add_marker(pytest.mark.skip(reason=f"{_NOT_TO_BE_RUN}{entry}"))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Know that what is reported meanwhile are subtests."""
+        self._calls = item
+        try:
+            return (yield)
+        finally:
+            self._calls = None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -76,12 +110,26 @@ class KnownResults:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """See a result against what was expected. A test's own xfail marks stand."""
         report = yield
-        decides = report.when == "call" or (report.when == "setup" and report.failed)
-        if decides and not report.skipped and not hasattr(report, "wasxfail"):
+        decides = report.when == "call" or (report.when == "setup" and not report.passed)
+        if decides and not hasattr(report, "wasxfail"):
             device = getattr(getattr(item, "callspec", None), "params", {}).get(DEVICE_FIXTURE)
             if device is not None:
-                self._see(report, self._of_device[device.id], _status(report))
+                self._see_phase(item, report, self._of_device[device.id])
         return report
+
+    def _see_phase(self, item: pytest.Item, report: pytest.TestReport, expectations: Expectations) -> None:
+        """See the set-up, the call or a subtest. What a subtest fails by, the test does."""
+        if item is self._calls:
+            if report.failed:
+                item.stash[_failed_subtest_key] = True
+                self._see(report, expectations, _status(report), is_subtest=True)
+        elif report.skipped:
+            if not skip_text(report).startswith((NOT_APPLICABLE, _NOT_TO_BE_RUN)):
+                self._see(report, expectations, Status.SKIP)
+        elif report.passed and item.stash.get(_failed_subtest_key, False):
+            self._see(report, expectations, Status.FAIL)
+        else:
+            self._see(report, expectations, _status(report))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
@@ -89,19 +137,29 @@ class KnownResults:
         for device in devices_in(report.nodeid, self._of_device)[:1]:
             self._see(report, self._of_device[device], _status(report, Status.CRASH))
 
-    def _see(self, report: pytest.TestReport, expectations: Expectations, status: Status) -> None:
-        name = bare_name(report.nodeid, self._of_device)
-        if flake := expectations.flake(name):
-            report.user_properties.append((FLAKE_PROPERTY, flake.place))
-            if report.failed:
-                _accept(report, f"{KNOWN_FLAKE_TEXT}{flake}")
+    def _see(
+        self,
+        report: pytest.TestReport,
+        expectations: Expectations,
+        status: Status,
+        *,
+        is_subtest: bool = False,
+    ) -> None:
+        entry = expectations.known(bare_name(report.nodeid, self._of_device))
+        if entry is None:
             return
-        entry = expectations.fails(name)
-        judgement = judge(status, entry.expected if entry else None)
+        if entry.kind is Kind.FLAKES:
+            if status is Status.SKIP:
+                return
+            if not is_subtest:
+                report.user_properties.append((FLAKE_PROPERTY, entry.place))
+            if status is not Status.PASS:
+                _accept(report, f"{KNOWN_FLAKE_TEXT}{entry}")
+            return
+        judgement = judge(status, entry.expected)
         if judgement is Judgement.EXPECTED:
             _accept(report, f"{EXPECTED_TEXT}{entry}")
-        elif judgement is Judgement.IMPROVEMENT:
-            assert entry is not None
+        elif judgement is Judgement.IMPROVEMENT and not is_subtest:
             assert entry.expected is not None
             report.outcome = "failed"
             report.longrepr = (
@@ -117,6 +175,10 @@ class KnownResults:
             if name == FLAKE_PROPERTY:
                 self._runs[str(place)] += 1
                 self._failed[str(place)] += hasattr(report, "wasxfail")
+            elif name == FLAKE_RUNS_PROPERTY and isinstance(place, list | tuple):
+                line, failed, runs = place
+                self._runs[line] += runs
+                self._failed[line] += failed
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Let a run fail whose flakes failed too often."""
@@ -133,7 +195,7 @@ class KnownResults:
 
     def worse(self) -> list[str]:
         """Return what to say of each flake whose failures its rate does not explain."""
-        entries = {entry.place: entry for known in self._of_device.values() for entry in known.entries}
+        entries = self._entries()
         lines = []
         for place, runs in self._runs.items():
             rate, failed = entries[place].notes.rate, self._failed[place]

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
 from pytest_amdgpu.plugin.injection import inject_by_hand
-from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
+from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE, IMPOSTOR_FIXTURE
 from pytest_amdgpu.plugin.report import LEAK_PROPERTY, failed_key
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.plugin.take_back import Ledger, ledger_key
@@ -84,10 +84,13 @@ def _amdgpu_take_back(request: pytest.FixtureRequest) -> Iterator[None]:
     devices = [request.getfixturevalue(DEVICE_FIXTURE)]
     if GROUP_FIXTURE in request.fixturenames:
         devices = request.getfixturevalue(GROUP_FIXTURE)
+    _refuse_impostors(devices)
     session.check(devices)
     if session.health is not None:
         session.health.before_first_test(devices)
         session.check(devices)
+    for device in devices:
+        session.errors.begin(device, request.node.nodeid)
     ledger = Ledger(devices)
     request.node.stash[ledger_key] = ledger
     yield
@@ -101,6 +104,16 @@ def _amdgpu_take_back(request: pytest.FixtureRequest) -> Iterator[None]:
         raise errors[0]
     if errors:
         raise ExceptionGroup("after the test, the GPU was not as it should be", errors)
+
+
+@pytest.fixture(name=IMPOSTOR_FIXTURE)
+def _amdgpu_impostor(request: pytest.FixtureRequest) -> None:
+    """Let a test fail whose id has that of a device, by a parameter, but which does not use it."""
+    pytest.fail(
+        f"a parameter of {request.function.__name__} has the id of a device, which the test does not use: let"
+        f" it name the fixture {DEVICE_FIXTURE}, or give the parameter another id",
+        pytrace=False,
+    )
 
 
 @pytest.fixture
@@ -209,8 +222,9 @@ def amdgpu_attach(request: pytest.FixtureRequest) -> Callable[[str, str | bytes 
 def amdgpu_inject(request: pytest.FixtureRequest) -> Iterator[Callable[..., list[Defect]]]:
     """Return a function that lets a software GPU fail: `amdgpu_inject("drop-fence", after=3)`.
 
-    Defects and options are those of --amdgpu-inject (`--amdgpu-inject=help` lists them). `device` is an id, a
-    target or all; without it: the test's own. They end with the test. On hardware the test is skipped.
+    Defects and options are those of --amdgpu-inject (`--amdgpu-inject=help` lists them), and `device` is
+    what stands behind @ there; without it: the test's own. They end with the test. On hardware the test is
+    skipped.
     """
     session = request.config.stash[session_key]
     if not session.plan.machine.software:
@@ -240,6 +254,19 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     seed = request.config.stash[session_key].plan.seed
     name = request.node.stash.get(twin_of_key, request.node.nodeid)
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def _refuse_impostors(devices: Sequence[object]) -> None:
+    """Fail a test whose fixture was replaced by another one: it would count as one that ran on the GPU."""
+    from pytest_amdgpu.driver.device import Device
+
+    for device in devices:
+        if not isinstance(device, Device):
+            pytest.fail(
+                f"{DEVICE_FIXTURE} is {type(device).__name__} and no Device: a fixture of that name hides the"
+                " plugin's; give it another name",
+                pytrace=False,
+            )
 
 
 def _hand_out(request: pytest.FixtureRequest, make: Callable[[], _R]) -> _R:

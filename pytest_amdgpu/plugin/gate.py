@@ -5,44 +5,54 @@ Lives where all reports arrive: in the controller of pytest-xdist, or in the onl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_amdgpu.plugin import facts, guarding
+from pytest_amdgpu.plugin import facts, guarding, named_paths
 from pytest_amdgpu.plugin.blame import LATE_OUTPUT
-from pytest_amdgpu.plugin.options import INFRASTRUCTURE
+from pytest_amdgpu.plugin.crash_trial import died_in_trial
+from pytest_amdgpu.plugin.injection import injection_options
+from pytest_amdgpu.plugin.options import INFRASTRUCTURE, decides
 from pytest_amdgpu.plugin.plan import hosts_key
-from pytest_amdgpu.plugin.report import all_gateways, repeat_options
+from pytest_amdgpu.plugin.refusals import REFUSAL_OUTPUT
+from pytest_amdgpu.plugin.report import all_gateways, complain, repeat_options
 from pytest_amdgpu.plugin.session import session_key
-from pytest_amdgpu.plugin.states import States
+from pytest_amdgpu.plugin.states import States, skip_text
 from pytest_amdgpu.results.must_run import Demand, DeviceNames, MustRunError, read_contract, violations
-from pytest_amdgpu.results.record import Record
-from pytest_amdgpu.results.verdict import Judgment, Verdict, judge_run
+from pytest_amdgpu.results.record import Outcome, Record
+from pytest_amdgpu.results.rows import summary
+from pytest_amdgpu.results.verdict import Judgment, Verdict, judge_run, reason_of
 from pytest_amdgpu.results.verdict_file import verdict_json, write_verdict
 
 if TYPE_CHECKING:
     from pytest_amdgpu.plugin.supervision import Supervision
 
 _SHOWN = 20
-"""Reasons that the terminal shows."""
-_DIED = "???"
-"""What pytest-xdist calls the phase of a test whose worker died."""
-_LAST_PHASES = ("teardown", _DIED)
-_FIRST_PAUSE = 1.0
-_WORK_SHARE = 20
-"""Between two intermediate verdicts pass so many times what writing one takes, and at least a second."""
+"""Reasons that the terminal shows of tests, and others."""
 _ONLY_SHOWN = {
     "--fixtures": "showfixtures",
     "--fixtures-per-test": "show_fixtures_per_test",
     "--markers": "markers",
 }
 """Options of pytest, by their names in `config.option`, whose exit status nobody else has a say about."""
+_PLUGIN = "amdgpu_gate"
+_DIED = "???"
+"""What pytest-xdist calls the phase of a test whose worker died."""
+_LAST_PHASES = ("teardown", _DIED)
+_FIRST_PAUSE = 1.0
+_WORK_SHARE = 20
+"""Between two intermediate verdicts pass so many times what writing one takes, and at least a second."""
+_NO_PARAMETERS = "got empty parameter set"
+"""So begins why pytest skips a test whose list of parameters is empty: nobody wanted that."""
+_OWN_PARTS = "amdgpu_"
+"""So begin the names under which parts of this plugin are registered, besides the plugin's own."""
 
 
 def register(config: pytest.Config) -> Gate:
@@ -50,28 +60,53 @@ def register(config: pytest.Config) -> Gate:
 
     The file of an earlier run is replaced first of all, so that it cannot be taken for this one's.
     """
-    gate: bool = config.getoption("--amdgpu-gate")
     verdict: str | None = config.getoption("--amdgpu-verdict")
-    contract: str | None = config.getoption("--amdgpu-must-run")
-    decides = gate or contract is not None
-    gathering = Gate(config, Path(verdict) if verdict else None, decides=decides)
+    contracts: list[str] = config.getoption("--amdgpu-must-run")
+    gathering = Gate(config, Path(verdict).absolute() if verdict else None, decides=decides(config.option))
     try:
         gathering.write()
     except OSError as error:
         raise pytest.UsageError(f"--amdgpu-verdict: {error}") from error
-    for option, name in _ONLY_SHOWN.items():
-        if decides and getattr(config.option, name, False):
-            raise pytest.UsageError(f"--amdgpu-gate: not with {option}, which runs no test and exits with 0")
-    if decides and sys.flags.optimize:
-        raise pytest.UsageError(
-            "--amdgpu-gate: Python ignores assert statements (-O, PYTHONOPTIMIZE): tests pass that fail"
-        )
-    try:
-        gathering.demands = read_contract(Path(contract)) if contract else ()
-    except (MustRunError, OSError) as error:
-        raise pytest.UsageError(f"--amdgpu-must-run: {error}") from error
-    config.pluginmanager.register(gathering, "amdgpu_gate")
+    with gathering.telling_of_refusals():
+        if decides(config.option):
+            _refuse_what_proves_nothing(config)
+        try:
+            gathering.demands = tuple(
+                demand for contract in contracts for demand in read_contract(Path(contract))
+            )
+        except (MustRunError, OSError) as error:
+            raise pytest.UsageError(f"--amdgpu-must-run: {error}") from error
+    config.pluginmanager.register(gathering, _PLUGIN)
     return gathering
+
+
+def _refuse_what_proves_nothing(config: pytest.Config) -> None:
+    """Raise `pytest.UsageError` for what makes pytest end with 0 whatever tests would do."""
+    for option, name in _ONLY_SHOWN.items():
+        if getattr(config.option, name, False):
+            raise pytest.UsageError(f"--amdgpu-gate: not with {option}, which runs no test and exits with 0")
+    for name in config.option.plugins or ():
+        if name.startswith(("no:" + _OWN_PARTS, "no:threadexception")):
+            raise pytest.UsageError(f"--amdgpu-gate: not with -p {name}, without which failures are not seen")
+
+
+def last_word(config: pytest.Config, status: object) -> object:
+    """Return the exit status of a gate where pytest's main function returns `status`.
+
+    Other plugins can change that of the session after it was judged, and return before there is one.
+    """
+    gathering = config.pluginmanager.getplugin(_PLUGIN)
+    if isinstance(gathering, Gate) and gathering.complete:
+        return gathering.exit_status or status
+    if status != pytest.ExitCode.OK:
+        return status
+    if gathering is None and (verdict := config.getoption("--amdgpu-verdict")):
+        Gate(config, Path(verdict), decides=True).write()
+    if guarding.ADDRESS in config.stash:
+        # The guard says so.
+        return status
+    print("amdgpu: pytest's process ended with 0, and there is no verdict that says so", file=sys.stderr)
+    return INFRASTRUCTURE
 
 
 class Gate:
@@ -85,6 +120,8 @@ class Gate:
         self._troubles: list[str] = []
         self._died: dict[str, str] = {}
         """Workers that died, as far as known in no test, and why."""
+        self._refusals: tuple[str, ...] = ()
+        """Why workers could not collect."""
         self._states = States()
         self._facts: dict[str, Any] = facts.of_software(config)
         self._judgment = Judgment(Verdict.INCOMPLETE, ("the run has not come to its end",))
@@ -95,11 +132,34 @@ class Gate:
         self._next_write = 0.0
         self._supervision: Supervision | None = None
 
+    @property
+    def exit_status(self) -> int:
+        """That of the verdict."""
+        return self._judgment.exit_status
+
+    @contextlib.contextmanager
+    def telling_of_refusals(self) -> Iterator[None]:
+        """Tell in the verdict of a `pytest.UsageError`, which is not caught."""
+        try:
+            yield
+        except pytest.UsageError as error:
+            self._judgment, self.complete = Judgment(Verdict.USAGE, (str(error),)), True
+            try:
+                self.write()
+            except OSError as unwritten:
+                complain(self._config, f"the verdict could not be written: {unwritten}")
+            raise
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionstart(self) -> Generator[None, object, object]:
+        """Know that the options cannot be used, which is found out here."""
+        with self.telling_of_refusals():
+            return (yield)
+
     def supervise(self, supervision: Supervision) -> None:
         """Let somebody know all that is needed to judge the run in this process's place."""
         self._supervision = supervision
-        path = self._path.absolute() if self._path else None
-        supervision.introduce(os.getpid(), path, self._facts)
+        supervision.introduce(os.getpid(), self._path, self._facts)
 
     def pytest_report_header(self) -> str | None:
         """Warn where the exit status can be something else than the verdict."""
@@ -120,7 +180,11 @@ class Gate:
             )
             self._facts |= {
                 "environment": environment,
-                "repeat": [*repeat_options(self._config, plan), *all_gateways(plan)],
+                "repeat": [
+                    *repeat_options(self._config, plan),
+                    *injection_options(plan),
+                    *all_gateways(plan),
+                ],
             }
             # Also whoever finishes the file, if this process dies, finds it there.
             self._write_meanwhile()
@@ -156,14 +220,22 @@ class Gate:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Know what could not be collected: tests that nobody can miss by their names."""
         if report.failed:
-            self._trouble(f"collection of {report.nodeid or 'the session'} failed")
+            why = next(iter(reversed(report.longreprtext.strip().splitlines())), "")
+            self._trouble(
+                f"collection of {report.nodeid or 'the session'} failed: {why.removeprefix('E').strip()}"
+            )
+        elif report.skipped:
+            self._states.skip_file(report.nodeid, skip_text(report))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Know of a worker that died, or that something other than a test did not end in."""
-        if late := getattr(node, "workeroutput", {}).get(LATE_OUTPUT):
+        output = getattr(node, "workeroutput", {})
+        if late := output.get(LATE_OUTPUT):
             self._trouble(f"{node.gateway.id}: {late}")
-        if error:
+        # All workers are asked for the same.
+        self._refusals = tuple(output.get(REFUSAL_OUTPUT, self._refusals))
+        if error and not died_in_trial(self._config, node):
             self._died[node.gateway.id] = next(iter(str(error).strip().splitlines()), "")
 
     @pytest.hookimpl(optionalhook=True)
@@ -208,7 +280,7 @@ class Gate:
         try:
             self.write()
         except OSError as error:
-            print(f"amdgpu: the verdict could not be written: {error}", file=sys.stderr)
+            complain(self._config, f"the verdict could not be written: {error}")
             if session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = INFRASTRUCTURE
             if self._judgment.verdict is Verdict.GOOD:
@@ -239,13 +311,19 @@ class Gate:
         """Tell the verdict before all else."""
         if not self.complete:
             return
-        reasons, good = self._judgment.reasons, self._judgment.verdict is Verdict.GOOD
+        good = self._judgment.verdict is Verdict.GOOD
         title = f"amdgpu verdict: {self._judgment.verdict.value}"
         terminalreporter.section(title, green=good, red=not good)
-        for reason in reasons[:_SHOWN]:
-            terminalreporter.line(reason)
-        if len(reasons) > _SHOWN:
-            terminalreporter.line(f"... and {len(reasons) - _SHOWN} more")
+        records = self._states.records(final=True)
+        terminalreporter.line(summary(records))
+        of_tests = set(map(reason_of, records))
+        # Apart, because what is said of many tests must not hide what is said of the run.
+        for apart in (True, False):
+            lines = [line for line in self._judgment.reasons if (line in of_tests) == apart]
+            for line in lines[:_SHOWN]:
+                terminalreporter.line(line)
+            if len(lines) > _SHOWN:
+                terminalreporter.line(f"... and {len(lines) - _SHOWN} more")
 
     def blame_machine(self, text: str) -> None:
         """Know of something that went wrong and is no test's fault."""
@@ -283,8 +361,10 @@ class Gate:
     def _judge(self, status: pytest.ExitCode | None) -> Judgment:
         if status is pytest.ExitCode.USAGE_ERROR:
             return Judgment(Verdict.USAGE, ("the command line or what it names cannot be used",))
+        if self._refusals:
+            return Judgment(Verdict.USAGE, self._refusals)
         if self._supervision is not None:
-            killed = self._supervision.killed()
+            killed = self._supervision.untold()
             self._troubles += self._supervision.troubles
             for node_id, text in killed.items():
                 self._states.was_killed(node_id, text)
@@ -314,5 +394,17 @@ class Gate:
         plan = self._config.stash[session_key].plan
         names = [DeviceNames(device.id, device.target, device.name) for device in plan.pool]
         yield from violations(self.demands, names, records)
+        if self._config.getoption("--amdgpu-device"):
+            used = {device for record in ran for device in record.devices}
+            yield from (
+                f"no test ran on {device.id}, which --amdgpu-device names"
+                for device in plan.selected
+                if device.id not in used
+            )
+        for record in records:
+            if record.outcome is Outcome.SKIPPED and record.text.startswith(_NO_PARAMETERS):
+                yield f"{record.id}: {record.text}"
+        named = self._config.pluginmanager.getplugin(named_paths.PLUGIN)
+        yield from named.not_run(records) if named is not None else ()
         check = self._config.pluginmanager.getplugin("amdgpu_expectation_check")
         yield from check.problems() if check is not None else ()

@@ -10,7 +10,7 @@ from types import FrameType
 
 import pytest
 
-from pytest_amdgpu.plugin.options import DEADLINES, NO_PHASE
+from pytest_amdgpu.plugin.options import DEADLINES, NO_PHASE, decides
 
 ADDRESS = pytest.StashKey[str]()
 """Where the supervisor is that the guard has started."""
@@ -22,13 +22,15 @@ def begin(config: pytest.Config) -> None:
     Before there is a conftest, so that none can leave. Raises `pytest.UsageError` if that cannot be.
     """
     options = config.known_args_namespace
-    if not (options.amdgpu_gate or options.amdgpu_must_run) or _why_not():
+    if not decides(options) or _why_not():
         return
     if options.amdgpu_verdict:
         # That of an earlier run must not be taken for this one's, whatever comes before the gate writes
         # its own. Who cannot remove it cannot write it either, and says so then.
+        verdict = config.invocation_params.dir / options.amdgpu_verdict
         with contextlib.suppress(OSError):
-            (config.invocation_params.dir / options.amdgpu_verdict).unlink()
+            if verdict.is_file():
+                verdict.unlink()
     from pytest_amdgpu.supervisor.client import SupervisorGoneError
     from pytest_amdgpu.supervisor.guard import run_in_child
 

@@ -16,8 +16,8 @@ import pytest
 
 from pytest_amdgpu.devices.backends import OWN_BACKENDS
 from pytest_amdgpu.driver.resources import attempt
-from pytest_amdgpu.plugin.blame import QUARANTINE_PROPERTY
-from pytest_amdgpu.plugin.options import LEASE_KINDS
+from pytest_amdgpu.plugin.blame import CHECK, QUARANTINE_PROPERTY
+from pytest_amdgpu.plugin.options import LEASE_KINDS, decides
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 
 if TYPE_CHECKING:
@@ -36,9 +36,8 @@ def is_wanted(config: pytest.Config, session: GpuSession) -> bool:
     What a backend of another package need not be able to do, a check must be asked for.
     """
     choice: str = config.getoption("--amdgpu-health")
-    gate = config.getoption("--amdgpu-gate") or config.getoption("--amdgpu-must-run")
     machine = session.plan.machine
-    auto = machine.backend in OWN_BACKENDS and (bool(gate) or not machine.software)
+    auto = machine.backend in OWN_BACKENDS and (decides(config.option) or not machine.software)
     return choice == "on" or (choice == "auto" and auto)
 
 
@@ -49,17 +48,19 @@ class Health:
         """`exclusive` says that nobody else uses the devices, whose free memory then is ours to explain."""
         self._session = session
         self._exclusive = exclusive
-        self._before: dict[str, Reading | None] = {}
+        self._before: dict[str, Reading] = {}
+        self._good: set[str] = set()
+        """Devices that were checked since they were opened."""
         self._used_next: set[str] = set()
         """Devices of the test that comes next."""
         self._pending: list[tuple[str, object]] = []
         """Properties that the next report gets, so that whoever sees reports knows."""
 
     def before_first_test(self, devices: Iterable[Device]) -> None:
-        """Check devices that this process has not checked yet."""
+        """Check devices that were opened for the test: others may have done harm to them meanwhile."""
         for device in devices:
-            if device.name not in self._before and self._session.quarantine.reason(device.name) is None:
-                self._before[device.name] = None
+            if device.name not in self._good and self._session.quarantine.reason(device.name) is None:
+                self._good.add(device.name)
                 self._check(device, "before its first test")
 
     def after_test(self, devices: Iterable[Device], *, failed: bool) -> list[Exception]:
@@ -75,6 +76,7 @@ class Health:
             if failed:
                 self._check(device, "after a test that failed")
             elif device.name not in self._used_next:
+                self._good.discard(device.name)
                 self._check(device, "at the end")
                 attempt(errors, partial(self._session.check_quarantine, device.name))
         return errors
@@ -104,11 +106,16 @@ class Health:
     def _check(self, device: Device, when: str) -> None:
         """Check a device; `when` is for messages."""
         from pytest_amdgpu.devices.health import LIMIT, LIMIT_OF_SOFTWARE, check_work
+        from pytest_amdgpu.plugin.session import DeviceHangError
 
         machine = self._session.plan.machine
-        problems = check_work(device, LIMIT_OF_SOFTWARE if machine.software else LIMIT)
-        if not problems and machine.backend in OWN_BACKENDS:
-            problems = self._compare_counters(device, when)
+        try:
+            with self._session.device_alone(device.name, CHECK):
+                problems = check_work(device, LIMIT_OF_SOFTWARE if machine.software else LIMIT)
+                if not problems and machine.backend in OWN_BACKENDS:
+                    problems = self._compare_counters(device, when)
+        except DeviceHangError as error:
+            problems = [str(error)]
         if problems:
             self._quarantine(device.name, f"its health check {when} failed: {'; '.join(problems)}")
 

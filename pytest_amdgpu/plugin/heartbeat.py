@@ -53,8 +53,11 @@ class Heartbeat:
         """Come to an end in order."""
         self._client.close()
 
-    def _beside_tests(self, phase: str) -> Generator[None, object, object]:
+    def _begin_beside_tests(self, phase: str) -> None:
         self._client.begin(THE_RUN, phase, self._limit(phase))
+
+    def _beside_tests(self, phase: str) -> Generator[None, object, object]:
+        self._begin_beside_tests(phase)
         try:
             return (yield)
         finally:

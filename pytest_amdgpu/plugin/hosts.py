@@ -6,30 +6,26 @@ told from others by the text of its gateway, without the id.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_amdgpu.devices.lease_holder import boot_id
 from pytest_amdgpu.devices.machine import Machine
-from pytest_amdgpu.plugin.host_service import DONE, ERROR, TIMEOUT, WAITING
+from pytest_amdgpu.plugin import socket_gateways
+from pytest_amdgpu.plugin.host import Host
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
+from pytest_amdgpu.plugin.remote_arguments import RemoteArguments
 
 if TYPE_CHECKING:
     import execnet
 
     from pytest_amdgpu.devices.identity import DeviceInfo
 
-_LOOK = "from pytest_amdgpu.plugin.host_service import serve\nserve(channel)\n"
-_TIMEOUT = 120.0
-"""Seconds that a host has to tell which GPUs it has, and to answer about leases beyond those it may wait."""
 _END_TIMEOUT = 10.0
 """Seconds after which a connection that does not end is killed."""
-_VARIABLES = {"PYTEST_AMDGPU_SOFTWARE": "software", "PYTEST_AMDGPU_BACKEND": "backend"}
-"""Variables of a gateway (`env:NAME=value`) that decide for its host what an option decides for all."""
 _NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
 _WITHOUT_EFFECT = ("id=", "execmodel=", "nice=", "dont_write_bytecode")
 """Parts of a gateway's text that do not make it another host."""
@@ -46,14 +42,38 @@ def connect(config: pytest.Config, options: Mapping[str, Any]) -> Hosts | None:
 
     Raises `pytest.UsageError`; ends the run where a host cannot be reached.
     """
-    specs = gateways(config)
-    if not any(map(key_of, specs)):
+    if not are_used(config):
         return None
+    specs = gateways(config)
+    # What pytest-xdist makes them otherwise lets them serve one worker only.
+    config.option.px = [px if "execmodel=" in px else f"execmodel=thread//{px}" for px in config.option.px]
+    arguments = RemoteArguments(config)
+    _translate_arguments(config, arguments)
+    socket_gateways.use(config)
     hosts = Hosts(config, specs)
     config.add_cleanup(hosts.end)
     for host in hosts.all:
-        host.ask(options, environment=config.getoption("--amdgpu-verdict") is not None)
+        paths = arguments.must_be_there() if host.has_directory else []
+        host.ask(config, options, paths)
     return hosts
+
+
+def _translate_arguments(config: pytest.Config, arguments: RemoteArguments) -> None:
+    """Let pytest-xdist give workers in other directories these arguments, as long as the run lasts."""
+    from xdist import workermanage
+
+    own = workermanage.make_reltoroot
+    workermanage.make_reltoroot = arguments
+
+    def undo() -> None:
+        workermanage.make_reltoroot = own
+
+    config.add_cleanup(undo)
+
+
+def are_used(config: pytest.Config) -> bool:
+    """Whether the run has other hosts than this machine."""
+    return any(map(key_of, gateways(config)))
 
 
 def gateways(config: pytest.Config) -> list[str]:
@@ -63,87 +83,6 @@ def gateways(config: pytest.Config) -> list[str]:
     from xdist.workermanage import parse_tx_spec_config
 
     return list(parse_tx_spec_config(config))
-
-
-class Host:
-    """A host of the run, as the controller knows it."""
-
-    def __init__(
-        self, name: str, key: str, gateway: execnet.Gateway, variables: Mapping[str, object]
-    ) -> None:
-        self.name, self.key = name, key
-        self.variables = {
-            _VARIABLES[one]: str(value) for one, value in variables.items() if one in _VARIABLES
-        }
-        self.machine: Machine
-        self.locks: str | None = None
-        self.environment: dict[str, Any] = {}
-        self._channel = gateway.remote_exec(_LOOK)
-
-    def ask(self, options: Mapping[str, Any], *, environment: bool) -> None:
-        """Learn which GPUs the host has; raises `pytest.UsageError`."""
-        question = {"options": {**options, **self.variables}, "environment": environment}
-        answer = self._answer(_TIMEOUT, question)
-        if ERROR in answer:
-            raise pytest.UsageError(f"--tx: host {self.name}: {answer[ERROR]}")
-        self.machine = Machine.from_json(answer["machine"]).on_host(self.name)
-        self.locks = answer["locks"]
-        self.environment = answer.get("environment", {})
-        if self.environment:
-            devices = self.environment["devices"]
-            self.environment["devices"] = {
-                device.id: devices[device.local_id]
-                for device in self.machine.devices
-                if device.local_id in devices
-            }
-
-    @property
-    def has_named_software(self) -> bool:
-        """Whether its software GPUs were asked for on it."""
-        return "software" in self.variables
-
-    def lease(self, config: pytest.Config, devices: Iterable[DeviceInfo]) -> None:
-        """Have devices leased there until the run ends, or end the run if that takes too long."""
-        timeout: float = config.getoption("--amdgpu-lease-timeout")
-        wish = {
-            "names": [one.local_id if self.machine.is_private else one.pci_address for one in devices],
-            "purpose": f"pytest in {config.invocation_params.dir}",
-            "shared": config.getoption("--amdgpu-lease") == "shared",
-            "timeout": timeout,
-            "directory": config.getoption("--amdgpu-lease-directory"),
-        }
-        answer = self._answer(timeout + _TIMEOUT, wish)
-        while WAITING in answer:
-            terminal = config.pluginmanager.getplugin("terminalreporter")
-            if terminal is not None:
-                terminal.write_line(
-                    f"amdgpu: waiting at most {timeout:g} s on {self.name} for {answer[WAITING]}"
-                )
-            answer = self._answer(timeout + _TIMEOUT)
-        if ERROR in answer:
-            raise pytest.UsageError(f"--amdgpu-lease-directory: host {self.name}: {answer[ERROR]}")
-        if TIMEOUT in answer:
-            pytest.exit(
-                f"amdgpu: no test was run: host {self.name}: {answer[TIMEOUT]}", returncode=INFRASTRUCTURE
-            )
-        assert DONE in answer
-
-    def _answer(self, timeout: float, question: object = None) -> dict[str, Any]:
-        """Ask something, and wait for the next answer; without one the run ends."""
-        try:
-            if question is not None:
-                # To a channel that was closed for an error nothing can be sent; the error is told below.
-                with contextlib.suppress(OSError):
-                    self._channel.send(json.dumps(question))
-            answer: dict[str, Any] = json.loads(self._channel.receive(timeout))
-        except (self._channel.RemoteError, self._channel.TimeoutError, EOFError, OSError) as error:
-            last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-            pytest.exit(
-                f"amdgpu: no test was run: host {self.name} does not tell its GPUs ({last[0]});"
-                f" pytest-amdgpu must be installed there",
-                returncode=INFRASTRUCTURE,
-            )
-        return answer
 
 
 class Hosts:
@@ -162,6 +101,12 @@ class Hosts:
             if key := key_of(spec):
                 by_key.setdefault(key, execnet.XSpec(spec))
         names = {key: name_of(spec, number) for number, (key, spec) in enumerate(by_key.items())}
+        for gateway in by_key.values():
+            if gateway.via and not gateway.chdir:
+                raise pytest.UsageError(
+                    f"--tx: {gateway}: add chdir=DIRECTORY; without it pytest-xdist takes a worker behind a"
+                    " proxy for one of this machine"
+                )
         for key, name in names.items():
             if not _NAME.fullmatch(name):
                 raise pytest.UsageError(
@@ -170,7 +115,7 @@ class Hosts:
                 )
             if list(names.values()).count(name) > 1:
                 raise pytest.UsageError(f"--tx: {by_key[key]}: two hosts are called {name}; add id=NAME")
-        for proxy in config.getoption("px"):
+        for proxy in config.option.px:
             self._connect(execnet.XSpec(proxy))
         for key, gateway in by_key.items():
             self.all.append(Host(names[key], key, self._connect(gateway), gateway.env))
@@ -180,8 +125,28 @@ class Hosts:
         """The devices of all hosts."""
         return tuple(device for host in self.all for device in host.machine.devices)
 
+    def refuse_one_machine_twice(self, here: Machine) -> None:
+        """Raise `pytest.UsageError` where a GPU is one of two hosts, or of one and this machine, `here`.
+
+        Each would wait for the other's lease of it.
+        """
+        known: dict[tuple[str, str], str] = {}
+        for name, boot, machine in (
+            ("this machine", boot_id(), here),
+            *((f"host {host.name}", host.boot, host.machine) for host in self.all),
+        ):
+            for device in () if machine.is_private else machine.devices:
+                other = known.setdefault((boot, device.pci_address), name)
+                if other != name:
+                    raise pytest.UsageError(
+                        f"--tx: {name} and {other} are one machine: both have the GPU {device.pci_address};"
+                        " give their gateways the same text, but for the id, to have several workers there"
+                    )
+
     def end(self) -> None:
         """Let the hosts give their leases back, and end the connections."""
+        for host in self.all:
+            host.part()
         self._group.terminate(_END_TIMEOUT)
 
     def of(self, spec: object) -> Host | None:
@@ -193,8 +158,11 @@ class Hosts:
         import execnet
 
         try:
-            return self._group.makegateway(spec)
-        except (execnet.HostNotFound, OSError, EOFError, ValueError) as error:
+            gateway = self._group.makegateway(spec)
+            # Where ssh is there and Python is not, execnet 2.1.2 takes it for one.
+            gateway._rinfo()
+            return gateway
+        except (execnet.HostNotFound, execnet.RemoteError, OSError, EOFError, ValueError) as error:
             pytest.exit(
                 f"amdgpu: no test was run: no connection to {spec}: {type(error).__name__}: {error}",
                 returncode=INFRASTRUCTURE,

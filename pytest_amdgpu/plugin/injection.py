@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_amdgpu.devices.machine import Machine
+from pytest_amdgpu.devices.selection import DeviceSelectionError, matching_devices
 
 if TYPE_CHECKING:
     from pytest_amdgpu.devices.identity import DeviceInfo
     from pytest_amdgpu.emulator.injection.defect import Defect
     from pytest_amdgpu.emulator.injection.spec import Injection
+    from pytest_amdgpu.plugin.plan import Plan
     from pytest_amdgpu.plugin.session import GpuSession
 
 HELP = "help"
@@ -28,19 +30,48 @@ def describe() -> str:
     return describe_defects()
 
 
-def check(texts: Sequence[str], machine: Machine) -> None:
-    """Raise `pytest.UsageError` for what cannot be injected into the GPUs of a machine."""
+def check(texts: Sequence[str], machines: Sequence[Machine]) -> None:
+    """Raise `pytest.UsageError` for what cannot be injected into the GPUs of a run's machines."""
+    devices = [device for machine in machines for device in machine.devices]
     for text in texts:
-        _parse(text, machine)
+        _, named = _parse(text, devices)
+        for machine in machines:
+            others = [device.id for device in named if device in machine.devices]
+            if others and not machine.software:
+                raise pytest.UsageError(
+                    f"--amdgpu-inject: {text!r}: only software GPUs fail on request"
+                    f" (--amdgpu-backend=software), {', '.join(others)} are {machine.backend} GPUs"
+                )
 
 
-def named_devices(name: str, machine: Machine) -> list[DeviceInfo]:
-    """Return the devices of a name: an id, a target, or all. Raises ValueError with what there is."""
-    found = [device for device in machine.devices if name in (ALL, device.id, device.target)]
-    if not found:
-        there = ", ".join(device.id for device in machine.devices)
-        raise ValueError(f"no device is {name!r}; there are {there}, their targets, and {ALL}")
-    return found
+def named_devices(name: str, devices: Sequence[DeviceInfo]) -> list[DeviceInfo]:
+    """Return the devices of a name: all, or as --amdgpu-device has it. Raises ValueError."""
+    if name == ALL:
+        return list(devices)
+    try:
+        return matching_devices(devices, name)
+    except DeviceSelectionError as error:
+        raise ValueError(f"{error}, their targets, and {ALL}") from None
+
+
+def injection_options(plan: Plan, hosts: Collection[str] | None = None) -> list[str]:
+    """Return the options that inject the same; of a run over several hosts also only those of some hosts.
+
+    There numbers and targets mean something else.
+    """
+    if hosts is None or not plan.hosts:
+        return [f"--amdgpu-inject={text}" for text in plan.injected]
+    return [
+        f"--amdgpu-inject={what}@{device.id}"
+        for what, _, name in (text.rpartition("@") for text in plan.injected)
+        for device in named_devices(name, plan.devices)
+        if device.host in hosts
+    ]
+
+
+def _here(devices: Sequence[DeviceInfo], plan: Plan) -> list[DeviceInfo]:
+    """Return those of the host that this process runs on."""
+    return [device for device in devices if device.host == plan.host]
 
 
 def start(session: GpuSession, config: pytest.Config) -> Injecting:
@@ -57,7 +88,6 @@ class Injecting:
 
     def __init__(self, session: GpuSession, texts: Sequence[str] = ()) -> None:
         self._session = session
-        self._machine = session.plan.machine
         self._texts = texts
 
     def inject(self, injection: Injection, devices: Sequence[DeviceInfo]) -> list[Defect]:
@@ -82,8 +112,8 @@ class Injecting:
         """Inject what the command line asks for."""
         if not session.config.pluginmanager.hasplugin("dsession"):
             for text in self._texts:
-                injection, devices = _parse(text, self._machine)
-                self.inject(injection, devices)
+                injection, devices = _parse(text, self._session.plan.devices)
+                self.inject(injection, _here(devices, self._session.plan))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -124,10 +154,13 @@ def inject_by_hand(
     """
     from pytest_amdgpu.emulator.injection.spec import make_injection
 
-    machine = session.plan.machine
     injection = make_injection(name, {option: str(value) for option, value in options.items()})
     if device is not None:
-        devices = named_devices(device, machine)
+        named = named_devices(device, session.plan.devices)
+        devices = _here(named, session.plan)
+        if not devices:
+            there = ", ".join(one.id for one in named)
+            raise ValueError(f"{there}: of another host than that on which {item.nodeid} runs")
     elif own is not None:
         devices = [own]
     else:
@@ -139,17 +172,12 @@ def inject_by_hand(
     return injecting, injecting.inject(injection, devices)
 
 
-def _parse(text: str, machine: Machine) -> tuple[Injection, list[DeviceInfo]]:
+def _parse(text: str, devices: Sequence[DeviceInfo]) -> tuple[Injection, list[DeviceInfo]]:
     from pytest_amdgpu.emulator.injection.spec import InjectionError, parse_injection
 
-    if not machine.software:
-        raise pytest.UsageError(
-            f"--amdgpu-inject: {text!r}: only software GPUs fail on request (--amdgpu-backend=software), "
-            f"these are {machine.backend} GPUs"
-        )
     try:
         injection, name = parse_injection(text)
-        return injection, named_devices(name, machine)
+        return injection, named_devices(name, devices)
     except InjectionError as error:
         raise pytest.UsageError(f"--amdgpu-inject: {error}") from error
     except ValueError as error:

@@ -1,13 +1,21 @@
 """Properties of JUnit test cases, for `--junitxml`: the states that JUnit has no words for.
 
-pytest's own writer takes them from the report of a test's tear-down, in the process that sees all reports.
+pytest's own writer takes them from the report of a test's tear-down, in the process that sees all reports. It
+looks for its file only when all tests have run, and if it cannot write it nobody else has a last word.
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
+from pathlib import Path
+
 import pytest
+from _pytest.junitxml import LogXML, xml_key
 
 from pytest_amdgpu.plugin.blame import ATTACHMENT_PROPERTY
+from pytest_amdgpu.plugin.options import INFRASTRUCTURE
+from pytest_amdgpu.plugin.report import complain
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.plugin.states import States
 
@@ -24,6 +32,48 @@ class JunitProperties:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._states = States()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """See that the file can be written, before tests run in vain; raises `pytest.UsageError`."""
+        writer = self._config.stash.get(xml_key, None)
+        if writer is None:
+            return
+        path = Path(writer.logfile)
+        try:
+            _check_place(path)
+        except OSError as error:
+            why = f"{path.parent} is no directory" if isinstance(error, FileExistsError) else error.strerror
+            raise pytest.UsageError(f"--junitxml: {path} cannot be written: {why}") from error
+        self._guard(writer)
+
+    def _guard(self, writer: LogXML) -> None:
+        """Make an end like others of a run whose file can no longer be written when its tests have run."""
+        write, tell = writer.pytest_sessionfinish, writer.pytest_terminal_summary
+        failed = False
+
+        def pytest_sessionfinish(session: pytest.Session) -> None:
+            nonlocal failed
+            try:
+                write()
+            except OSError as error:
+                failed = True
+                text = f"the JUnit file could not be written: {error}"
+                complain(self._config, text)
+                if session.exitstatus == pytest.ExitCode.OK:
+                    session.exitstatus = INFRASTRUCTURE
+                if gate := self._config.pluginmanager.getplugin("amdgpu_gate"):
+                    gate.blame_machine(text)
+
+        def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+            if not failed:
+                tell(terminalreporter, self._config)
+
+        # Pluggy keeps what it found when the writer was registered.
+        self._config.pluginmanager.unregister(writer)
+        writer.pytest_sessionfinish = pytest_sessionfinish  # type: ignore[method-assign, assignment]
+        writer.pytest_terminal_summary = pytest_terminal_summary  # type: ignore[method-assign, assignment]
+        self._config.pluginmanager.register(writer)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> None:
@@ -46,3 +96,13 @@ class JunitProperties:
             *((ATTACHMENT_PROPERTY, path) for path in record.attachments if path not in own),
             (SEED_PROPERTY, self._config.stash[session_key].plan.seed),
         ]
+
+
+def _check_place(path: Path) -> None:
+    """Raise OSError if there can be no such file; as pytest does it makes the directories above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK))
+    else:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass

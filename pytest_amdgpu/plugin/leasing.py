@@ -35,7 +35,7 @@ def take_leases(config: pytest.Config, node_ids: Iterable[str]) -> None:
     plan = config.stash[session_key].plan
     if kind == "none" or (wanted is None and plan.machine.software) or _lease_key in config.stash:
         return
-    names = _names(plan, _used(plan, node_ids))
+    names = lease_names(plan.machine, _used(plan, node_ids))
     if not names:
         return
     # Most runs end above, and do not pay for the import.
@@ -104,7 +104,8 @@ def borrowed(
     )
 
     mine = _used(plan, (test.nodeid for test in tests))
-    more = _names(plan, {device.id for device in devices}) - _names(plan, mine)
+    machine = plan.machine
+    more = lease_names(machine, {device.id for device in devices}) - lease_names(machine, mine)
     purpose = f"pytest in {config.invocation_params.dir}, to run failing tests again"
     try:
         directory = LeaseDirectory(Path(wanted) if wanted else default_directory())
@@ -123,15 +124,11 @@ def machine_name(machine: Machine, device: DeviceInfo) -> str:
     return device.local_id if machine.software else device.pci_address
 
 
+def lease_names(machine: Machine, device_ids: Set[str]) -> set[str]:
+    """Return what those of a machine's devices are called there that have these ids."""
+    return {machine_name(machine, device) for device in machine.devices if device.id in device_ids}
+
+
 def _used(plan: Plan, node_ids: Iterable[str]) -> set[str]:
     """The ids of the devices that tests are parametrized with."""
     return DeviceIds(device.id for device in plan.pool).found_in_any(node_ids)
-
-
-def _names(plan: Plan, device_ids: Set[str]) -> set[str]:
-    """What devices of this machine are called in the lease directory."""
-    return {
-        machine_name(plan.machine, device)
-        for device in plan.pool
-        if device.host == plan.host and device.id in device_ids
-    }

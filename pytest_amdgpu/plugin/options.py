@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 import secrets
+import sys
+import warnings
 
 import pytest
 
@@ -37,6 +39,13 @@ DEADLINES = {
 what pytest and its plugins do in none of these, from one sign of life to the next."""
 
 NEAREST_TARGET_WARNING = "pytest_amdgpu.driver.errors.NearestTargetWarning"
+
+WARNINGS_OF_GATES = (
+    pytest.PytestReturnNotNoneWarning,
+    pytest.PytestUnhandledThreadExceptionWarning,
+    pytest.PytestCollectionWarning,
+)
+"""What a gate takes for a failure: a test that checks nothing, fails in a thread, or is not collected."""
 
 SOFTWARE_OPTIONS = (
     "--amdgpu-software",
@@ -110,6 +119,7 @@ def add_options(parser: pytest.Parser) -> None:
         "--amdgpu-model",
         action="append",
         default=[],
+        type=_path,
         metavar="FILE",
         help="Add the software GPU that this file describes. Can be repeated; "
         "`python -m pytest_amdgpu capture` makes such a file of a real GPU.",
@@ -128,6 +138,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-trace",
+        type=_path,
         metavar="FILE",
         help="Record every call at the kernel boundary in this file. "
         "Workers of pytest-xdist add their id to its name.",
@@ -141,20 +152,26 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-verdict",
+        type=_path,
         metavar="FILE",
         help="Write the verdict, with a record of each test, as JSON. The file is whole at every moment of "
         "the run, and says whether the run has come to its end.",
     )
     group.addoption(
         "--amdgpu-attachments",
+        type=_path,
         metavar="DIR",
         help="Write for each failing test a folder of files in this directory: traceback, output, what is "
         "known of the GPU, and what the test attached. Default: FILE-attachments with --amdgpu-verdict=FILE.",
     )
     group.addoption(
         "--amdgpu-must-run",
+        action="append",
+        default=[],
+        type=_path,
         metavar="FILE",
-        help="Be a gate that also demands what this TOML file names: devices, tests and numbers of tests.",
+        help="Be a gate that also demands what this TOML file names: devices, tests and numbers of tests. "
+        "Can be repeated, and all must be met.",
     )
     group.addoption(
         "--amdgpu-supervise",
@@ -173,9 +190,10 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-expectations",
+        type=_path,
         metavar="DIR",
-        help="See results against the files of this directory: what is known to fail or to be flaky, and not "
-        "to be run at all, for all GPUs, a generation, a target or a product.",
+        help="Judge results by the expectation files in this directory: tests that are known to fail or to "
+        "be flaky, and tests not to be run, on all GPUs, a generation, a target or a product.",
     )
     group.addoption(
         "--amdgpu-confirm",
@@ -216,6 +234,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-lease-directory",
+        type=_path,
         metavar="DIR",
         help="Keep leases in this directory, which all that use the GPUs must share. "
         "Default: /run/lock/pytest-amdgpu. Software GPUs are leased only if it is given.",
@@ -229,6 +248,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--amdgpu-compiler",
+        type=_path,
         metavar="PATH",
         help="Compile kernels with this clang, or the one in this directory. "
         "Default: that of $ROCM_PATH, PATH or ziglang.",
@@ -248,16 +268,40 @@ def refuse_software_options(config: pytest.Config, used: str) -> None:
         )
 
 
-def is_supervised(config: pytest.Config) -> bool:
+def is_supervised(option: argparse.Namespace) -> bool:
     """Whether a supervisor watches the run, of which this process may be any part."""
-    options = (
-        "--amdgpu-gate",
-        "--amdgpu-verdict",
-        "--amdgpu-must-run",
-        "--amdgpu-supervise",
-        "--amdgpu-deadline",
-    )
-    return any(map(config.getoption, options)) and not config.option.collectonly
+    names = ("amdgpu_gate", "amdgpu_verdict", "amdgpu_must_run", "amdgpu_supervise", "amdgpu_deadline")
+    return any(getattr(option, name) for name in names) and not option.collectonly
+
+
+def decides(option: argparse.Namespace) -> bool:
+    """Whether the verdict is the exit status of the run."""
+    return option.amdgpu_gate or bool(option.amdgpu_must_run)
+
+
+def refuse_optimized(config: pytest.Config) -> None:
+    """Raise `pytest.UsageError` where tests pass that fail; workers can differ from their controller."""
+    if sys.flags.optimize and decides(config.option):
+        raise pytest.UsageError(
+            "--amdgpu-gate: Python ignores assert statements (-O, PYTHONOPTIMIZE): tests pass that fail"
+        )
+
+
+def take_warnings_for_errors(config: pytest.Config) -> None:
+    """Let tests and collection fail where pytest only warns of what no gate can pass.
+
+    `-W ignore` does not change that: it is meant for other warnings. A test's own mark may.
+    """
+    known = config.known_args_namespace
+    if not config.pluginmanager.hasplugin("warnings"):
+        # Nobody reads the options then.
+        for warning in WARNINGS_OF_GATES:
+            warnings.simplefilter("error", warning)
+        return
+    known.pythonwarnings = [
+        *(known.pythonwarnings or ()),
+        *(f"error::pytest.{warning.__name__}" for warning in WARNINGS_OF_GATES),
+    ]
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -287,6 +331,13 @@ def choose_seed(config: pytest.Config) -> int:
     """Return the run's seed: the option's, or a new one."""
     seed: int | None = config.getoption("--amdgpu-seed")
     return secrets.randbelow(MAX_SEED + 1) if seed is None else seed
+
+
+def _path(text: str) -> str:
+    """Refuse an empty text, which a variable that is not set leaves: nothing would be read or written."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; name a file or directory, or leave the option out")
+    return text
 
 
 def _deadlines(text: str) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from pytest_amdgpu.devices.needs import choose_devices
 from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
 from pytest_amdgpu.plugin.needs import DEFAULT_COUNT, Wish, wish_of
 from pytest_amdgpu.plugin.options import GROUP_MARKER, TARGETS_MARKER
+from pytest_amdgpu.results.node_ids import DeviceIds
 
 if TYPE_CHECKING:
     from pytest_amdgpu.devices.identity import DeviceInfo
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 DEVICE_FIXTURE = "amdgpu_device"
 GROUP_FIXTURE = "amdgpu_devices"
+IMPOSTOR_FIXTURE = "_amdgpu_impostor"
+"""Lets a test fail whose id wrongly says that it runs on a device."""
 NO_GROUP_ID = "no-devices"
 """What stands in the id of a test for which there is no group."""
 
@@ -56,6 +60,18 @@ def refuse_idle_markers(metafunc: pytest.Metafunc) -> None:
                 f"{metafunc.definition.nodeid}: {marker.name} does nothing, because the test uses no GPU: let"
                 f" it name {DEVICE_FIXTURE}, {GROUP_FIXTURE} or a fixture that uses one, or drop the marker"
             )
+
+
+def refuse_impostors(items: Iterable[pytest.Item], plan: Plan) -> None:
+    """Let tests fail that use no GPU although their ids say so, by a parameter of their own.
+
+    What runs where is known by ids, and such a test would count as one that ran on the device.
+    """
+    ids = DeviceIds(device.id for device in plan.pool)
+    for item in items:
+        names: list[str] = getattr(item, "fixturenames", [])
+        if DEVICE_FIXTURE not in names and IMPOSTOR_FIXTURE not in names and ids.found_in(item.nodeid):
+            names.insert(0, IMPOSTOR_FIXTURE)
 
 
 def _refuse_marked_parameters(metafunc: pytest.Metafunc) -> None:

@@ -12,7 +12,7 @@ from pytest_amdgpu.devices.backends import BackendError
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.devices.machine import Machine, NoUsableGpuError, find_machine
 from pytest_amdgpu.devices.selection import DeviceSelectionError, select_devices
-from pytest_amdgpu.devices.software import SoftwareSpecError
+from pytest_amdgpu.devices.software import SoftwareSpecError, parse_software
 from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.families.model_file import ModelFileError
 from pytest_amdgpu.plugin import injection
@@ -108,7 +108,10 @@ def _make_plan(config: pytest.Config) -> Plan:
         machine = _find_machine(options)
     else:
         machine = Machine("hardware", "none is used here", ())
-    machines = [machine] if hosts is None else [machine, *(host.machine for host in hosts.all)]
+    machines = [machine]
+    if hosts is not None:
+        hosts.refuse_one_machine_twice(machine)
+        machines += [host.machine for host in hosts.all]
     if not any(one.software for one in machines):
         refuse_software_options(config, f"{machine.backend} GPUs ({machine.reason})")
     elsewhere = () if hosts is None else (*machine.devices, *hosts.devices)
@@ -122,10 +125,7 @@ def _make_plan(config: pytest.Config) -> Plan:
     except DeviceSelectionError as error:
         raise pytest.UsageError(f"--amdgpu-device: {error}") from error
     injected: list[str] = config.getoption("--amdgpu-inject")
-    if injected:
-        if hosts is not None:
-            raise pytest.UsageError("--amdgpu-inject: not in a run over several hosts (--tx)")
-        injection.check(injected, machine)
+    injection.check(injected, machines)
     pool = selected if config.getoption("--amdgpu-device") else devices
     named = () if hosts is None else tuple((host.name, host.key) for host in hosts.all)
     seed = choose_seed(config)
@@ -162,6 +162,12 @@ def _connect_hosts(config: pytest.Config, options: Mapping[str, Any]) -> Hosts |
         return None
     from pytest_amdgpu.plugin import hosts
 
+    if files := options["model_files"]:
+        # Hosts are sent what they hold, and would tell other names.
+        try:
+            parse_software(None, files, nearest_target=options["nearest_target"])
+        except ModelFileError as error:
+            raise pytest.UsageError(f"--amdgpu-model: {error}") from error
     connected = hosts.connect(config, options)
     if connected is not None:
         config.stash[hosts_key] = connected

@@ -1,12 +1,14 @@
 """How far a run has come: tests, rate, time left, and what runs where.
 
 In a terminal it stands in the empty rest of the line that pytest is writing, and goes before pytest goes on
-with that line. Elsewhere, as in the log of a CI, it is a line of its own once in a while.
+with that line. Elsewhere, as in the log of a CI, it is a line of its own once in a while. Where workers run
+the tests it also goes on while none of them reports anything, and names the tests that take long.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TextIO
@@ -18,6 +20,8 @@ from pytest_amdgpu.plugin.session import session_key
 MODES = ("auto", "on", "off")
 PAUSE = 30.0
 """Seconds at least between two lines in a log."""
+_NAMED = 3
+"""Tests that take long that are named."""
 _REDRAW = 0.2
 """Seconds at least between two states of the line in a terminal."""
 _NARROWEST = 30
@@ -32,10 +36,29 @@ def register(config: pytest.Config) -> None:
     terminal = config.pluginmanager.getplugin("terminalreporter")
     if mode == "off" or terminal is None or hasattr(config, "workerinput") or config.option.collectonly:
         return
-    if mode == "auto" and (config.option.verbose < 0 or config.getoption("capture") == "no"):
+    if mode == "auto" and (config.option.verbose < 0 or config.getoption("capture", None) == "no"):
         return
     progress = Progress(config, terminal, always=mode == "on")
     config.pluginmanager.register(progress, "amdgpu_progress")
+    if (distributed := config.pluginmanager.getplugin("dsession")) is not None:
+        _tick_while_idle(distributed.queue, progress)
+
+
+def _tick_while_idle(events: queue.Queue[object], progress: Progress) -> None:
+    """Let `progress` go on while pytest-xdist waits for events of workers, which it does 2 s at a time.
+
+    So nobody else writes meanwhile, and it ends when the tests do.
+    """
+    get = events.get
+
+    def get_or_tick(block: bool = True, timeout: float | None = None) -> object:
+        try:
+            return get(block, timeout)
+        except queue.Empty:
+            progress.tick()
+            raise
+
+    events.get = get_or_tick  # type: ignore[method-assign]
 
 
 class Estimate:
@@ -46,14 +69,16 @@ class Estimate:
         self.done = 0
         self._clock = clock
         self._begun: float | None = None
-        self._running: dict[str, None] = {}
+        self._running: dict[str, float] = {}
+        """When each began, the oldest first."""
         self._last: list[str] = []
 
     def start(self, test: str) -> None:
         """Know that a test runs."""
+        now = self._clock()
         if self._begun is None:
-            self._begun = self._clock()
-        self._running[test] = None
+            self._begun = now
+        self._running[test] = now
 
     def end(self, test: str) -> None:
         """Know that a test has ended."""
@@ -62,13 +87,19 @@ class Estimate:
             self._last = [test]
             self.done += 1
 
+    @property
+    def running(self) -> bool:
+        """Whether any test runs."""
+        return bool(self._running)
+
     def text(self, devices: Iterable[str]) -> str:
         """Return the state in one line, with the devices in use and the test that began last.
 
-        Between two tests, it is the one that has ended.
+        Between two tests, it is the one that has ended. Tests that take long are named first, and how long.
         """
+        now = self._clock()
         parts = [f"{self.done}/{self.total}"]
-        seconds = self._clock() - self._begun if self._begun is not None else 0.0
+        seconds = now - self._begun if self._begun is not None else 0.0
         if self.done and seconds > 0:
             rate = self.done / seconds
             parts.append(f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each")
@@ -77,10 +108,17 @@ class Estimate:
         used = [device for device in devices if any(device in test for test in tests)]
         if used:
             parts.append("on " + ", ".join(used))
-        if tests:
-            more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
-            parts.append(tests[-1].rpartition("::")[2] + more)
-        return ", ".join(parts)
+        named = [
+            f"{_short(test)} for {duration(now - begun)}"
+            for test, begun in self._running.items()
+            if now - begun >= PAUSE
+        ][:_NAMED] or [_short(test) for test in tests[-1:]]
+        more = len(tests) - len(named)
+        return ", ".join([*parts, *named]) + (f" and {more} more" if more else "")
+
+
+def _short(test: str) -> str:
+    return test.rpartition("::")[2]
 
 
 def duration(seconds: float) -> str:
@@ -149,6 +187,12 @@ class Progress:
         self._erase()
         return (yield)
 
+    def tick(self) -> None:
+        """Show how far it is although no test began or ended."""
+        if self._estimate.running:
+            self._erase()
+            self._show()
+
     def _expect(self, tests: Sequence[str]) -> None:
         self._estimate.total = max(self._estimate.total, len(tests))
         self._devices = [device.id for device in self._config.stash[session_key].plan.pool]
@@ -168,6 +212,8 @@ class Progress:
                 # Dots of several workers, or of a file whose name was written further above.
                 writer.line()
             self._terminal.write_line(f"amdgpu: {text}")
+            # Nobody else may write for a long time.
+            self._terminal.flush()
             return
         # The last column stays free, because there terminals differ in where the cursor is afterwards.
         room = writer.fullwidth - writer.width_of_current_line - 3

@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import pytest
 
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.emulator.behaviour import DEFAULT_BEHAVIOUR
 from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
+from pytest_amdgpu.plugin.injection import injection_options
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.plan import Plan
-from pytest_amdgpu.plugin.session import GpuSession
+from pytest_amdgpu.plugin.session import GpuSession, session_key
 from pytest_amdgpu.plugin.take_back import ledger_key
 
 LOG_LINES = 50
@@ -24,10 +27,16 @@ LOG_LINES = 50
 _REASONS = 10
 """Reasons of tests that were not applicable that the end of a run shows."""
 
+_NAMED = 4
+"""Devices that such a reason names."""
+
 failed_key = pytest.StashKey[bool]()
 """Whether a phase of a test has failed already."""
 
 _log_start_key = pytest.StashKey[int]()
+
+REPEAT_INPUT = "amdgpu_repeat"
+"""Under this name a worker is told the `Command` of its controller."""
 
 LEAK_PROPERTY = "amdgpu_leak"
 """Name of the property of a report (and of a JUnit test case) that names one leaked resource."""
@@ -122,10 +131,14 @@ def _queues(item: pytest.Item) -> Iterator[str]:
 
 
 def _new_errors(item: pytest.Item, session: GpuSession) -> Iterator[str]:
-    """Yield which error counters of a test's devices have changed since these were looked at last."""
+    """Yield which error counters of a test's devices have changed, and since when."""
     ledger = item.stash.get(ledger_key, None)
     for device in ledger.devices if ledger is not None else ():
-        yield from (f"{device.name}, {line}" for line in session.new_errors(device))
+        yield from _indented(device.name, session.errors.changes(device, item.nodeid))
+
+
+def _indented(name: str, lines: list[str]) -> Iterator[str]:
+    yield from (line if line.startswith(" ") else f"{name}, {line}" for line in lines)
 
 
 @contextlib.contextmanager
@@ -151,7 +164,9 @@ def reproduction(
     config: pytest.Config, plan: Plan, devices: Iterable[DeviceInfo], node_id: str
 ) -> Iterator[str]:
     """Yield what is needed to repeat a test: its devices, the seed, and the command."""
-    seed, *others = repeat_options(config, plan)
+    told = getattr(config, "workerinput", {}).get(REPEAT_INPUT)
+    command = Command(*told) if told else command_of(config, plan)
+    seed, *others = command.options
     options = [seed]
     hosts: dict[str, None] = {}
     for device in devices:
@@ -161,12 +176,29 @@ def reproduction(
         options.append(f"--amdgpu-device={device.id}")
     for host in hosts:
         options += _gateway(plan, host)
+    options += injection_options(plan, hosts)
     yield f"seed: {plan.seed}"
     # Most runs say nothing of failures, and do not pay for the import.
     from pytest_amdgpu.results.rows import from_directory
 
-    test = from_directory(node_id, str(config.rootpath), str(config.invocation_params.dir))
+    test = from_directory(node_id, command.root, command.directory)
     yield f"to repeat: pytest {shlex.join([*options, *others, test])}"
+
+
+class Command(NamedTuple):
+    """What a command begins with that repeats tests of a run, and where it is given."""
+
+    options: list[str]
+    """The first one has the seed."""
+    root: str
+    """The directory from which tests have their ids."""
+    directory: str
+    """That in which the run was begun."""
+
+
+def command_of(config: pytest.Config, plan: Plan) -> Command:
+    """Return it for a run of this process. Workers on other hosts have other directories."""
+    return Command(repeat_options(config, plan), str(config.rootpath), str(config.invocation_params.dir))
 
 
 def _gateway(plan: Plan, host: str) -> list[str]:
@@ -197,8 +229,10 @@ def repeat_options(config: pytest.Config, plan: Plan) -> list[str]:
             options.append(f"{name}={value}")
     if plan.machine.nearest_target:
         options.append("--amdgpu-nearest-target")
-    options += [f"--amdgpu-inject={text}" for text in plan.injected]
     options += [f"--amdgpu-model={file}" for file in config.getoption("--amdgpu-model")]
+    if plan.hosts:
+        options += [f"--rsyncdir={directory}" for directory in config.option.rsyncdir]
+        options += [f"--px={proxy}" for proxy in config.option.px]
     return [*options, *_pytest_options(config)]
 
 
@@ -217,19 +251,43 @@ def _pytest_options(config: pytest.Config) -> Iterator[str]:
     yield from (f"-W{warning}" for warning in option.pythonwarnings or ())
 
 
+def complain(config: pytest.Config, text: str) -> None:
+    """Print on stderr what went wrong outside of tests.
+
+    Often that is where pytest has begun a line on stdout, which may be on the disk that is full.
+    """
+    begun = config.pluginmanager.hasplugin("terminalreporter") and (
+        config.get_terminal_writer().width_of_current_line
+    )
+    print("\n" * bool(begun) + f"amdgpu: {text}", file=sys.stderr)
+
+
 def write_not_applicable(terminal: pytest.TerminalReporter) -> None:
-    """Tell at the end of a run how many tests were not applicable, by reasons."""
-    reasons = Counter(
+    """Tell at the end of a run how many tests were not applicable, by what which devices lack."""
+    texts = [
         report.longrepr[2].removeprefix("Skipped: ").removeprefix(NOT_APPLICABLE)
         for report in terminal.stats.get("skipped", ())
         if isinstance(report.longrepr, tuple) and NOT_APPLICABLE in report.longrepr[2]
-    )
-    if not reasons:
+    ]
+    if not texts:
         return
-    total = reasons.total()
+    total = len(texts)
     terminal.line(f"amdgpu: {total} of the skipped tests {'was' if total == 1 else 'were'} not applicable")
+    ids = {device.id for device in terminal.config.stash[session_key].plan.pool}
+    reasons = Counter[str]()
+    devices: dict[str, dict[str, None]] = {}
+    for text in texts:
+        device, _, reason = text.partition(": ")
+        reason = reason if device in ids else text
+        reasons[reason] += 1
+        devices.setdefault(reason, {}).update({device: None} if device in ids else {})
     for reason, count in reasons.most_common(_REASONS):
-        terminal.line(f"    {count}: {reason}")
+        names = (
+            ", ".join(devices[reason])
+            if len(devices[reason]) <= _NAMED
+            else f"{len(devices[reason])} devices"
+        )
+        terminal.line(f"    {count}: {reason}" + (f" ({names})" if names else ""))
     if len(reasons) > _REASONS:
         terminal.line(f"    ... and {len(reasons) - _REASONS} more reasons")
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 from pytest_amdgpu.devices import sigbus
 from pytest_amdgpu.devices.backends import OWN_BACKENDS
-from pytest_amdgpu.devices.counters import counted, read_counters
+from pytest_amdgpu.devices.counters import read_counters
+from pytest_amdgpu.devices.error_watch import ErrorWatch
 from pytest_amdgpu.devices.identity import DeviceInfo
 from pytest_amdgpu.devices.quarantine import Quarantine
 from pytest_amdgpu.kernel.protocol import Kernel
 from pytest_amdgpu.kernel.trace import TracingKernel
 from pytest_amdgpu.plugin import injection
+from pytest_amdgpu.plugin.blame import OPENING
 from pytest_amdgpu.plugin.plan import Plan, find_plan
 
 if TYPE_CHECKING:
@@ -30,6 +35,8 @@ WORKER_INPUT = "amdgpu"
 """Under this name a pytest-xdist worker is told what the controller found."""
 QUARANTINE_INPUT = "amdgpu_quarantine"
 """Under this name it is told which devices are in quarantine: pairs of id and reason."""
+SHARED_QUARANTINE_INPUT = "amdgpu_shared_quarantine"
+"""Under this name a worker on the controller's machine is told the file that has the quarantine of all."""
 
 
 class DeviceLostError(RuntimeError):
@@ -44,6 +51,10 @@ class QuarantinedError(RuntimeError):
     """The device failed before, and a test on it would say nothing about what it tests."""
 
 
+class DeviceHangError(RuntimeError):
+    """A device could not be opened or checked in time."""
+
+
 class DeviceWatcher(Protocol):
     """Is told of devices that are open; with own backends only, behind which there is a kernel."""
 
@@ -52,6 +63,9 @@ class DeviceWatcher(Protocol):
 
     def device_closing(self, device: Device) -> None:
         """Know that it is about to be closed."""
+
+    def device_alone(self, device_id: str, what: str) -> AbstractContextManager[None]:
+        """Know that what hangs now is a device, with which `what` is done; raises `DeviceHangError`."""
 
 
 class GpuSession:
@@ -71,7 +85,8 @@ class GpuSession:
         """The process that tests run in."""
         self.lost = ""
         """Why the kernel lets this process use the GPUs no more, or empty."""
-        self._counters: dict[str, dict[str, int]] = {}
+        self.errors = ErrorWatch(self._read_counters)
+        """Which errors its devices count."""
         self.quarantine = Quarantine()
         self.queue_watcher: QueueWatcher | None = None
         """Whom each device tells of its queues."""
@@ -104,9 +119,13 @@ class GpuSession:
                 device.queue_watcher = self.queue_watcher
                 self._open.append(device)
                 self._tell_opened(device)
-                self._counters.setdefault(info.id, self._read_counters(device))
                 return device
         raise DeviceGoneError(f"device {info.id} is gone from the topology")
+
+    def device_alone(self, device_id: str, what: str) -> AbstractContextManager[None]:
+        """Do something with a device for which no test is to blame; raises `DeviceHangError` when late."""
+        watcher = self.device_watcher
+        return nullcontext() if watcher is None else watcher.device_alone(device_id, what)
 
     def open_for_tests(self, info: DeviceInfo) -> Device:
         """Open a device as `open` does; raises `QuarantinedError` where it is in quarantine.
@@ -115,17 +134,12 @@ class GpuSession:
         """
         self.check_quarantine(info.id)
         try:
-            return self.open(info)
+            with self.device_alone(info.id, OPENING):
+                return self.open(info)
         except Exception as error:
             if self.health is not None:
                 self.health.cannot_open(info.id, error)
             raise
-
-    def new_errors(self, device: Device) -> list[str]:
-        """Return which error counters of a device changed since it was opened, or since the last call."""
-        before = self._counters.get(device.name, {})
-        after = self._counters[device.name] = self._read_counters(device)
-        return counted(before, after)
 
     def _read_counters(self, device: Device) -> dict[str, int]:
         # What other backends speak through need not have files.
@@ -218,7 +232,12 @@ class GpuSession:
     def end(self) -> None:
         """End the trace."""
         if self._trace:
-            self._trace.stop()
+            try:
+                self._trace.stop()
+            except OSError as error:
+                print(
+                    f"amdgpu: --amdgpu-trace: the record ends before the run does: {error}", file=sys.stderr
+                )
 
 
 def start_session(config: pytest.Config) -> GpuSession:
@@ -232,7 +251,9 @@ def start_session(config: pytest.Config) -> GpuSession:
     if worker_input is not None:
         for device_id, reason in worker_input[QUARANTINE_INPUT]:
             session.quarantine.add(device_id, reason)
-    if plan.injected:
+        if (file := worker_input.get(SHARED_QUARANTINE_INPUT)) is not None:
+            session.quarantine.share(Path(file))
+    if plan.injected and plan.machine.software:
         injecting = injection.Injecting(session, plan.injected)
         config.pluginmanager.register(injecting, injection.PLUGIN)
     return session

@@ -24,8 +24,13 @@ from pytest_amdgpu.results.record import Outcome, Record, Trust
 _TRUST = {Blame.FLAKY: Trust.FLAKY, Blame.DEVICE_SUSPECT: Trust.INFRA, Blame.MACHINE: Trust.INFRA}
 """What is left of the trust in a failure that was run again; the others are as trusted as before."""
 
+_PHASE_OUTCOMES = ("passed", "failed", "skipped")
+"""What pytest itself makes of a phase. Plugins that run a failing test again have further words."""
 _NOT_RUN = "[NOTRUN]"
 """In what pytest says of a test with `xfail(run=False)`, which proves nothing: pytest does not run it."""
+
+
+_SEVERITY = {Outcome.FAIL: 0, Outcome.TIMEOUT: 1, Outcome.CRASH: 2}
 
 
 @dataclass(slots=True)
@@ -38,6 +43,8 @@ class _State:
     blame: str = ""
     confirmation: tuple[Count, ...] = ()
     seen: bool = False
+    subtests: set[str] = field(default_factory=set)
+    """Outcomes of its subtests."""
     attachments: list[str] = field(default_factory=list)
 
 
@@ -63,7 +70,7 @@ class States:
             if name == ATTACHMENT_PROPERTY and value not in state.attachments:
                 state.attachments.append(str(value))
         properties = dict(report.user_properties)
-        if FLAKE_PROPERTY in properties or str(report.outcome) == "rerun":
+        if FLAKE_PROPERTY in properties:
             state.trust = Trust.FLAKY
         if INFRA_PROPERTY in properties:
             state.trust = Trust.INFRA
@@ -72,22 +79,41 @@ class States:
             state.trust = _TRUST.get(blame, state.trust)
             state.blame = blame.value
             state.confirmation = parse_counts(str(properties[CONFIRMATION_PROPERTY]))
-        if state.outcome.bad and state.outcome is not Outcome.MISSING:
-            # What came first explains what came after it.
-            return
-        if report.failed:
+        failed_before = state.outcome.bad and state.outcome is not Outcome.MISSING
+        if report.failed and (not failed_before or state.expected):
+            # That a test fails does not excuse what its tear-down does.
             state.outcome, state.expected = _failure(report), ""
             state.text = _crash_text(report)
+        elif report.failed and _SEVERITY[outcome := _failure(report)] > _SEVERITY[state.outcome]:
+            # What came first explains what came after it.
+            state.outcome, state.text = outcome, f"{state.text}; then {_crash_text(report)}"
+        elif failed_before:
+            return
+        elif str(report.outcome) not in _PHASE_OUTCOMES:
+            # Whoever runs a test until it passes hides what broke it.
+            state.outcome, state.trust = _failure(report), Trust.FLAKY
+            state.text = f"{report.outcome} after: {_crash_text(report)}"
         elif hasattr(report, "wasxfail") and report.skipped and _NOT_RUN in report.wasxfail:
             state.outcome, state.text = Outcome.SKIPPED, report.wasxfail
         elif hasattr(report, "wasxfail") and report.skipped:
             state.outcome, state.expected = _failure(report), report.wasxfail or "xfail"
+        elif hasattr(report, "context"):
+            # A subtest, which alone does not say that the test has passed.
+            state.subtests.add(report.outcome)
+            state.text = skip_text(report) if report.skipped else ""
         elif report.skipped:
-            state.text = _skip_text(report)
+            state.text = skip_text(report)
             inapplicable = state.text.startswith(NOT_APPLICABLE)
             state.outcome = Outcome.NOT_APPLICABLE if inapplicable else Outcome.SKIPPED
+        elif report.when == "call" and state.subtests == {"skipped"}:
+            # pytest calls that passed.
+            state.outcome, state.text = Outcome.SKIPPED, f"all subtests are skipped: {state.text}"
         elif report.when == "call":
-            state.outcome = Outcome.PASS
+            state.outcome, state.text = Outcome.PASS, ""
+
+    def skip_file(self, node_id: str, text: str) -> None:
+        """Know of a file none of whose tests is known, because it skips itself."""
+        self._states.setdefault(node_id, _State(Outcome.SKIPPED, text=text, seen=True))
 
     def was_killed(self, node_id: str, text: str) -> None:
         """Know that a test was ended with its process, when the run was ended."""
@@ -141,7 +167,8 @@ def _crash_text(report: pytest.TestReport) -> str:
     return next(iter(text.strip().splitlines()), "")
 
 
-def _skip_text(report: pytest.TestReport) -> str:
+def skip_text(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Return why something was skipped."""
     if isinstance(report.longrepr, tuple):
         return report.longrepr[2].removeprefix("Skipped: ")
     return report.longreprtext

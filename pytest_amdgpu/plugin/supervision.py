@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import select
 import subprocess
@@ -14,9 +15,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from pytest_amdgpu.plugin import guarding
-from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, QUARANTINE_PROPERTY, TIMEOUT_PROPERTY
+from pytest_amdgpu.plugin.blame import (
+    CHECK,
+    EVIDENCE_SECTION,
+    INFRA_PROPERTY,
+    OPENING,
+    QUARANTINE_PROPERTY,
+    TIMEOUT_PROPERTY,
+)
+from pytest_amdgpu.plugin.doubt import Doubt
 from pytest_amdgpu.plugin.options import HEARTBEAT, is_supervised, is_worker
-from pytest_amdgpu.plugin.session import session_key
+from pytest_amdgpu.plugin.plan import hosts_key
+from pytest_amdgpu.plugin.replacing import replace_after_all, replace_no_worker
+from pytest_amdgpu.plugin.session import DeviceHangError, session_key
 from pytest_amdgpu.supervisor.client import Connection, SupervisorGoneError, start
 from pytest_amdgpu.supervisor.protocol import MAIN, THE_RUN, Said, Told, portions, shortened
 
@@ -49,17 +60,16 @@ _RESTARTS = 20
 """How often the one worker is replaced, of which each time is a failed test."""
 
 
-def use_a_worker(config: pytest.Config) -> None:
+def use_a_worker(config: pytest.Config, option: argparse.Namespace) -> None:
     """Let the tests of a supervised run run in a worker of pytest-xdist, if nothing speaks against it.
 
     The controller then never touches a GPU, and goes on when the worker must be killed.
     """
-    option = config.option
-    if not (config.pluginmanager.hasplugin("xdist") and is_supervised(config)) or is_worker(config):
+    if not (config.pluginmanager.hasplugin("xdist") and is_supervised(option)) or is_worker(config):
         return
     chosen = option.numprocesses is not None or option.tx or option.dist != "no" or option.distload
     # What tests print is wanted at once, which workers cannot do.
-    live = option.capture == "no"
+    live = getattr(option, "capture", None) == "no"
     if not (chosen or live or any(getattr(option, name, False) for name in _IN_THIS_PROCESS)):
         option.numprocesses = 1
         if option.maxworkerrestart is None:
@@ -106,7 +116,7 @@ def keep_deadlines(config: pytest.Config) -> None:
     config.pluginmanager.register(heartbeat, HEARTBEAT)
 
 
-class _Killed(NamedTuple):
+class Killed(NamedTuple):
     """What the supervisor said of a worker that it was about to kill."""
 
     test: str
@@ -114,6 +124,11 @@ class _Killed(NamedTuple):
     devices: list[str]
     text: str
     evidence: str
+
+    @property
+    def in_check(self) -> bool:
+        """Whether it was the opening or the check of a device that did not end."""
+        return self.phase.startswith((OPENING, CHECK))
 
 
 class Supervision:
@@ -127,7 +142,9 @@ class Supervision:
         self._stopped = threading.Event()
         self._config = config
         self._lock = threading.Lock()
-        self._killed: dict[str, _Killed] = {}
+        self._killed: dict[str, Killed] = {}
+        self._doubt = Doubt(config)
+        config.pluginmanager.register(self._doubt, "amdgpu_doubt")
         self._nodes: dict[str, Any] = {}
         self._ended = threading.Event()
         self.exit_status: int | None = None
@@ -145,7 +162,7 @@ class Supervision:
             facts = {**facts, "arguments": []}
         self._say(Said.CONTROLLER, pid, str(verdict) if verdict else None, facts)
 
-    def killed(self) -> dict[str, str]:
+    def untold(self) -> dict[str, str]:
         """Return what to say of tests whose workers were killed, and of which pytest-xdist said nothing."""
         self._heed()
         with self._lock:
@@ -169,11 +186,26 @@ class Supervision:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker of this machine the address, and listen for what is said of workers."""
-        if node.gateway.spec.popen and not node.gateway.spec.via:
+        hosts = self._config.stash.get(hosts_key, None)
+        host = None if hosts is None else hosts.of(node.gateway.spec)
+        if host is None or host.is_this_machine:
             node.workerinput[SUPERVISOR_INPUT] = self.address
-            if not self._nodes:
-                threading.Thread(target=self._listen, name="amdgpu supervision", daemon=True).start()
-            self._nodes[node.gateway.id] = node
+        else:
+            node.workerinput[SUPERVISOR_INPUT] = host.contact.supervisor
+        if not self._nodes:
+            threading.Thread(target=self._listen, name="amdgpu supervision", daemon=True).start()
+        self._nodes[node.gateway.id] = node
+
+    def hear(self, message: list[Any]) -> None:
+        """Take in what the supervisor of another host says."""
+        with self._lock:
+            kind, *rest = message
+            self._take(kind, rest)
+
+    def miss(self, where: str, why: object) -> None:
+        """Know that nobody watches the workers here any more, or those `where` says."""
+        self.troubles.append(f"from some point on nobody watched that tests end{where}: {why}")
+        print(f"amdgpu: {self.troubles[-1]}", file=sys.stderr)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Have workers end, or be ended, before pytest-xdist waits for them, which it does for long."""
@@ -186,11 +218,8 @@ class Supervision:
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:
         """Say of a test whose worker was killed at its deadline that it timed out, and what was seen."""
         if sched.tests_finished:
-            self._replace_no_worker()
-        # What is told before a worker is killed may not have been read yet.
-        self._heed()
-        with self._lock:
-            killed = self._killed.pop(report.node.gateway.id, None)
+            replace_no_worker(self._config)
+        killed = self.killed(report.node)
         if killed is None or killed.test != shortened(crashitem):
             return
         report.longrepr = killed.text
@@ -198,25 +227,30 @@ class Supervision:
         # pytest-xdist has the file for the test's name.
         report.location = (file, None, name)
         report.user_properties.append((TIMEOUT_PROPERTY, killed.phase))
+        if killed.in_check:
+            report.user_properties.append((INFRA_PROPERTY, DeviceHangError.__name__))
         for device in killed.devices:
-            reason = f"{crashitem} did not end and could not be interrupted"
-            report.user_properties.append((QUARANTINE_PROPERTY, [device, reason]))
-            self._config.stash[session_key].quarantine.add(device, reason)
+            if (reason := self._config.stash[session_key].quarantine.reason(device)) is not None:
+                report.user_properties.append((QUARANTINE_PROPERTY, [device, reason]))
         if killed.evidence:
             report.sections.append((EVIDENCE_SECTION, killed.evidence))
 
-    def _replace_no_worker(self) -> None:
-        """Let pytest-xdist not replace the worker that died just now.
+    # Last, because others may let the test run again. pytest wants a name that begins so.
+    @pytest.hookimpl(optionalhook=True, trylast=True, specname="pytest_handlecrashitem")
+    def pytest_amdgpu_replace_if_more_is_left(self, sched: Any) -> None:
+        """Let the worker be replaced after all, if somebody has found work for another one."""
+        if not sched.tests_finished:
+            replace_after_all(self._config)
 
-        It does so also where nothing is left, and then waits for the new one to come up and end.
-        """
-        distributed: Any = self._config.pluginmanager.getplugin("dsession")
-
-        def once(node: Any) -> Any:
-            del distributed._clone_node
-            return node
-
-        distributed._clone_node = once
+    def killed(self, node: Any) -> Killed | None:
+        """Return, once, what the supervisor said of a worker that it killed; None if it has not."""
+        # What is told before a worker is killed may not have been read yet.
+        self._heed()
+        with self._lock:
+            killed = self._killed.pop(node.gateway.id, None)
+        if killed is not None:
+            self._doubt.killed(killed.devices, killed.test, killed.phase if killed.in_check else "")
+        return killed
 
     def close(self) -> None:
         """End the supervisor, unless it has still to do with a process; it then ends by itself."""
@@ -243,8 +277,7 @@ class Supervision:
     def _lose(self, error: SupervisorGoneError) -> None:
         if not self._ended.is_set() and not self._lost:
             self._lost = True
-            self.troubles.append(f"from some point on nobody watched that tests end: {error}")
-            print(f"amdgpu: {self.troubles[-1]}", file=sys.stderr)
+            self.miss("", error)
 
     def _listen(self) -> None:
         """Wait for messages: nothing wakes pytest-xdist when a worker neither runs nor dies."""
@@ -270,7 +303,7 @@ class Supervision:
     def _take(self, kind: str, rest: list[Any]) -> None:
         if kind == Told.KILLING:
             name, *values = rest
-            killed = _Killed(*values)
+            killed = Killed(*values)
             if killed.test == THE_RUN:
                 if (text := f"{name}: {killed.text}") not in self.troubles:
                     self.troubles.append(text)
@@ -292,6 +325,12 @@ class Supervision:
     def _drop(self, node: Any) -> None:
         """Let pytest-xdist go on as if a worker had died that the kernel does not let die."""
         gateway = node.gateway
+        if not gateway.spec.popen or gateway.spec.via:
+            from pytest_amdgpu.plugin.host_contact import cut
+
+            # What waits for it here is not it, but its connection.
+            cut(gateway)
+            return
         # At the end of the run execnet would wait for it, and has no way to be told not to.
         gateway._group._gateways.remove(gateway)
         # Its death may come yet, and is no news then.

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_amdgpu.devices.lease_holder import boot_id
 from pytest_amdgpu.plugin.blame import INFRA_PROPERTY, QUARANTINE_PROPERTY
+from pytest_amdgpu.plugin.crash_trial import died_in_trial
 from pytest_amdgpu.plugin.device_locks import LOCKS_INPUT, DeviceLocks
-from pytest_amdgpu.plugin.leasing import at_rest, take_leases
+from pytest_amdgpu.plugin.leasing import at_rest, lease_names, take_leases
 from pytest_amdgpu.plugin.leaving import LEAVING_INPUT, LEAVING_OUTPUT, Leaving
 from pytest_amdgpu.plugin.plan import Plan, find_plan, hosts_key
-from pytest_amdgpu.plugin.report import reproduction
-from pytest_amdgpu.plugin.scheduling import Task
+from pytest_amdgpu.plugin.refusals import Refusals
+from pytest_amdgpu.plugin.report import REPEAT_INPUT, command_of, reproduction
+from pytest_amdgpu.plugin.schedule_parts import Task
 from pytest_amdgpu.plugin.session import (
     QUARANTINE_INPUT,
     WORKER_INPUT,
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
     from pytest_amdgpu.plugin.device_scheduling import DeviceScheduling
-    from pytest_amdgpu.plugin.hosts import Host
+    from pytest_amdgpu.plugin.host import Host
 
 _OWN_MODE = "load"
 """The mode of `--dist` whose scheduler is replaced: the default of `-n`."""
@@ -52,13 +55,18 @@ def register(config: pytest.Config) -> None:
     """Take part in a run of several processes, as the controller or as a worker."""
     worker_input = getattr(config, "workerinput", None)
     if worker_input is not None:
+        config.pluginmanager.register(Refusals(config), "amdgpu_refusals")
         if directory := worker_input[LOCKS_INPUT]:
             timeout: float = config.getoption("--amdgpu-lease-timeout")
             config.pluginmanager.register(DeviceLocks(Path(directory), timeout), "amdgpu_locks")
         if worker_input[LEAVING_INPUT]:
             config.pluginmanager.register(Leaving(config), "amdgpu_leaving")
     elif config.getoption("dist") != "no" and config.getoption("tx") and not config.option.collectonly:
+        from pytest_amdgpu.plugin import host_loss, hosts
+
         config.pluginmanager.register(XdistHooks(config), "amdgpu_xdist")
+        if hosts.are_used(config):
+            config.pluginmanager.register(host_loss.HostLoss(config), host_loss.PLUGIN)
 
 
 def number_of_workers(config: pytest.Config) -> int | None:
@@ -136,6 +144,7 @@ class XdistHooks:
             WORKER_INPUT: plan.to_json(),
             QUARANTINE_INPUT: [list(entry) for entry in self._session.quarantine],
             LOCKS_INPUT: locks,
+            REPEAT_INPUT: list(command_of(self._config, self._session.plan)),
             LEAVING_INPUT: self._config.getoption("dist") == _OWN_MODE,
         }
 
@@ -163,13 +172,18 @@ class XdistHooks:
         if node.config.getoption("--amdgpu-lease") == "none" or self._leased:
             return
         self._leased = True
-        used = DeviceIds(device.id for device in self._session.plan.pool).found_in_any(ids)
+        plan = self._session.plan
+        used = DeviceIds(device.id for device in plan.pool).found_in_any(ids)
+        # Software GPUs of two hosts that are one machine can have one name, and one lease.
+        taken = {(boot_id(), name) for name in lease_names(plan.machine, used)} if self._hosts else set()
         for host in self._hosts:
             if host.machine.is_private and node.config.getoption("--amdgpu-lease-directory") is None:
                 continue
-            if devices := [device for device in host.machine.devices if device.id in used]:
+            names = {(host.boot, name) for name in lease_names(host.machine, used)} - taken
+            taken |= names
+            if names:
                 with at_rest(node.config):
-                    host.lease(node.config, devices)
+                    host.lease(node.config, {name for _, name in names})
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Know what a worker runs."""
@@ -196,6 +210,8 @@ class XdistHooks:
         """Replace a worker that left, and note the death of one that no test's report will tell."""
         if not error and self._scheduling is not None and node.workeroutput.get(LEAVING_OUTPUT):
             self._replace(node)
+        if died_in_trial(self._config, node):
+            return
         if error and self._scheduling is not None and self._scheduling.running(node) is None:
             known = node in self._scheduling.nodes
             when = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -15,6 +15,9 @@ from pytest_amdgpu.results.verdict_reader import VerdictFile
 
 _FACTOR, _SECONDS = 2.0, 0.5
 """So many times longer (or shorter), and by so much, takes a test whose duration is told."""
+
+
+_DEVICES_USED = "devices that tests ran on"
 
 
 class State(enum.IntEnum):
@@ -166,7 +169,8 @@ def _state(records: Sequence[Record]) -> tuple[State, str]:
     if record.trust is not Trust.CLEAN:
         words.append(record.trust.value)
     if record.expected:
-        words.append(f"expected: {record.expected}")
+        # Of an expectation file it begins like that already.
+        words.append(f"expected: {record.expected.removeprefix('expected: ')}")
     if record.blame:
         words.append(record.blame_text)
     if record.outcome.bad and record.text:
@@ -217,10 +221,20 @@ def _environment(before: VerdictFile, after: VerdictFile) -> Iterator[tuple[str,
     new = dict(
         flat_environment(after, {new: f"{old} / {new}" if old != new else new for old, new in pairs.items()})
     )
+    # Of several devices of a target the worst result counts, so that nothing else tells of one that is gone.
+    if not before.shortcoming and not after.shortcoming:
+        old[_DEVICES_USED], new[_DEVICES_USED] = map(_devices_used, (before, after))
     for key in sorted({*old, *new}):
         values = old.get(key, "-"), new.get(key, "-")
         if values[0] != values[1]:
             yield (key, *values)
+
+
+def _devices_used(file: VerdictFile) -> str:
+    """Return on how many devices of each target tests ran."""
+    devices = {device for record in file.records if record.outcome.ran for device in record.devices}
+    targets = Counter(file.targets.get(device, device) for device in devices)
+    return ", ".join(f"{count} {target}" for target, count in sorted(targets.items()))
 
 
 def _device_pairs(before: VerdictFile, after: VerdictFile) -> dict[str, str]:

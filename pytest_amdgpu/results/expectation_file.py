@@ -100,6 +100,8 @@ _NOTES: Mapping[str, int] = {
     "expires": _EXPIRES,
 }
 """What notes are called, in lower case; DRM CI has further ones, which say where a flake was seen."""
+_MEANT = re.compile(r"#\s*(expir|(fail(ure)?|flak[ey])[ _-]*rate\b).*", re.IGNORECASE)
+"""A comment that is meant to be a note on which results depend."""
 _FRACTION = re.compile(r"(\d+)\s*/\s*(\d+)")
 _PERCENT = re.compile(r"(\d{1,3})\s*%?")
 EXPECTED_WORDS = {expected.value: expected for expected in Expected}
@@ -108,7 +110,7 @@ EXPECTED_WORDS = {expected.value: expected for expected in Expected}
 def read_entries(path: Path, kind: Kind) -> list[Entry]:
     """Read a file; raises `ExpectationError`, and OSError if it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ExpectationError(f"{path}: is not UTF-8 text: {error}") from error
     return list(parse_entries(text, kind, str(path)))
@@ -126,10 +128,15 @@ def parse_entries(text: str, kind: Kind, file: str) -> Iterator[Entry]:
             if not line or not in_notes:
                 values, lines = {}, {}
             in_notes = bool(line)
-            if match := _NOTE.fullmatch(line):
-                key = _NOTES.get(match[1].lower())
-                if key is not None:
-                    values[key], lines[key] = match[2], number
+            match = _NOTE.fullmatch(line)
+            key = _NOTES.get(match[1].lower()) if match else None
+            if match and key is not None:
+                values[key], lines[key] = match[2], number
+            elif _MEANT.fullmatch(line):
+                raise ExpectationError(
+                    f"{file}:{number}: {line!r} has no effect: write '# Expires: 2026-11-28' or"
+                    " '# Failure Rate: 3/10'"
+                )
             continue
         in_notes = False
         name, expected, remark = _split(line, kind, file, number)

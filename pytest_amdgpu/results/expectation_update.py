@@ -154,7 +154,7 @@ class _Edits:
         for kind, path in self._paths.items():
             removed, added = self._removed[kind], self._added[kind]
             if removed or added:
-                old = path.read_text(encoding="utf-8") if path.exists() else ""
+                old = path.read_text(encoding="utf-8-sig") if path.exists() else ""
                 text = "\n\n".join(
                     part
                     for part in (_without(old, removed).rstrip("\n"), *(block.rstrip() for block in added))

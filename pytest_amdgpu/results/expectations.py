@@ -7,11 +7,12 @@ import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import comb
+from math import exp, fsum, lgamma, log, log1p
 from pathlib import Path
 
 from pytest_amdgpu.families.family import generations
 from pytest_amdgpu.results.expectation_file import Entry, ExpectationError, Kind, read_entries
+from pytest_amdgpu.results.node_ids import parameters_start
 
 EVERY_GPU = "all"
 _FILE = re.compile(r"(?P<key>[\w.-]+)-(?P<kind>fails|flakes|skips)\.txt")
@@ -32,18 +33,22 @@ class Expectations:
 
     def fails(self, test: str) -> Entry | None:
         """Return the most special line of a fails file about a test."""
-        return self._last(Kind.FAILS, test)
+        return self._last((Kind.FAILS,), test)
 
     def flake(self, test: str) -> Entry | None:
         """Return the most special line of a flakes file about a test."""
-        return self._last(Kind.FLAKES, test)
+        return self._last((Kind.FLAKES,), test)
+
+    def known(self, test: str) -> Entry | None:
+        """Return the most special line of a fails or flakes file; of one key's files that of the flakes."""
+        return self._last((Kind.FAILS, Kind.FLAKES), test)
 
     def skip(self, test: str) -> Entry | None:
         """Return the most special line of a skips file about a test."""
-        return self._last(Kind.SKIPS, test)
+        return self._last((Kind.SKIPS,), test)
 
-    def _last(self, kind: Kind, test: str) -> Entry | None:
-        matching = (entry for entry in reversed(self.entries) if entry.kind is kind and entry.matches(test))
+    def _last(self, kinds: Sequence[Kind], test: str) -> Entry | None:
+        matching = (entry for entry in reversed(self.entries) if entry.kind in kinds and entry.matches(test))
         return next(matching, None)
 
 
@@ -111,9 +116,10 @@ def bare_name(node_id: str, device_ids: Iterable[str]) -> str:
     `test_a.py::test_b[aql-sw-gfx942-0-64]` is `test_a.py::test_b[aql-64]`. Several devices of one test are
     joined by `+` in its id.
     """
-    path, bracket, parameters = node_id.partition("[")
-    if not bracket:
+    start = parameters_start(node_id)
+    if start < 0:
         return node_id
+    path, parameters = node_id[:start], node_id[start + 1 :]
     text = _devices_pattern(tuple(device_ids)).sub("", parameters.removesuffix("]"))
     return f"{path}[{text}]" if text else path
 
@@ -127,4 +133,16 @@ def _devices_pattern(device_ids: tuple[str, ...]) -> re.Pattern[str]:
 
 def chance_of_failures(failed: int, runs: int, rate: float) -> float:
     """Return how likely at least `failed` of `runs` runs fail if each does at this rate (binomial tail)."""
-    return sum(comb(runs, k) * rate**k * (1 - rate) ** (runs - k) for k in range(failed, runs + 1))
+    if rate in (0.0, 1.0):
+        return float(failed == 0 or rate == 1.0)
+    # By logarithms: the coefficients of some thousand runs are beyond what a float can hold.
+    return fsum(
+        exp(
+            lgamma(runs + 1)
+            - lgamma(k + 1)
+            - lgamma(runs - k + 1)
+            + k * log(rate)
+            + (runs - k) * log1p(-rate)
+        )
+        for k in range(failed, runs + 1)
+    )

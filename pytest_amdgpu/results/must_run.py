@@ -1,7 +1,7 @@
 """What must have run for a gate to be green: the file of `--amdgpu-must-run`.
 
 [[must_run]]
-device = "gfx942"      a target, a generation (gfx9, gfx94x), an id of a device, or "all"
+device = "gfx942"      a target, a generation (gfx9, gfx94x), an id of a device, a product, or "all"
 devices = 2            so many of them must have run tests (default 1)
 count = 100            so many tests must have run on each (default 1)
 tests = ["hw_tests/sdma/.*"]   of each of these at least one must have run on each; regular expressions for
@@ -19,6 +19,7 @@ from typing import Any
 
 from pytest_amdgpu.results.expectations import EVERY_GPU, keys_of
 from pytest_amdgpu.results.record import Record
+from pytest_amdgpu.results.rows import counted
 
 _TABLE = "must_run"
 _KEYS = ("device", "devices", "count", "tests")
@@ -48,13 +49,13 @@ class DeviceNames:
 
     def answers_to(self, name: str) -> bool:
         """Whether the device is one that `name` stands for."""
-        return name in (self.id, *keys_of(self.target, self.product))
+        return name in (self.id, self.product, *keys_of(self.target, self.product))
 
 
 def read_contract(path: Path) -> tuple[Demand, ...]:
     """Read a file; raises `MustRunError`, and OSError if it cannot be read."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise MustRunError(f"{path}: {error}") from error
     tables = content.pop(_TABLE, None)
@@ -107,12 +108,16 @@ def _violations(
 ) -> Iterator[str]:
     used = [device.id for device in devices if device.answers_to(demand.device) and ran[device.id]]
     if len(used) < demand.devices:
-        yield f"tests must run on {demand.devices} devices {demand.device}, and ran on {len(used)}"
+        which = "" if demand.device == EVERY_GPU else f" ({demand.device})"
+        unknown = not any(device.answers_to(demand.device) for device in devices)
+        there = ", ".join(f"{device.id} ({device.target})" for device in devices)
+        why = f": no device is called that, there are {there}" if unknown and devices else ""
+        yield f"tests must run on {counted(demand.devices, 'device')}{which}, and ran on {len(used)}{why}"
     for device in used:
         records = ran[device]
         if len(records) < demand.count:
-            yield f"{demand.count} tests must run on {device}, and {len(records)} did"
+            yield f"{counted(demand.count, 'test')} must run on {device}, and {len(records)} did"
         for text in demand.tests:
             pattern = re.compile(text)
             if not any(pattern.fullmatch(record.name) for record in records):
-                yield f"a test {text!r} must run on {device}, and none did"
+                yield f"a test named {text!r} must run on {device}, and none did"

@@ -17,12 +17,17 @@ class DeviceIds:
 
     def found_in(self, node_id: str) -> tuple[str, ...]:
         """Return the devices of a test in the order in which its id has them, each once."""
-        start = node_id.find("[")
+        start = parameters_start(node_id)
         return tuple(dict.fromkeys(self._pattern.findall(node_id, start))) if start >= 0 else ()
 
     def found_in_any(self, node_ids: Iterable[str]) -> set[str]:
         """Return the devices of tests."""
         return {device for node_id in node_ids for device in self.found_in(node_id)}
+
+
+def parameters_start(node_id: str) -> int:
+    """Return where the parameters of a test begin, at a bracket, or -1. Names of files may hold some, too."""
+    return node_id.find("[", max(node_id.find("::"), 0))
 
 
 @functools.lru_cache(maxsize=8)

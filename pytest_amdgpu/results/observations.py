@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_amdgpu.results.record import Outcome, Record, Trust
-from pytest_amdgpu.results.status import Expected
+from pytest_amdgpu.results.status import Expected, Status
 from pytest_amdgpu.results.verdict_reader import VerdictFile
 
 EXPECTED_TEXT, KNOWN_FLAKE_TEXT = "expected: ", "known flake: "
@@ -86,6 +86,8 @@ def _add(observed: Observed, record: Record) -> None:
     improved = _IMPROVED.match(record.text)
     own_mark = record.expected and not record.expected.startswith((EXPECTED_TEXT, KNOWN_FLAKE_TEXT))
     if record.trust is Trust.INFRA or not record.outcome.ran or own_mark:
+        return
+    if improved and improved[1] == Status.SKIP.value:
         return
     if improved:
         word = {expected.value: expected for expected in Expected}.get(improved[1])

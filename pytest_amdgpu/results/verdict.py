@@ -53,13 +53,9 @@ def judge_run(records: Sequence[Record], must_run: Sequence[str], troubles: Sequ
     good.
     """
     bad = [record for record in records if record.is_regression]
-    infra = [
-        f"{_line(record)}: {record.text}".removesuffix(": ")
-        for record in records
-        if record.outcome.bad and record.trust is Trust.INFRA
-    ]
-    missing = [_line(record) for record in bad if record.outcome is Outcome.MISSING]
-    regressions = [_line(record) for record in bad if record.outcome is not Outcome.MISSING]
+    infra = [reason_of(record) for record in records if record.outcome.bad and record.trust is Trust.INFRA]
+    missing = [reason_of(record) for record in bad if record.outcome is Outcome.MISSING]
+    regressions = [reason_of(record) for record in bad if record.outcome is not Outcome.MISSING]
     reasons = (*regressions, *troubles, *infra, *missing, *must_run)
     if regressions:
         return Judgment(Verdict.REGRESSION, reasons)
@@ -70,5 +66,7 @@ def judge_run(records: Sequence[Record], must_run: Sequence[str], troubles: Sequ
     return Judgment(Verdict.GOOD)
 
 
-def _line(record: Record) -> str:
-    return f"{record.id}: {record.outcome.value}, {record.blame_text}".removesuffix(", ")
+def reason_of(record: Record) -> str:
+    """Return how a test's result is told among the reasons of a verdict: the machine's failures with why."""
+    line = f"{record.id}: {record.outcome.value}, {record.blame_text}".removesuffix(", ")
+    return f"{line}: {record.text}".removesuffix(": ") if record.trust is Trust.INFRA else line

@@ -5,6 +5,8 @@ Its form is `verdict_schema.json`; `schema` counts up when a reader would have t
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 from collections import Counter
@@ -44,6 +46,9 @@ def _text(content: Mapping[str, Any]) -> str:
 
 def write_verdict(path: Path, content: Mapping[str, Any]) -> None:
     """Put the content in place of what was there, at once; raises OSError, and then nothing has changed."""
+    if path.exists() and not path.is_file():
+        # A superuser could put a file in the place of /dev/null.
+        raise FileExistsError(errno.EEXIST, "Not a regular file", str(path))
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(draft, "w", encoding="utf-8") as file:
@@ -51,6 +56,8 @@ def write_verdict(path: Path, content: Mapping[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        # Where it cannot be written it cannot always be removed, and the first error is the one to tell.
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -83,6 +83,9 @@ def _checked(content: Mapping[str, Any], whole: bool, path: str) -> VerdictFile:
     word = value("verdict", str) or Verdict.INCOMPLETE.value
     if word not in words:
         raise VerdictFileError(f"{path}: verdict: {word!r} is not one of {', '.join(words)}")
+    environment = value("environment", dict)
+    if not isinstance(environment.get("devices", {}), dict):
+        raise VerdictFileError(f"{path}: environment.devices: {environment['devices']!r:.80} is no object")
     devices = value("devices", list)
     for index, device in enumerate(devices):
         if not isinstance(device, dict) or not all(
@@ -99,7 +102,7 @@ def _checked(content: Mapping[str, Any], whole: bool, path: str) -> VerdictFile:
         ),
         reasons=tuple(map(str, value("reasons", list))),
         started=value("started", str),
-        environment=value("environment", dict),
+        environment=environment,
         targets={device["id"]: device["target"] for device in devices},
         products={device["target"]: str(device.get("name", "")) for device in devices},
         repeat=tuple(map(str, value("repeat", list))),

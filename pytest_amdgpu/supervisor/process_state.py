@@ -22,6 +22,8 @@ _STATES = {
     "X": "dead",
     "I": "idle",
 }
+_PF_EXITING = 0x4
+"""A bit of the flags of a process (include/linux/sched.h)."""
 _THREADS = 32
 """Threads that are shown."""
 _SYSCALLS = {
@@ -82,6 +84,12 @@ def is_alive(pid: int, since: int) -> bool:
     """Whether the process that started at `since` is there, and no zombie."""
     fields = _stat(pid)
     return bool(fields) and int(fields[19]) == since and fields[0] not in "ZX"
+
+
+def is_exiting(pid: int) -> bool:
+    """Whether a process is being taken apart by the kernel, or is no more."""
+    fields = _stat(pid)
+    return not fields or fields[0] in "ZX" or bool(int(fields[6]) & _PF_EXITING)
 
 
 def describe(pid: int) -> Iterator[str]:

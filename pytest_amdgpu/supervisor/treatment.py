@@ -80,11 +80,19 @@ class Treatment:
         self._signal(process, signal.SIGKILL)
 
     def give_up(self, process: Watched) -> None:
-        """Tell the controller not to wait for the process; if it is that itself, speak for it."""
+        """Tell the controller not to wait for the process, and everybody to use its devices no more.
+
+        If it is the controller itself, speak for it.
+        """
         self._account.trouble(f"process {process.pid} ({process.name}) was killed and does not die")
         if process.name == MAIN:
             self._account.speak(self.watch)
         else:
+            reason = f"{process.test} did not end, and its process does not die"
+            for device in process.devices:
+                if self.quarantine.setdefault(device, reason) == reason:
+                    for peer in self._peers:
+                        peer.tell(Told.QUARANTINE, device, reason)
             self._peers.tell_controller(Told.LOST, process.name)
 
     def is_alive(self, process: Watched) -> bool:
@@ -127,13 +135,8 @@ class Treatment:
         return text
 
     def _condemn(self, process: Watched) -> None:
-        """Tell everybody that a process is killed: its devices are used no more."""
+        """Tell that a process is killed."""
         text = self._tell_killing(process)
-        reason = f"{process.test} did not end and could not be interrupted"
-        for device in process.devices:
-            if self.quarantine.setdefault(device, reason) == reason:
-                for peer in self._peers:
-                    peer.tell(Told.QUARANTINE, device, reason)
         if process.name == MAIN:
             if process.test != THE_RUN:
                 self._account.timeout(process.test, text)

@@ -27,6 +27,12 @@ def test_lint_prints_what_is_wrong_and_fails(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().out == f"{file}:4: 't.py::test_b' is no test that there is\n"
     assert main(["expectations", "lint", str(tmp_path / "none")]) == 1
     assert "none is not a directory of expectation files" in capsys.readouterr().err
+    # Not what pytest printed: all lines would be about no test.
+    tests.write_bytes(b"\xff no tests collected in 0.01s\n")
+    assert main(["expectations", "lint", str(files), "--tests", str(tests)]) == 1
+    assert capsys.readouterr().err == (
+        f"expectations: {tests}: names no test; the output of `pytest --collect-only -q` is wanted\n"
+    )
 
 
 def test_names_of_collected_tests_are_without_devices() -> None:

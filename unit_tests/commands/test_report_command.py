@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,7 +51,7 @@ def test_earlier_results_are_shown_by_their_age(verdict: str, tmp_path: Path) ->
     page = tmp_path / "page.html"
     assert main(["report", verdict, newer, older, "--html", str(page)]) == 0
     text = page.read_text()
-    assert 0 < text.index('title="fail"') < text.index('title="crash"')
+    assert '<i class="fail">F</i><i class="crash">C</i>' in text
 
 
 def test_auto_appends_to_the_summary_of_the_step(
@@ -59,6 +62,10 @@ def test_auto_appends_to_the_summary_of_the_step(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step))
     assert main(["report", verdict, "--markdown", "auto"]) == 0
     assert step.read_text().startswith(f"before\n{HEAD}")
+    step.write_text("x" * ((1 << 20) - 80))
+    assert main(["report", verdict, "--markdown", "auto"]) == 0
+    assert step.stat().st_size <= 1 << 20
+    assert step.read_text().endswith(f"x{HEAD}\n\n- and more, for which there is no room here\n")
 
 
 def test_auto_needs_a_step(
@@ -76,3 +83,28 @@ def test_a_file_that_is_no_verdict_is_named(tmp_path: Path, capsys: pytest.Captu
     bad.write_text("{}")
     assert main(["report", str(bad)]) == 1
     assert capsys.readouterr().err.startswith(f"report: {bad}: has no 'schema'")
+
+
+@pytest.mark.parametrize("option", ["--html", "--markdown"])
+def test_a_report_that_cannot_be_written_is_named(
+    option: str, verdict: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The disk is full only when the file is closed.
+    for place, why in (
+        (f"{tmp_path}/no/file", "No such file or directory"),
+        ("/dev/full", "No space left on device"),
+    ):
+        assert main(["report", verdict, option, place]) == 1
+        assert capsys.readouterr().err == f"report: {place}: {why}\n"
+
+
+def test_output_that_nobody_takes_is_no_error_of_python(verdict: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "pytest_amdgpu", "report", verdict]
+    results = []
+    with open("/dev/full", "w") as full, open(write, "w") as nobody:
+        for target in (nobody, full):
+            run = subprocess.run(command, stdout=target, stderr=subprocess.PIPE, text=True, check=False)
+            results.append((run.returncode, run.stderr))
+    assert results == [(1, ""), (1, "report: [Errno 28] No space left on device\n")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from pytest_amdgpu.devices.lease_holder import Holder, parse_holders
-from pytest_amdgpu.devices.leases import LeaseDirectory, LeaseError, LeaseTimeoutError
+from pytest_amdgpu.devices.leases import LeaseDirectory, LeaseError, LeaseTimeoutError, default_directory
 
 GPU, OTHER = "0000:03:00.0", "0000:83:00.0"
 
@@ -243,3 +244,45 @@ def test_what_is_no_plain_file_is_not_locked(leases: LeaseDirectory) -> None:
 def test_a_name_stays_in_the_directory(name: str, leases: LeaseDirectory) -> None:
     with pytest.raises(ValueError, match="is not a name for a lease"):
         leases.take([name], "me")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        ("fcntl.flock", errno.ENOLCK, "No locks available"),
+        ("os.write", errno.ENOSPC, "No space left on device"),
+    ],
+)
+def test_a_file_system_that_cannot_is_named(
+    call: str, error: int, text: str, leases: LeaseDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    held = leases.take([OTHER], "me", shared=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(call, refuse)
+        with pytest.raises(LeaseError, match=rf"cannot lock .*{GPU}.lease for a lease: {text}; choose"):
+            leases.take([GPU], "me")
+        if call == "os.write":
+            held.release()
+    # Nothing is kept by what failed, and what could not be noted is given back all the same.
+    with leases.take([GPU], "me"):
+        assert leases.holders(GPU)
+    if call == "os.write":
+        assert leases.holders(OTHER) is None
+
+
+def test_the_place_of_leases_is_the_same_for_all_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Debian, where everybody may write to /run/lock, and on Fedora, where only root may."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    tmp_path.chmod(0o1777)
+    assert default_directory(tmp_path) == tmp_path / "pytest-amdgpu"
+    tmp_path.chmod(0o755)
+    elsewhere = Path("/tmp/pytest-amdgpu")
+    assert default_directory(tmp_path) == default_directory(tmp_path / "none") == elsewhere
+    # Somebody has made it for all.
+    (tmp_path / "pytest-amdgpu").mkdir()
+    assert default_directory(tmp_path) == tmp_path / "pytest-amdgpu"

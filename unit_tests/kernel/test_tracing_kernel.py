@@ -126,3 +126,11 @@ def test_a_failed_call_is_passed_on(kernel: Kernel, out: io.StringIO) -> None:
     with pytest.raises(KernelError, match="EBADF"):
         kernel.close(3)
     assert _calls(out) == ["close(3) = -1 EBADF"]
+
+
+def test_a_record_that_cannot_be_written_is_told_at_its_end_and_fails_no_call() -> None:
+    kernel = TracingKernel(_ScriptedKernel(), open("/dev/full", "w"))  # noqa: SIM115
+    assert [kernel.open("/dev/kfd", 0), kernel.open("/dev/kfd", 0)] == [3, 3]
+    with pytest.raises(OSError, match="No space left on device"):
+        kernel.stop()
+    assert kernel.open("/dev/kfd", 0) == 3

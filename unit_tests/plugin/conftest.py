@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
+from pytest_fork import run_pytest
 
 TWO_UNLIKE = "gfx942,gfx1100"
 """One GPU with 64 lanes per wave and several dies, one with 32 lanes and one die."""
@@ -17,14 +22,41 @@ def outside_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture
-def run(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
-    """Run pytest in a process of its own, on two software GPUs unless told otherwise (None: the default).
+Start = Callable[..., pytest.RunResult]
 
-    Other plugins of the environment stay out, because they cost time and are not what is tested.
+
+@pytest.fixture
+def run(pytester: pytest.Pytester) -> Start:
+    """Run pytest on two software GPUs unless told otherwise (None: the default).
+
+    In a process of its own, but a fork of one that has imported what a run needs: see `run_alone`.
     """
 
-    def run_pytest(
+    def start(*arguments: str) -> pytest.RunResult:
+        output, errors = pytester.path / "stdout", pytester.path / "stderr"
+        begun = time.monotonic()
+        code = run_pytest(arguments, Path.cwd(), output, errors)
+        seconds = time.monotonic() - begun
+        lines = [path.read_text(encoding="utf-8", errors="replace").splitlines() for path in (output, errors)]
+        print(*lines[0], sep="\n")
+        print(*lines[1], sep="\n", file=sys.stderr)
+        if code is None:
+            pytest.fail("the run has not come to its end")
+        return pytest.RunResult(code, *lines, seconds)
+
+    return _on_software_gpus(start)
+
+
+@pytest.fixture
+def run_alone(pytester: pytest.Pytester) -> Start:
+    """Run pytest as `run` does, in an interpreter of its own: where that is a part of what is tested."""
+    return _on_software_gpus(partial(pytester.runpytest_subprocess, timeout=100))
+
+
+def _on_software_gpus(start: Start) -> Start:
+    """Let pytest run without other plugins of the environment, which cost time and are not what is tested."""
+
+    def run_on_gpus(
         *arguments: str, backend: str = "software", software: str | None = TWO_UNLIKE, xdist: bool = False
     ) -> pytest.RunResult:
         others = ["hypothesispytest", *([] if xdist else ["xdist"])]
@@ -34,8 +66,6 @@ def run(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
             if software is None or backend not in ("auto", "software")
             else [f"--amdgpu-software={software}"]
         )
-        return pytester.runpytest_subprocess(
-            *disabled, f"--amdgpu-backend={backend}", *gpus, *arguments, timeout=100
-        )
+        return start(*disabled, f"--amdgpu-backend={backend}", *gpus, *arguments)
 
-    return run_pytest
+    return run_on_gpus

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pytest_amdgpu.plugin.scheduling import End, Schedule, Send, Task
+from pytest_amdgpu.plugin.schedule_parts import End, Send, Task
+from pytest_amdgpu.plugin.scheduling import Schedule
 
 NO_DEVICE = Task()
 DEVICES = ("a0", "a1", "a2", "b0", "b1")
@@ -44,6 +46,7 @@ class Run:
         self.results: Counter[int] = Counter()
         self.ran_on: dict[int, str] = {}
         self.moves = 0
+        self.withdrawn: set[str] = set()
         self.names = (f"w{number}" for number in range(1 << 30))
         for host in workers:
             self.add(host)
@@ -56,6 +59,7 @@ class Run:
         return name
 
     def obey(self) -> None:
+        self.withdraw(self.withdrawn)
         for order in self.schedule.plan():
             worker = self.workers[order.worker]
             assert not worker.ended
@@ -64,6 +68,7 @@ class Run:
                     worker.ended = True
                 case Send(items=items):
                     assert items
+                    assert not any(self.withdrawn & {*self.tasks[index].devices} for index in items)
                     worker.queue.extend(items)
                     self.moves += 1
         self.check()
@@ -97,7 +102,7 @@ class Run:
         self.schedule.complete(name, index, seconds)
         self.obey()
 
-    def die(self, name: str, *, when: str) -> int | None:
+    def die(self, name: str, *, when: str, replaced: bool = True) -> int | None:
         """End a worker: before or while its next test runs, or when that is over but not yet complete."""
         worker = self.workers[name]
         if worker.runs and when != "before":
@@ -109,9 +114,16 @@ class Run:
         del self.workers[name]
         if culprit is not None:
             self.results[culprit] += 1
-        self.add(worker.host)
+        if replaced:
+            self.add(worker.host)
         self.obey()
         return culprit
+
+    def withdraw(self, devices: Iterable[str]) -> None:
+        """Let no worker be sent tests of these devices; they have a result."""
+        self.withdrawn = {*devices}
+        for device in devices:
+            self.results.update(self.schedule.withdraw(device))
 
     def go_on(self) -> None:
         """Run what there is to run; worker by worker, so that they come far apart."""
@@ -184,6 +196,90 @@ def test_tests_of_a_withdrawn_device_are_neither_run_nor_lost(
     run.go_on()
     assert run.is_over()
     assert run.results == Counter(range(len(tasks)))
+
+
+class Events(RuleBasedStateMachine):
+    """A run in which workers die and leave at any moment, are replaced late, and devices are quarantined.
+
+    A worker that runs a test again which another one died of is one that comes late, or dies before it comes.
+    """
+
+    @initialize(
+        tasks=tasks(),
+        workers=st.lists(st.sampled_from(HOSTS), max_size=4),
+        exclusive=st.sets(st.sampled_from(DEVICES)),
+    )
+    def begin(self, tasks: list[Task], workers: list[str], exclusive: set[str]) -> None:
+        self.run = Run(tasks, [*HOSTS, *workers], exclusive)
+        self.absent: list[str] = []
+        """The hosts of workers that are to come."""
+        self.withdrawn: set[str] = set()
+
+    @precondition(lambda self: self.run.running())
+    @rule(number=st.integers(0, 9), seconds=durations())
+    def complete(self, number: int, seconds: float) -> None:
+        names = self.run.running()
+        self.run.complete(names[number % len(names)], seconds)
+
+    @precondition(lambda self: self.run.running())
+    @rule(number=st.integers(0, 9))
+    def begin_a_test(self, number: int) -> None:
+        names = self.run.running()
+        self.run.begin(names[number % len(names)])
+
+    @precondition(lambda self: self.run.workers)
+    @rule(number=st.integers(0, 9), when=st.sampled_from(["before", "during", "after"]))
+    def die(self, number: int, when: str) -> None:
+        names = list(self.run.workers)
+        name = names[number % len(names)]
+        self.absent.append(self.run.workers[name].host)
+        self.run.die(name, when=when, replaced=False)
+
+    @precondition(lambda self: any(not one.begun for one in self.run.workers.values()))
+    @rule(number=st.integers(0, 9))
+    def leave(self, number: int) -> None:
+        names = [name for name, worker in self.run.workers.items() if not worker.begun]
+        name = names[number % len(names)]
+        self.absent.append(self.run.workers[name].host)
+        assert self.run.schedule.leave(name, willingly=True) is None
+        del self.run.workers[name]
+        self.run.obey()
+
+    @precondition(lambda self: self.absent)
+    @rule()
+    def come(self) -> None:
+        self.run.add(self.absent.pop(0))
+        self.run.obey()
+
+    @rule(device=st.sampled_from(DEVICES))
+    def withdraw(self, device: str) -> None:
+        self.withdrawn.add(device)
+        self.run.withdraw(self.withdrawn)
+        self.run.obey()
+
+    @invariant()
+    def no_test_has_two_results(self) -> None:
+        if hasattr(self, "run"):
+            assert all(count == 1 for count in self.run.results.values())
+            left = {*range(len(self.run.tasks))} - {*self.run.results}
+            assert left == {*self.run.schedule.left()}
+
+    def teardown(self) -> None:
+        if not hasattr(self, "run"):
+            return
+        while self.absent:
+            self.come()
+        # As the controller does before each decision.
+        self.run.withdraw(self.withdrawn)
+        self.run.obey()
+        self.run.go_on()
+        assert self.run.is_over()
+        assert self.run.schedule.left() == []
+        assert self.run.results == Counter(range(len(self.run.tasks)))
+
+
+TestEvents = Events.TestCase
+TestEvents.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
 
 
 def test_a_device_stays_with_one_worker_and_no_two_workers_open_it() -> None:

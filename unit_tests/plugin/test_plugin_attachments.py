@@ -129,7 +129,7 @@ def test_a_directory_that_cannot_be_is_a_usage_error(run: Run, pytester: pytest.
     Path("file").write_text("")
     result = run("--amdgpu-attachments=file")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--amdgpu-attachments: *File exists: 'file'"])
+    result.stderr.fnmatch_lines(["*--amdgpu-attachments: file is no directory"])
 
 
 def test_a_full_disk_loses_no_result(run: Run, pytester: pytest.Pytester) -> None:

@@ -257,13 +257,15 @@ def test_fixtures_of_a_module_are_tried_again(run: Run, tests: Callable[[str], N
 def test_each_run_has_the_time_of_a_test(run: Run, tests: Callable[[str], None]) -> None:
     tests(
         """
-        import pytest, threading
+        import pytest, signal, threading
         from helper import note, run_number
-        @pytest.mark.timeout(2.5)
+        @pytest.mark.timeout(3000)
         def test_slow(amdgpu_device):
-            threading.Event().wait(1.3)
+            # As if most of the time had passed.
+            left, _ = signal.setitimer(signal.ITIMER_REAL, 1000)
+            note("all" if 2000 < left <= 3000 else f"only {left} s")
             assert False, "in time"
-        @pytest.mark.timeout(1.5)
+        @pytest.mark.timeout(1, func_only=True)
         def test_hangs_when_run_again(amdgpu_device):
             if run_number("") > 1: threading.Event().wait(60)
             assert False
@@ -271,6 +273,7 @@ def test_each_run_has_the_time_of_a_test(run: Run, tests: Callable[[str], None])
     )
     result = run("--amdgpu-confirm=1", software=TWO)
     result.assert_outcomes(failed=2)
+    assert runs() == ["all"] * 3
     result.stdout.fnmatch_lines(
         [
             "*: failed 1+1 of 2 on sw-gfx942-0, 1 of 1 on sw-gfx942-1: regression",
@@ -383,3 +386,24 @@ def test_a_number_that_cannot_be(value: str, run: Run) -> None:
     result = run(f"--amdgpu-confirm={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*argument --amdgpu-confirm: '{value}' is not a number from 0 to 1000"])
+
+
+def test_subtests_of_further_runs_count_and_are_no_results(run: Run, tests: Callable[[str], None]) -> None:
+    tests(
+        """
+        from helper import run_number
+        def test_bad(amdgpu_device, subtests):
+            with subtests.test("a"): assert False
+            with subtests.test("b"): pass
+        def test_flaky(amdgpu_device, subtests):
+            with subtests.test("a"): assert run_number("flaky") > 1
+        """
+    )
+    result = run(*GATE, "--amdgpu-confirm=1", "-n1", software=TWO, xdist=True)
+    found = {name: (test["outcome"], test["blame"], test["confirmation"]) for name, test in records().items()}
+    assert found == {
+        "bad": ("fail", "regression", counts((2, 2), (1, 1))),
+        "flaky": ("fail", "flaky", counts((1, 2), (0, 1))),
+    }
+    # A test that fails, and a subtest of it.
+    result.assert_outcomes(failed=4)

@@ -242,7 +242,7 @@ def test_hardware_that_is_not_there_is_an_error(run: Run, pytester: pytest.Pytes
     [
         (
             "--amdgpu-device=gfx90a",
-            "*--amdgpu-device: no device is 'gfx90a'; there are 0: sw-gfx942-0, 1: sw*",
+            "*--amdgpu-device: no device is 'gfx90a'; known: sw-gfx942-0 (number 0), sw*",
         ),
         ("--amdgpu-software=gfx7", "*--amdgpu-software: unknown software GPU 'gfx7'; known: *"),
         ("--amdgpu-software=gfx942:many", "*--amdgpu-software: 'many' in 'gfx942:many' is not a number*"),
@@ -266,6 +266,16 @@ def test_a_wrong_option_is_a_usage_error_with_its_value(
     result = run(argument)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([message])
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["attachments", "compiler", "expectations", "lease-directory", "model", "must-run", "trace", "verdict"],
+)
+def test_an_option_for_a_file_is_not_empty(option: str, pytester: pytest.Pytester) -> None:
+    """A gate that demands what an empty variable names would demand nothing."""
+    with pytest.raises(pytest.UsageError, match=f"argument --amdgpu-{option}: is empty"):
+        pytester.parseconfig(f"--amdgpu-{option}=")
 
 
 def test_targets_marker_chooses_among_the_selected_devices(run: Run, pytester: pytest.Pytester) -> None:
@@ -408,7 +418,7 @@ def test_help_markers_and_fixtures_explain_themselves(run: Run) -> None:
         fixtures.stdout.fnmatch_lines([f"{name} -- *", f"    {text}"])
 
 
-def test_tests_without_gpu_are_left_alone(run: Run, pytester: pytest.Pytester) -> None:
+def test_tests_without_gpu_are_left_alone(run_alone: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         import sys
@@ -416,6 +426,7 @@ def test_tests_without_gpu_are_left_alone(run: Run, pytester: pytest.Pytester) -
         def test_plain():
             assert "pytest_amdgpu.driver.device" not in sys.modules
             assert "pytest_amdgpu.emulator.isa.dispatch" not in sys.modules
+            assert "numpy" not in sys.modules
         """
     )
-    run().assert_outcomes(passed=1)
+    run_alone().assert_outcomes(passed=1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -111,8 +113,8 @@ def test_a_flake_that_turned_into_a_failure_is_red(
     workers: list[str], expecting: Callable[..., pytest.RunResult]
 ) -> None:
     result = expecting(
-        "-k", "flaky", *workers, fine="0", all__flakes=FLAKES + "test_it.py::test_flaky.*\n",
-        xdist=bool(workers),
+        "-k", "flaky", "--amdgpu-confirm=0", *workers, fine="0", xdist=bool(workers),
+        all__flakes=FLAKES + "test_it.py::test_flaky.*\n",
     )  # fmt: skip
     result.assert_outcomes(passed=1, xfailed=7)
     assert result.ret == 1
@@ -200,3 +202,87 @@ def test_a_flake_may_crash_its_worker_as_often_as_it_did(expecting: Callable[...
     result = expecting("-n1", "-k", "passes or crashes", all__flakes=often, xdist=True)
     assert result.ret == 1
     result.stdout.fnmatch_lines(["known/all-flakes.txt:3: *: failed 1 of 1 times, which at its rate *"])
+
+
+def test_subtests_and_tear_down_of_what_is_known(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_it="""
+        import pytest
+
+        def test_some(amdgpu_device, subtests):
+            with subtests.test("bad"): assert False
+            with subtests.test("good"): pass
+        def test_mended(amdgpu_device, subtests):
+            with subtests.test("good"): pass
+        @pytest.fixture
+        def worse():
+            yield
+            raise RuntimeError("not taken back")
+        def test_worse(amdgpu_device, worse): assert False
+        def test_skipped(amdgpu_device): pytest.skip("today")
+        @pytest.mark.amdgpu_targets("gfx908")
+        def test_elsewhere(amdgpu_device): pass
+        def test_special(amdgpu_device): pass
+        """
+    )
+    names = ("some", "mended", "worse", "skipped", "elsewhere")
+    lines = "".join(f"test_it.py::test_{name},Fail\n" for name in names)
+    # As an editor on Windows writes it.
+    pytester.path.joinpath("all-fails.txt").write_bytes(b"\xef\xbb\xbf" + lines.encode())
+    # A line about a target goes before one about all, of whatever kind they are.
+    pytester.path.joinpath("gfx942-fails.txt").write_text("test_it.py::test_special,Fail\n")
+    pytester.path.joinpath("all-flakes.txt").write_text("test_it.py::test_special\n")
+    result = run("--amdgpu-expectations=.", "--amdgpu-verdict=v.json", "--amdgpu-device=gfx942", "-rA")
+    records = json.loads(Path("v.json").read_text())["tests"]
+    found = {record["name"].partition("::test_")[2]: record for record in records}
+    assert {name: (record["outcome"], record["expected"]) for name, record in found.items()} == {
+        "some": ("fail", "expected: all-fails.txt:1"),
+        "mended": ("fail", ""),
+        "worse": ("fail", ""),
+        "skipped": ("fail", ""),
+        "elsewhere": ("not applicable", ""),
+        "special": ("fail", ""),
+    }
+    assert found["worse"]["text"] == "RuntimeError: not taken back"
+    for name, word in ("mended", "Pass"), ("skipped", "Skip"), ("special", "Pass"):
+        assert found[name]["text"].startswith(f"unexpected improvement: the result is {word}, but")
+    assert result.ret == 1
+
+
+@pytest.mark.parametrize("workers", [[], ["-n1"]])
+def test_a_flake_that_fails_is_run_again_until_its_rate_tells(
+    workers: list[str], run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        test_it="""
+        from collections import Counter
+        runs = Counter()
+        def number(name):
+            runs[name] += 1
+            return runs[name]
+        def test_broken(amdgpu_device): assert number("broken") < 0
+        def test_flaky(amdgpu_device): assert number("flaky") == 3
+        def test_subtest(amdgpu_device, subtests):
+            with subtests.test("a"): assert number("subtest") == 2
+        def test_often(amdgpu_device): assert number("often") < 0
+        def test_of_no_rate(amdgpu_device): assert number("no rate") < 0
+        def test_counts(): print({name: count for name, count in runs.items()})
+        """
+    )
+    pytester.path.joinpath("all-flakes.txt").write_text(
+        "# Failure Rate: 3/10\ntest_it.py::test_broken\ntest_it.py::test_flaky\ntest_it.py::test_subtest\n"
+        "# Failure Rate: 99/100\ntest_it.py::test_often\n\ntest_it.py::test_of_no_rate\n"
+    )
+    result = run("--amdgpu-expectations=.", "--amdgpu-verdict=v.json", "-rA", *workers, xdist=bool(workers))
+    # 0.3**6 is the first power below one in a thousand.
+    found = {"broken": 6, "flaky": 3, "subtest": 2, "often": 20, "no rate": 1}
+    result.stdout.fnmatch_lines([str(found)])
+    lines = [line for line in result.outlines if line.startswith("all-flakes.txt:") and "failed" in line]
+    (worse,) = set(lines)
+    assert worse == (
+        "all-flakes.txt:2: failed 6 of 6 times, which at its rate of 3/10 has a chance of 0.0007"
+    )
+    assert result.ret == 1
+    records = {test["id"].partition("_")[2]: test for test in json.loads(Path("v.json").read_text())["tests"]}
+    counts = records["it.py::test_flaky[sw-gfx942-0]"]["confirmation"]
+    assert counts == [{"device": "sw-gfx942-0", "failed": 2, "runs": 3}]

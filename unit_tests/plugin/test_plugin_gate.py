@@ -14,6 +14,11 @@ Run = Callable[..., pytest.RunResult]
 
 
 @pytest.fixture
+def run(run_alone: Run) -> Run:
+    return run_alone
+
+
+@pytest.fixture
 def tests(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makepyfile(test_it=TESTS)
     return pytester
@@ -47,8 +52,13 @@ def test_a_record_of_each_test(workers: Sequence[str], run: Run, tests: pytest.P
     assert by_name["test_it.py::test_fails"]["text"].startswith("assert <Device sw-gfx942-0> is None")
     assert by_name["test_it.py::test_skipped"]["text"] == "not today"
     assert by_name["test_it.py::test_expected"]["expected"] == "xfail"
+    crashed, number = (", 1 crash", 10) if workers else ("", 9)
+    counts = (
+        f"{number} tests on 1 device: 2 pass, 2 fail, 1 timeout{crashed}, 1 infrastructure, 1 known failure,"
+        " 1 skipped, 1 not applicable"
+    )
     result.stdout.fnmatch_lines(
-        ["*amdgpu verdict: regression*", "test_it.py::test_*", "*short test summary*"]
+        ["*amdgpu verdict: regression*", counts, "test_it.py::test_*", "*short test summary*"]
     )
 
 
@@ -73,13 +83,23 @@ CONTRACT = "--amdgpu-must-run=contract.toml"
     ("contract", "options", "status", "reason"),
     [
         ('device = "gfx942"', [], GOOD, ""),
-        ('device = "gfx1100"', [], MUST_RUN, "tests must run on 1 devices gfx1100, and ran on 0"),
-        ("devices = 2", [], MUST_RUN, "tests must run on 2 devices all, and ran on 1"),
+        ('device = "gfx1100"', [], MUST_RUN, "tests must run on 1 device (gfx1100), and ran on 0"),
+        ("devices = 2", [], MUST_RUN, "tests must run on 2 devices, and ran on 1"),
         ("devices = 2", ["--amdgpu-all-devices"], GOOD, ""),
         ("count = 2", [], MUST_RUN, "2 tests must run on sw-gfx942-0, and 1 did"),
         ('tests = [".*passes"]', [], GOOD, ""),
-        ('tests = [".*passse"]', [], MUST_RUN, "a test '.*passse' must run on sw-gfx942-0, and none did"),
-        ('tests = [".*skipped"]', [], MUST_RUN, "a test '.*skipped' must run on sw-gfx942-0, and none did"),
+        (
+            'tests = [".*passse"]',
+            [],
+            MUST_RUN,
+            "a test named '.*passse' must run on sw-gfx942-0, and none did",
+        ),
+        (
+            'tests = [".*skipped"]',
+            [],
+            MUST_RUN,
+            "a test named '.*skipped' must run on sw-gfx942-0, and none did",
+        ),
     ],
 )
 def test_what_must_run(

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fnmatch
 import json
 import shlex
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import execnet
 import jsonschema
 import pytest
 
+from pytest_amdgpu.devices.lease_holder import boot_id
 from pytest_amdgpu.devices.leases import LeaseDirectory
-from pytest_amdgpu.devices.machine import Machine
-from pytest_amdgpu.plugin.host_service import serve
-from pytest_amdgpu.plugin.hosts import key_of, name_of
+from pytest_amdgpu.devices.machine import Machine, find_machine
+from pytest_amdgpu.devices.machine_quarantine import MachineQuarantine
+from pytest_amdgpu.plugin.host import Host
+from pytest_amdgpu.plugin.host_service import own_version, serve
+from pytest_amdgpu.plugin.hosts import Hosts, key_of, name_of
 
 SCHEMA = json.loads((files("pytest_amdgpu.results") / "verdict_schema.json").read_text())
 Run = Callable[..., pytest.RunResult]
@@ -188,8 +193,23 @@ def test_only_collecting_lists_the_tests_of_all_hosts(run: Run, pytester: pytest
         ),
         (["popen//python=/nowhere/python"], 10, "*no test was run: no connection to popen//python=/nowhere*"),
         (["popen//env:PYTHONPATH=///chdir=/", "popen//python=python -S"], 10, "*must be installed there*"),
+        (
+            ["popen//via=proxy"],
+            pytest.ExitCode.USAGE_ERROR,
+            "*--tx: popen//via=proxy: add chdir=DIRECTORY; without it *",
+        ),
+        (["socket=127.0.0.1:1"], 10, "*no connection to socket=127.0.0.1:1: ConnectionRefusedError*"),
     ],
-    ids=["unknown-gpu", "unknown-backend", "bad-name", "two-of-a-name", "no-python", "no-plugin"],
+    ids=[
+        "unknown-gpu",
+        "unknown-backend",
+        "bad-name",
+        "two-of-a-name",
+        "no-python",
+        "no-plugin",
+        "no-directory",
+        "no-server",
+    ],
 )
 def test_hosts_that_cannot_be_used_are_named(
     run: Run, pytester: pytest.Pytester, gateways: list[str], status: int, message: str
@@ -200,11 +220,51 @@ def test_hosts_that_cannot_be_used_are_named(
     assert fnmatch.filter([*result.outlines, *result.errlines], message)
 
 
-def test_defects_cannot_be_injected_on_hosts(run: Run, pytester: pytest.Pytester) -> None:
+def test_defects_are_injected_where_their_devices_are(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_it="""
+        import pytest
+
+        def fills(queue, buffer):
+            queue.fill(buffer, 3).submit()
+            queue.wait_idle(10)
+            assert (buffer.array == 3).all()
+
+        def test_id(sdma_queue, vram_buffer): fills(sdma_queue, vram_buffer(4096))
+
+        def test_number(sdma_queue, vram_buffer): fills(sdma_queue, vram_buffer(4096))
+
+        def test_by_hand(amdgpu_inject, amdgpu_device):
+            if amdgpu_device.name.startswith("beta/"):
+                assert len(amdgpu_inject("corrupt-byte", device="2")) == 1
+                with pytest.raises(ValueError, match="alpha/sw-gfx942-0: of another host"):
+                    amdgpu_inject("corrupt-byte", device="0")
+        """
+    )
+    result = run(
+        *TWO_HOSTS,
+        "--amdgpu-confirm=0",
+        "--amdgpu-inject=corrupt-byte:test=test_id@alpha/sw-gfx942-1",
+        "--amdgpu-inject=corrupt-byte:test=test_number@2",
+        backend="auto",
+        software=None,
+        xdist=True,
+    )
+    failed = sorted(line.split()[1] for line in result.outlines if line.startswith("FAILED"))
+    assert failed == ["test_it.py::test_id[alpha/sw-gfx942-1]", "test_it.py::test_number[beta/sw-gfx1100-0]"]
+    result.assert_outcomes(passed=7, failed=2)
+    (command,) = (line for line in result.outlines if line.endswith(f"{failed[1]}'"))
+    again = run(*shlex.split(command.partition("pytest ")[2]), backend="auto", software=None, xdist=True)
+    again.assert_outcomes(failed=1)
+
+
+def test_a_defect_for_a_device_that_no_host_has_is_a_usage_error(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_a(amdgpu_device): pass")
-    result = run(*TWO_HOSTS, "--amdgpu-inject=wedge@all", backend="auto", software=None, xdist=True)
+    result = run(*TWO_HOSTS, "--amdgpu-inject=flaky@sw-gfx942-0", backend="auto", software=None, xdist=True)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --amdgpu-inject: not in a run over several hosts (--tx)"])
+    result.stderr.fnmatch_lines(
+        ["ERROR: --amdgpu-inject: *no device is 'sw-gfx942-0'; known: alpha/sw-gfx942-0 *, and all"]
+    )
 
 
 def test_software_gpus_of_a_host_count_only_if_they_are_asked_for(
@@ -229,7 +289,41 @@ def test_devices_are_leased_where_they_are(run: Run, pytester: pytest.Pytester) 
             "*no test was run: host beta: sw-gfx1100-0 was in use for 0.2 s: *another run*",
         ]
     )
-    run(*TWO_HOSTS, *options, backend="auto", software=None, xdist=True).assert_outcomes(passed=3)
+    # The quarantine of a machine is beside its leases.
+    MachineQuarantine(pytester.path / "leases").add("sw-gfx1100-0", "it smoked")
+    result = run(*TWO_HOSTS, *options, backend="auto", software=None, xdist=True)
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(
+        ["beta/sw-gfx1100-0: on host beta, of the whole machine, since * it smoked; release it with *"]
+    )
+
+
+def test_hosts_that_are_one_machine_do_not_wait_for_each_other(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_a(amdgpu_device): pass")
+    gateways = ("--tx=popen", "--tx=popen//env:A=1", "--tx=popen//env:A=2", "--dist=load")
+    options = ("--amdgpu-all-devices", "--amdgpu-lease-directory=leases", "--amdgpu-lease-timeout=0")
+    result = run(*gateways, *options, software="gfx1100", xdist=True)
+    result.assert_outcomes(passed=3)
+
+
+def test_a_gpu_that_two_hosts_have_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, other = find_machine("software", "gfx1100"), find_machine("software", "gfx942")
+    assert [one.devices[0].pci_address for one in (here, other)] == ["0000:03:00.0"] * 2
+    hosts = Hosts.__new__(Hosts)
+    two = [SimpleNamespace(name=name, boot=boot_id(), machine=other) for name in ("alpha", "beta")]
+    hosts.all = cast("list[Host]", two)
+    nothing = dataclasses.replace(here, devices=())
+    # Each process has software GPUs of its own.
+    hosts.refuse_one_machine_twice(here)
+    with as_on_hardware(monkeypatch):
+        with pytest.raises(pytest.UsageError, match="host alpha and this machine are one machine: both have"):
+            hosts.refuse_one_machine_twice(here)
+        with pytest.raises(
+            pytest.UsageError, match=r"beta and host alpha are one .* the GPU 0000:03:00\.0; give"
+        ):
+            hosts.refuse_one_machine_twice(nothing)
+        two[1].boot = "another"
+        hosts.refuse_one_machine_twice(nothing)
 
 
 @pytest.mark.parametrize(
@@ -254,12 +348,14 @@ def test_gateways_have_hosts_with_names(gateway: str, key: str, name: str) -> No
 class Channel:
     """What a gateway gives to the code that it runs."""
 
+    TimeoutError = execnet.TimeoutError
+
     def __init__(self, *questions: object) -> None:
         self.questions = [json.dumps(question) for question in questions]
         self.answers: list[dict[str, Any]] = []
         self.at_end: Callable[[], None] = lambda: None
 
-    def receive(self) -> str:
+    def receive(self, timeout: float) -> str:
         if not self.questions:
             self.at_end()
             raise EOFError
@@ -286,7 +382,15 @@ def test_a_host_keeps_leases_and_locks_until_the_run_ends(
         "timeout": 0.0,
         "directory": str(tmp_path),
     }
-    channel = Channel({"options": options, "environment": True}, wish)
+    question = {
+        "version": own_version(),
+        "options": options,
+        "models": [],
+        "lease_directory": str(tmp_path),
+        "paths": [],
+        "environment": True,
+    }
+    channel = Channel(question, wish)
     directory = LeaseDirectory(tmp_path)
     held: list[bool] = []
 

@@ -72,7 +72,7 @@ def test_a_run_that_is_bound_to_a_device_takes_no_other(run: Run, pytester: pyte
     result.stdout.fnmatch_lines(
         [
             "amdgpu: 1 of the skipped tests was not applicable",
-            "    1: sw-gfx942-0: is no gfx1100",
+            "    1: is no gfx1100 (sw-gfx942-0)",
             "*not applicable: sw-gfx942-0: is no gfx1100",
         ]
     )

@@ -51,6 +51,18 @@ def test_the_estimate() -> None:
         estimate.end(f"t.py::c{number}")
     estimate.start("t.py::d[gpu-0+gpu-1]")
     assert estimate.text(devices) == "8/10, 2.0/s, 0:01 left, on gpu-0, gpu-1, d[gpu-0+gpu-1] and 1 more"
+    # Those that take long are named, with the time that they have taken so far.
+    now[0] = 254.0
+    estimate.start("t.py::e[gpu-0]")
+    assert estimate.text(devices).endswith(
+        ", on gpu-0, gpu-1, b[gpu-1] for 2:34, d[gpu-0+gpu-1] for 2:30 and 1 more"
+    )
+    for letter in "fgh":
+        estimate.start(f"t.py::{letter}[gpu-0]")
+    now[0] += 30
+    assert estimate.text(devices).endswith(
+        "b[gpu-1] for 3:04, d[gpu-0+gpu-1] for 3:00, e[gpu-0] for 0:30 and 3 more"
+    )
 
 
 TESTS = """
@@ -155,3 +167,27 @@ def test_a_log_has_whole_lines(run: Run, pytester: pytest.Pytester) -> None:
 def test_a_log_of_a_short_run_has_none(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_it=TESTS)
     assert "left" not in run("--amdgpu-progress=on").stdout.str()
+
+
+def test_a_log_goes_on_while_a_test_hangs(run: Run, pytester: pytest.Pytester) -> None:
+    """Until the test has seen itself named in what is printed, which goes to a file here."""
+    pytester.makepyfile(
+        """
+        import pathlib, time
+
+        def test_before(amdgpu_device): pass
+
+        def test_hangs(amdgpu_device):
+            end = time.monotonic() + 90
+            while "test_hangs[" not in pathlib.Path("stdout").read_text() and time.monotonic() < end:
+                time.sleep(0.01)
+        """
+    )
+    pytester.makeconftest(EAGER)
+    result = run("-n1", "--color=no", xdist=True)
+    test = r"test_hangs\[sw-gfx942-0\]"
+    result.stdout.re_match_lines([rf"amdgpu: 1/2, .* left, on sw-gfx942-0, {test} for \d:\d\d$"])
+    result.assert_outcomes(passed=2)
+    # Nothing is written into a line of others, nor after the end.
+    assert not [line for line in result.outlines if "amdgpu: " in line and not line.startswith("amdgpu: ")]
+    assert "2 passed" in result.outlines[-1]

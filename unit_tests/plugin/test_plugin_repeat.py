@@ -33,6 +33,11 @@ INI = """
 """
 
 
+@pytest.fixture
+def run(run_alone: Run) -> Run:
+    return run_alone
+
+
 @pytest.mark.parametrize("workers", [[], ["-n1"]])
 @pytest.mark.parametrize("where", [".", "sub"])
 def test_the_command_repeats_exactly_that_test(
@@ -205,8 +210,11 @@ def test_a_log_that_cannot_be_read_is_told(run: Run, pytester: pytest.Pytester) 
 def test_error_counters_that_have_changed_are_told(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makeconftest(
         """
+        from pytest_amdgpu.devices import error_watch
         from pytest_amdgpu.plugin import session
 
+        # However slow the machine is.
+        error_watch.PAUSE = 1000.0
         COUNTERS = {"umc correctable": 1, "PCIe replays": 0}
         session.read_counters = lambda kernel, node: dict(COUNTERS)
         """
@@ -215,13 +223,29 @@ def test_error_counters_that_have_changed_are_told(run: Run, pytester: pytest.Py
         """
         from conftest import COUNTERS
 
+        def test_passes(amdgpu_device):
+            COUNTERS["umc correctable"] = 2
+
         def test_counts(amdgpu_device):
             COUNTERS["umc correctable"] = 4
             assert False
 
         def test_counts_nothing(amdgpu_device): assert False
+
+        def test_counts_alone(amdgpu_device):
+            COUNTERS["PCIe replays"] = 9
+            assert False
         """
     )
     result = run()
-    result.stdout.fnmatch_lines(["*amdgpu error counters*", "sw-gfx942-0, umc correctable: 1 -> 4"])
-    assert result.stdout.str().count("amdgpu error counters") == 1
+    result.stdout.fnmatch_lines(
+        [
+            "*amdgpu error counters*",
+            "sw-gfx942-0, umc correctable: 1 -> 4",
+            "    counted since the set-up of *::test_passes[[]sw-gfx942-0], the test before: *",
+            "*amdgpu error counters*",
+            "sw-gfx942-0, PCIe replays: 0 -> 9",
+            "    counted since the set-up of this test",
+        ]
+    )
+    assert result.stdout.str().count("amdgpu error counters") == 2

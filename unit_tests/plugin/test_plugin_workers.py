@@ -249,17 +249,30 @@ def test_on_hardware_a_device_is_used_by_one_test_at_a_time(
 def test_a_device_that_another_worker_does_not_give_back_is_the_machines_failure(
     run: Run, pytester: pytest.Pytester
 ) -> None:
-    pytester.makeconftest(AS_ON_HARDWARE)
+    """Whichever worker has it first keeps it until the other one has failed for it."""
+    pytester.makeconftest(
+        AS_ON_HARDWARE
+        + """
+    import pathlib
+
+    def pytest_runtest_logreport(report):
+        if report.failed: pathlib.Path("failed").touch()
+    """
+    )
     pytester.makepyfile(
         """
-        import time
+        import pathlib, time
 
-        def test_keeps(amdgpu_device, worker_id):
-            time.sleep(2 if worker_id == "gw0" else 0)
+        def test_keeps(amdgpu_device):
+            end = time.monotonic() + 60
+            while not pathlib.Path("failed").exists():
+                assert time.monotonic() < end
+                time.sleep(0.01)
         """
     )
     options = ("-n2", "--dist=each", "--amdgpu-lease-timeout=0.3", "--amdgpu-lease=none", "--amdgpu-gate")
     result = run(*options, xdist=True)
+    result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(
         ["*LeaseTimeoutError: 0000:*was in use for 0.3 s: pid*::test_keeps[[]sw-gfx942-0]*"]
     )
@@ -267,33 +280,57 @@ def test_a_device_that_another_worker_does_not_give_back_is_the_machines_failure
 
 
 QUARANTINE = """
+    import pathlib
     import pytest
-    from pytest_amdgpu.plugin.blame import QUARANTINE_PROPERTY
+    from pytest_amdgpu.plugin.session import session_key
+
+    WHERE = "{where}"
+
+    def quarantine(config):
+        config.stash[session_key].quarantine.add("sw-gfx942-0", "it smells")
+        pathlib.Path("known").touch()
 
     @pytest.fixture(autouse=True)
     def health(request):
         yield
-        if request.node.name.startswith("test_a[sw-gfx942-0"):
-            request.node.user_properties.append((QUARANTINE_PROPERTY, ["sw-gfx942-0", "it smells"]))
+        if WHERE == "worker" and request.node.name == "test_a[sw-gfx942-0]":
+            quarantine(request.config)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(session):
+        if WHERE == "controller" and not hasattr(session.config, "workerinput"):
+            class Listener:
+                def pytest_runtest_logreport(self, report):
+                    if report.nodeid.endswith("test_a[sw-gfx942-0]") and report.when == "teardown":
+                        quarantine(session.config)
+            session.config.pluginmanager.register(Listener())
 """
 
 
-@pytest.mark.parametrize("workers", ["-n1", "-n2"])
-def test_no_tests_are_sent_for_a_device_in_quarantine(
-    run: Run, pytester: pytest.Pytester, workers: str
+@pytest.mark.parametrize(("workers", "where"), [("-n1", "worker"), ("-n2", "worker"), ("-n2", "controller")])
+def test_no_tests_run_on_a_device_in_quarantine_although_workers_have_them(
+    run: Run, pytester: pytest.Pytester, workers: str, where: str
 ) -> None:
-    pytester.makeconftest(QUARANTINE)
+    pytester.makeconftest(QUARANTINE.format(where=where))
     pytester.makepyfile(
         test_it="""
         import pathlib, time
         import pytest
 
-        def test_a(amdgpu_device): time.sleep(0.2)
+        def wait():
+            end = time.monotonic() + 60
+            while not pathlib.Path("known").exists():
+                assert time.monotonic() < end
+                time.sleep(0.01)
+
+        def test_a(amdgpu_device):
+            # Or the other worker could be the quicker one, and help with the tests of the first device.
+            if amdgpu_device.name == "sw-gfx1100-0": wait()
+
+        def test_pause(amdgpu_device): wait()
 
         @pytest.mark.parametrize("number", range(10))
-        def test_b(number, amdgpu_device):
-            time.sleep(0.2)
-            pathlib.Path(f"ran-{amdgpu_device.name}-{number}").touch()
+        def test_b(number, amdgpu_device): pathlib.Path(f"ran-{amdgpu_device.name}-{number}").touch()
         """
     )
     result = run(
@@ -304,13 +341,17 @@ def test_no_tests_are_sent_for_a_device_in_quarantine(
     tests = verdict_of(pytester.path)["tests"]
     failed = [test for test in tests if test["outcome"] == "fail"]
     assert all(test["trust"] == "infra" and test["devices"] == ["sw-gfx942-0"] for test in failed)
-    assert failed[-1]["text"] == "QuarantinedError: sw-gfx942-0 is in quarantine: it smells"
-    # Of what a worker has it runs at most the test that it knew to be next.
-    assert len(failed) >= 9
-    assert len(list(pytester.path.glob("ran-sw-gfx942-0-*"))) == 10 - len(failed)
-    assert len(list(pytester.path.glob("ran-sw-gfx1100-0-*"))) == 10
+    assert {test["text"].partition("QuarantinedError: ")[2] for test in failed} == {
+        "sw-gfx942-0 is in quarantine: it smells"
+    }
+    assert {test["name"] for test in failed if "test_b" in test["name"]} == {
+        f"test_it.py::test_b[{number}]" for number in range(10)
+    }
+    assert sorted(path.name for path in pytester.path.glob("ran-*")) == [
+        f"ran-sw-gfx1100-0-{number}" for number in range(10)
+    ]
     junit = (pytester.path / "j.xml").read_text()
-    assert junit.count("<testcase") == 22
+    assert junit.count("<testcase") == 24
     assert junit.count('name="amdgpu_trust" value="infra"') == len(failed)
 
 

@@ -35,6 +35,11 @@ WORKER = ["-n1"]
 
 
 @pytest.fixture
+def run(run_alone: Run) -> Run:
+    return run_alone
+
+
+@pytest.fixture
 def tests(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makepyfile(test_it=TESTS)
     # Of an earlier run, which was green.
@@ -59,6 +64,9 @@ COMMAND_LINES = {
     "only-fixtures-of-tests-are-shown": (["--fixtures-per-test", "-k", "passes"], USAGE),
     "only-markers-are-shown": (["--markers", "-k", "passes"], USAGE),
     "no-test-uses-a-gpu": (["-k", "without_a_gpu"], MUST_RUN),
+    "only-help-is-shown": (["--help"], INFRASTRUCTURE),
+    "a-part-is-left-out": (["-k", "passes", "-p", "no:amdgpu_gate"], USAGE),
+    "a-named-test-is-skipped": (["test_it.py::test_passes", "test_it.py::test_skipped"], MUST_RUN),
     "file-is-absent": (["test_gone.py"], USAGE),
     "test-is-absent": (["test_it.py::test_gone"], USAGE),
     "device-is-absent": (["--amdgpu-device=gfx90a"], USAGE),
@@ -87,6 +95,17 @@ def test_a_command_line(options: list[str], status: int, run: Run, tests: pytest
     if "-p" not in options:
         # Where pytest or this plugin does not come up at all, nobody is there to write.
         assert verdict()["verdict"] != "good"
+        assert (verdict()["verdict"] == "usage") == (status == USAGE)
+
+
+def test_a_worker_is_asked_for_what_is_absent(run: Run, tests: pytest.Pytester) -> None:
+    """pytest-xdist does not say what is wrong."""
+    result = run(*GATE, "-n2", "test_it.py::test_gone", "gone.py", "test_it.py", xdist=True)
+    assert result.ret == USAGE
+    reasons = [f"not found: {tests.path}/test_it.py::test_gone", "file or directory not found: gone.py"]
+    assert verdict()["verdict"] == "usage"
+    assert sorted(verdict()["reasons"]) in (sorted(reasons), reasons[1:])
+    result.stdout.fnmatch_lines(["*amdgpu verdict: usage*", "file or directory not found: gone.py"])
 
 
 class Found(NamedTuple):
@@ -158,6 +177,106 @@ FILES = {
         "test_it.py::test_fails",
         ("-k", "passes or fails"),
     ),
+    "plugin-forgets-the-status-later": Found(
+        "conftest.py",
+        "import pytest\n@pytest.hookimpl(wrapper=True, tryfirst=True)\n"
+        "def pytest_sessionfinish(session):\n    yield\n    session.exitstatus = 0",
+        REGRESSION,
+        "test_it.py::test_fails",
+        ("-k", "passes or fails"),
+    ),
+    "plugin-returns-from-main": Found(
+        "conftest.py",
+        "import pytest\n@pytest.hookimpl(tryfirst=True)\ndef pytest_cmdline_main(): return 0",
+        INFRASTRUCTURE,
+        "",
+    ),
+    "plugin-ends-the-run-before-it-begins": Found(
+        "conftest.py",
+        hook("pytest_sessionstart()", "pytest.exit('nothing to do', returncode=0)"),
+        INFRASTRUCTURE,
+        "",
+    ),
+    "plugin-ends-the-end": Found(
+        "conftest.py",
+        hook("pytest_sessionfinish()", "pytest.exit('all done', returncode=0)"),
+        INFRASTRUCTURE,
+        "the end of the session failed",
+    ),
+    "named-file-has-no-test": Found(
+        "test_more.py",
+        "def check_more(amdgpu_device): pass",
+        MUST_RUN,
+        "test_more.py: there is no test",
+        ("test_it.py", "test_more.py", "-k", "passes"),
+    ),
+    "named-file-has-no-test-in-workers": Found(
+        "test_more.py",
+        "def check_more(amdgpu_device): pass",
+        MUST_RUN,
+        "test_more.py: there is no test",
+        (*WORKER, "test_it.py", "test_more.py", "-k", "passes"),
+    ),
+    "named-file-skips-itself": Found(
+        "test_more.py",
+        "import pytest\npytest.importorskip('no_such_module')",
+        MUST_RUN,
+        "test_more.py: no test of it ran (skipped)",
+        ("test_it.py::test_passes", "test_more.py"),
+    ),
+    "named-device-runs-nothing": Found(
+        "test_more.py",
+        "import pytest\n@pytest.mark.amdgpu_targets('gfx942')\ndef test_more(amdgpu_device): pass",
+        MUST_RUN,
+        "no test ran on sw-gfx1100-0, which --amdgpu-device names",
+        ("--amdgpu-device=gfx942", "--amdgpu-device=gfx1100", "test_more.py"),
+    ),
+    "list-of-parameters-is-empty": Found(
+        "test_more.py",
+        "import pytest\n@pytest.mark.parametrize('file', [])\ndef test_more(amdgpu_device, file): pass",
+        MUST_RUN,
+        "test_more.py::test_more[sw-gfx942-0-NOTSET]: got empty parameter set",
+        ("-k", "passes or more"),
+    ),
+    "class-is-not-collected": Found(
+        "test_more.py",
+        "class TestMore:\n    def __init__(self): pass\n    def test_more(self, amdgpu_device): assert 0",
+        INFRASTRUCTURE,
+        "collection of test_more.py::TestMore failed: pytest.PytestCollectionWarning: cannot collect",
+        ("--continue-on-collection-errors", "-k", "passes"),
+    ),
+    "device-is-a-mock": Found(
+        "conftest.py",
+        "import pytest, unittest.mock\n@pytest.fixture(scope='session')\n"
+        "def amdgpu_device(request): return unittest.mock.MagicMock()",
+        REGRESSION,
+        "test_it.py::test_passes",
+    ),
+    "plugin-runs-failures-again": Found(
+        "conftest.py",
+        """if True:
+    from _pytest.runner import runtestprotocol
+
+    def pytest_runtest_protocol(item, nextitem):
+        for again in (True, False):
+            for report in runtestprotocol(item, log=False, nextitem=nextitem):
+                if again and report.failed:
+                    report.outcome = 'rerun'
+                item.ihook.pytest_runtest_logreport(report=report)
+            item.obj = lambda amdgpu_device: None
+        return True
+    """,
+        REGRESSION,
+        "test_it.py::test_fails[sw-gfx942-0]: fail",
+        ("-k", "passes or fails"),
+    ),
+    "workers-ignore-assert-statements": Found(
+        "conftest.py",
+        "import os\nos.environ['PYTHONOPTIMIZE'] = '1'",
+        INFRASTRUCTURE,
+        "worker gw0 died outside of a test",
+        (*WORKER, "--assert=plain", "-k", "passes or fails", "--max-worker-restart=0"),
+    ),
     "plugin-knows-of-a-failure": Found(
         "conftest.py",
         hook("pytest_sessionfinish(session)", "session.exitstatus = 1"),
@@ -199,11 +318,18 @@ FILES = {
         "contract.toml", "[[must_run]\n", USAGE, "", ("--amdgpu-must-run=contract.toml",)
     ),
     "contract-is-empty": Found("contract.toml", "", USAGE, "", ("--amdgpu-must-run=contract.toml",)),
+    "one-of-two-contracts-is-met": Found(
+        "contract.toml",
+        "[[must_run]]\n",
+        MUST_RUN,
+        "test_more.py::test_more",
+        ("--amdgpu-must-run=more.toml", "--amdgpu-must-run=contract.toml", "-k", "passes"),
+    ),
     "gpu-is-hidden": Found(
         "contract.toml",
         "[[must_run]]\ndevices = 3\n",
         MUST_RUN,
-        "tests must run on 3 devices all, and ran on 2",
+        "tests must run on 3 devices, and ran on 2",
         ("--amdgpu-must-run=contract.toml", "--amdgpu-all-devices", "-k", "passes"),
     ),
     "test-that-must-run-is-expected-not-to": Found(
@@ -225,6 +351,13 @@ FILES = {
         MUST_RUN,
         "no test passed on any device",
         ("--amdgpu-expectations=.", "-k", "fails"),
+    ),
+    "expectation-is-of-a-test-that-is-skipped-now": Found(
+        "all-fails.txt",
+        "test_it.py::test_skipped,Fail\n",
+        REGRESSION,
+        "test_it.py::test_skipped",
+        ("--amdgpu-expectations=.", "-k", "passes or skipped"),
     ),
     "expectations-know-tests-that-are-gone": Found(
         "all-fails.txt",
@@ -312,6 +445,84 @@ def test_a_worker_is_killed_at_each_phase_of_a_test(run: Run, tests: pytest.Pyte
     assert len(verdict()["reasons"]) == 3
 
 
+def test_what_only_looks_as_if_it_had_passed(run: Run, tests: pytest.Pytester) -> None:
+    """Each in a test of its own: each alone makes the verdict bad, because each is a record that is."""
+    tests.makepyfile(
+        test_it="""
+        import pytest, threading
+        from pytest_amdgpu.plugin.session import DeviceLostError
+        def test_thread(amdgpu_device):
+            def check(): assert amdgpu_device is None
+            thread = threading.Thread(target=check)
+            thread.start()
+            thread.join()
+        def test_returns(amdgpu_device): return amdgpu_device is None
+        @pytest.mark.parametrize("name", ["sw-gfx942-0", "x"])
+        def test_named_like_a_device(name): pass
+        @pytest.mark.xfail
+        def test_lost(amdgpu_device): raise DeviceLostError("it is gone")
+        def test_subtests(amdgpu_device, subtests):
+            with subtests.test("only"): pytest.skip("not today")
+        """
+    )
+    assert run(*GATE, "-W", "ignore", xdist=True).ret == REGRESSION
+    found = {
+        test["name"].partition("::test_")[2]: (test["outcome"], test["trust"], test["expected"])
+        for test in verdict()["tests"]
+    }
+    failed = ("fail", "clean", "")
+    assert found == {
+        "thread": failed,
+        "returns": failed,
+        "named_like_a_device": failed,
+        "named_like_a_device[x]": failed,
+        "lost": ("fail", "infra", "xfail"),
+        "subtests": ("skipped", "clean", ""),
+    }
+
+
+def test_what_is_left_out_of_pytest(run: Run, tests: pytest.Pytester) -> None:
+    names = (
+        "cacheprovider capture debugging doctest faulthandler junitxml legacypath logging monkeypatch"
+        " pastebin recwarn setuponly setupplan skipping stepwise subtests terminal timeout"
+        " tmpdir unittest warnings"
+    )
+    left_out = [part for name in names.split() for part in ("-p", f"no:{name}")]
+    tests.makepyfile(
+        test_it="""
+        import threading
+        def test_fails(amdgpu_device): assert amdgpu_device is None
+        def test_thread(amdgpu_device):
+            def check(): assert amdgpu_device is None
+            thread = threading.Thread(target=check)
+            thread.start()
+            thread.join()
+        def test_passes(amdgpu_device): pass
+        """
+    )
+    assert run(*GATE, *left_out).ret == REGRESSION
+    assert [test["outcome"] for test in verdict()["tests"]] == ["fail", "fail", "pass"]
+    assert run("--amdgpu-gate", "-p", "no:threadexception").ret == USAGE
+
+
+def test_a_contract_whose_variable_is_empty(run: Run, tests: pytest.Pytester) -> None:
+    result = run("--amdgpu-gate", "--amdgpu-must-run=", "-k", "passes")
+    assert result.ret == USAGE
+    result.stderr.fnmatch_lines(["*argument --amdgpu-must-run: is empty; name a file or directory*"])
+
+
+def test_a_program_runs_several_gates(tests: pytest.Pytester) -> None:
+    """What one found is not what another one finds, and none ends with 0 without a verdict."""
+    tests.path.joinpath("program.py").write_text(
+        "import pytest, sys\n"
+        "gate = ['--amdgpu-gate', '-n0', '--amdgpu-software=gfx942', '-pno:cacheprovider']\n"
+        "chosen = (['-kpasses'], ['-kskipped'], ['-kpasses', '--help'], ['-kfails'], ['-kpasses'])\n"
+        "print('statuses', *(int(pytest.main([*gate, *options])) for options in chosen))\n"
+    )
+    result = tests.run(sys.executable, "program.py")
+    result.stdout.fnmatch_lines([f"statuses 0 {MUST_RUN} {INFRASTRUCTURE} {REGRESSION} 0"])
+
+
 DEADLINES = "--amdgpu-deadline=setup=20,test=1,teardown=20"
 COPY = """
     def test_copies(amdgpu_device, sdma_queue, timeline_semaphore):
@@ -351,15 +562,16 @@ def test_a_full_disk(run: Run, tests: pytest.Pytester) -> None:
         @pytest.hookimpl(wrapper=True, trylast=True)
         def pytest_sessionfinish():
             soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (400, hard))
             try:
                 return (yield)
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         """
     )
-    result = run(*GATE, "-k", "passes", "-p", "no:cacheprovider")
+    result = run(*GATE, "-k", "passes", "-p", "no:cacheprovider", "--junitxml=junit.xml")
     assert result.ret == INFRASTRUCTURE
+    result.stderr.fnmatch_lines(["*amdgpu: the JUnit file could not be written: *File too large*"])
     result.stderr.fnmatch_lines(["*amdgpu: the verdict could not be written: *File too large*"])
     assert verdict()["verdict"] != "good"
 
@@ -372,6 +584,21 @@ def test_a_verdict_has_no_place(run: Run, tests: pytest.Pytester) -> None:
     result = run("--amdgpu-gate", "--amdgpu-verdict=place/verdict.json", "-k", "passes")
     assert result.ret == INFRASTRUCTURE
     result.stderr.fnmatch_lines(["*amdgpu: the verdict could not be written: *"])
+
+
+def test_a_junit_file_has_no_place(run: Run, tests: pytest.Pytester) -> None:
+    assert run(*GATE, "--junitxml=test_it.py/junit.xml", "-k", "passes").ret == USAGE
+    place = tests.path / "test_it.py"
+    text = f"--junitxml: {place}/junit.xml cannot be written: {place} is no directory"
+    assert (verdict()["verdict"], verdict()["reasons"]) == ("usage", [text])
+    # Nobody finds out about this one before the end.
+    result = run(*GATE, "--junitxml=/dev/full", "-k", "passes")
+    assert result.ret == INFRASTRUCTURE
+    text = "the JUnit file could not be written: [Errno 28] No space left on device"
+    assert (verdict()["verdict"], verdict()["reasons"]) == ("infrastructure", [text])
+    assert f"amdgpu: {text}" in result.errlines
+    result.stdout.fnmatch_lines(["*= amdgpu verdict: infrastructure =*", "*1 passed*"])
+    result.stdout.no_fnmatch_line("*generated xml file*")
 
 
 @pytest.mark.parametrize("jump", [-1e9, 1e9], ids=["back", "forth"])
@@ -457,7 +684,7 @@ def test_pytest_ends_before_there_is_a_gate(
         assert verdict()["reasons"] == ["pytest's process ended with 0, and its verdict did not say so"]
     else:
         result.stderr.fnmatch_lines(["amdgpu: pytest's process ended with 0, and there is no verdict*"])
-        assert not Path("verdict.json").exists()
+        assert not Path("verdict.json").exists() or verdict()["verdict"] == "incomplete"
 
 
 def test_a_child_of_a_test_comes_back_into_pytest(run: Run, tests: pytest.Pytester) -> None:

@@ -155,3 +155,10 @@ def test_the_environment_is_compared_key_by_key() -> None:
     assert other.environment == [("device a-0 / a-1.firmware.mec", "0x1", "0x2")]
     unlike = compare(old, file(environment=environment("0x1", "6.12", "b-0"), run=old.run))
     assert len(unlike.environment) == 2 * 4
+
+
+def test_a_device_less_is_told() -> None:
+    both = file(PASSED, record(Outcome.PASS, device="a-1"), record(Outcome.SKIPPED, device="b-0"))
+    found = compare(both, file(PASSED, record(Outcome.PASS, device="b-0")))
+    assert found.environment == [("devices that tests ran on", "2 gfx942", "1 gfx1100, 1 gfx942")]
+    assert compare(both, both).environment == []

@@ -5,11 +5,20 @@ from __future__ import annotations
 import datetime
 import random
 from collections.abc import Callable
+from fractions import Fraction
+from math import comb
 from pathlib import Path
 
 import pytest
 
-from pytest_amdgpu.results.expectation_file import Entry, ExpectationError, Kind, Rate, parse_entries
+from pytest_amdgpu.results.expectation_file import (
+    Entry,
+    ExpectationError,
+    Kind,
+    Rate,
+    parse_entries,
+    read_entries,
+)
 from pytest_amdgpu.results.expectations import bare_name, chance_of_failures, keys_of, load_expectations
 from pytest_amdgpu.results.lint import lint
 from pytest_amdgpu.results.status import Expected
@@ -72,6 +81,12 @@ def test_a_file_of_drm_ci_can_be_read() -> None:
     assert (third.notes.rate, third.notes.reason) == (None, "")
 
 
+def test_a_file_of_windows_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"\xef\xbb\xbf# Reason: y\r\na.*\r\n")
+    (entry,) = read_entries(tmp_path / "x", Kind.SKIPS)
+    assert (entry.text, entry.notes.reason, entry.line) == ("a.*", "y", 2)
+
+
 def test_notes_belong_to_the_lines_below_them() -> None:
     text = (
         "# Reason: one\n# Date: 2026-01-02\na,Fail\nb,Fail,of its own\n"
@@ -112,6 +127,13 @@ def test_names_of_tests_may_hold_commas() -> None:
             "file.txt:2: 'tomorrow' is not a date such as 2026-11-28",
         ),
         ("# Failure Rate: often\na\n", Kind.FLAKES, "file.txt:1: 'often' is not a rate such as 3/10, or 30"),
+        (
+            "a\n# Expire: 2026-01-01\nb\n",
+            Kind.SKIPS,
+            "file.txt:2: .# Expire: 2026-01-01. has no effect",
+        ),
+        ("# Expires 2026-01-01\nb\n", Kind.SKIPS, "file.txt:1: '# Expires 2026-01-01' has no effect"),
+        ("# Flake rate: 50\nb\n", Kind.FLAKES, "file.txt:1: '# Flake rate: 50' has no effect: write .*3/10"),
         ("# Failure Rate: 3/0\na\n", Kind.FLAKES, "file.txt:1: '3/0' is not a rate from 0 to 1"),
         ("# Failure Rate: 101\na\n", Kind.FLAKES, "file.txt:1: '101' is not a rate from 0 to 1"),
     ],
@@ -134,6 +156,9 @@ def test_what_is_special_counts_before_what_is_general(write: Callable[..., Path
         all__fails="a,Fail\nb,Fail\n",
         gfx11__fails="a,Timeout\n",
         gfx94x__skips="b.*\n",
+        all__flakes="b\n",
+        gfx9__fails="b,Fail\n",
+        gfx9__flakes="b\n",
     )
     mine = load_expectations(directory, keys_of("gfx942", "x"), TODAY)
     entry = mine.fails("a")
@@ -142,6 +167,10 @@ def test_what_is_special_counts_before_what_is_general(write: Callable[..., Path
     assert mine.fails("c") is None
     assert mine.skip("bc") is not None
     assert mine.flake("a") is None
+    assert mine.known("a") == entry
+    flake = mine.known("b")
+    assert flake is not None
+    assert flake.place == f"{directory}/gfx9-flakes.txt:1"
     other = load_expectations(directory, keys_of("gfx1201", "x"), TODAY)
     assert other.fails("a") is not None
     assert other.skip("bc") is None
@@ -167,6 +196,9 @@ def test_a_file_that_would_be_ignored_is_an_error(name: str, tmp_path: Path) -> 
         ("t.py::test[sw-gfx942-01]", "t.py::test[sw-gfx942-01]"),
         ("t.py::test[-1-gfx942-0000:03:00.0]", "t.py::test[-1]"),
         ("t.py::test[sw-gfx942-0+gfx942-0000:03:00.0-vram]", "t.py::test[vram]"),
+        ("t[1]/t.py::test[sw-gfx942-0-x]", "t[1]/t.py::test[x]"),
+        ("t[1]/t.py::test", "t[1]/t.py::test"),
+        ("t.py::test[sw-gfx942-0-a::b[c]", "t.py::test[a::b[c]"),
         ("t.py::test[sw-gfx942+small-bar-0]", "t.py::test"),
         ("t.py::test[sw-gfx942+small-bar-0+sw-gfx942-0]", "t.py::test"),
     ],
@@ -175,13 +207,16 @@ def test_names_are_without_devices(node_id: str, name: str) -> None:
     assert bare_name(node_id, ["sw-gfx942-0", "sw-gfx942+small-bar-0", "gfx942-0000:03:00.0"]) == name
 
 
-def test_the_chance_of_failures_is_what_tossing_gives() -> None:
-    toss = random.Random(5)
-    for failed, runs, rate in ((1, 8, 0.1), (3, 8, 0.3), (0, 4, 0.5), (4, 4, 0.7)):
-        tries = 20_000
-        seen = sum(sum(toss.random() < rate for _ in range(runs)) >= failed for _ in range(tries)) / tries
-        # Four standard deviations of a share of 20,000 tries.
-        assert chance_of_failures(failed, runs, rate) == pytest.approx(seen, abs=4 * 0.5 / tries**0.5)
+def test_the_chance_of_failures_is_exact() -> None:
+    """Against fractions, also where the numbers of ways are beyond floating point."""
+    draw = random.Random(5)
+    cases = [(failed, runs) for runs in range(6) for failed in range(runs + 1)]
+    cases += [(draw.randrange(1, 41), draw.randrange(40, 80)) for _ in range(20)]
+    for failed, runs in [*cases, (600, 1200), (350, 3000)]:
+        for rate in (Fraction(0), Fraction(1, 10), Fraction(draw.randrange(1, 100), 100), Fraction(1)):
+            exact = sum(comb(runs, k) * rate**k * (1 - rate) ** (runs - k) for k in range(failed, runs + 1))
+            found = chance_of_failures(failed, runs, float(rate))
+            assert found == pytest.approx(float(exact), rel=1e-9, abs=1e-300), (failed, runs, rate)
 
 
 @pytest.mark.parametrize(

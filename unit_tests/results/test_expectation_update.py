@@ -35,6 +35,7 @@ LETTERS = {
     "f": Record("", "", (), Outcome.FAIL, Trust.FLAKY, expected="known flake: all-flakes.txt:3: x"),
     "x": Record("", "", (), Outcome.FAIL, expected="xfail"),
     "i": Record("", "", (), Outcome.FAIL, text="unexpected improvement: the result is Pass, but y expects"),
+    "s": Record("", "", (), Outcome.FAIL, text="unexpected improvement: the result is Skip, but y expects"),
     # It failed, and of two further runs one.
     "r": Record(
         "", "", (), Outcome.FAIL, blame="flaky", confirmation=(Count("g", 2, 3), Count("h", 0, 2))
@@ -120,6 +121,7 @@ two,Fail
 # Date: 2026-01-01
 three,Crash
 four,Fail
+seven,Fail
 """
 
 
@@ -128,8 +130,9 @@ def test_lines_go_and_come_and_the_others_stay_as_they_are(tmp_path: Path) -> No
     file.write_text(OLD)
     file.chmod(0o640)
     texts, notes = updated(
-        tmp_path, {"one": "kk", "two": "ii", "three": "PP", "four": "kk", "five": "FF", "six": "SS"}
-    )
+        tmp_path, {"one": "kk", "two": "ii", "three": "PP", "four": "kk", "five": "FF", "six": "SS",
+                   "seven": "ss"},
+    )  # fmt: skip
     kept = OLD.replace("# of its own\ntwo,Fail\n", "").replace("three,Crash\n", "")
     assert texts == {"gfx942-fails.txt": f"{kept}\n{block('five,Fail', '2/2')}"}
     assert file.read_text() == texts["gfx942-fails.txt"]

@@ -29,20 +29,27 @@ RECORDS = [
     [
         (Demand("all"), []),
         (Demand("all", devices=2), []),
-        (Demand("all", devices=3), ["tests must run on 3 devices all, and ran on 2"]),
-        (Demand("gfx942", devices=2), ["tests must run on 2 devices gfx942, and ran on 1"]),
+        (Demand("all", devices=3), ["tests must run on 3 devices, and ran on 2"]),
+        (Demand("gfx942", devices=2), ["tests must run on 2 devices (gfx942), and ran on 1"]),
         (Demand("gfx9"), []),
         (Demand("gfx110x"), []),
         (Demand("amd-instinct-mi300x"), []),
-        (Demand("sw-gfx942-1"), ["tests must run on 1 devices sw-gfx942-1, and ran on 0"]),
-        (Demand("gfx90a"), ["tests must run on 1 devices gfx90a, and ran on 0"]),
+        (Demand("sw-gfx942-1"), ["tests must run on 1 device (sw-gfx942-1), and ran on 0"]),
+        (
+            Demand("gfx90a"),
+            [
+                "tests must run on 1 device (gfx90a), and ran on 0: no device is called that, there are "
+                + ", ".join(f"{device.id} ({device.target})" for device in DEVICES)
+            ],
+        ),
+        (Demand("AMD Instinct MI300X"), []),
         (Demand("gfx942", count=2), []),
         (Demand("gfx942", count=3), ["3 tests must run on sw-gfx942-0, and 2 did"]),
         (Demand("gfx1100", tests=("t.py::a",)), []),
         (
             Demand("all", tests=("t.py::[abc]", "t.py::c", "t.py::d", "t.py::")),
             [
-                f"a test '{name}' must run on {device}, and none did"
+                f"a test named '{name}' must run on {device}, and none did"
                 for device in ("sw-gfx942-0", "sw-gfx1100-0")
                 for name in ("t.py::c", "t.py::d", "t.py::")
             ],

@@ -28,7 +28,8 @@ IDS = DeviceIds(
     ],
 )
 def test_devices_are_found_whole(parameters: str, devices: list[str]) -> None:
-    assert list(IDS.found_in(f"tests/test_sw-gfx942-1.py::test_it{parameters}")) == devices
+    for file in ("test_sw-gfx942-1.py", "[sw-gfx942-1]/test_a.py"):
+        assert list(IDS.found_in(f"tests/{file}::test_it{parameters}")) == devices
 
 
 def test_without_devices_none_is_found() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,19 @@ def test_the_file_is_replaced_at_once_or_not_at_all(tmp_path: Path, monkeypatch:
         write_verdict(path, {"verdict": "half of", "tests": []})
     assert path.read_text() == text
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_only_a_file_is_replaced(tmp_path: Path) -> None:
+    """A superuser could replace /dev/null."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path):
+        with pytest.raises(OSError, match=f"Not a regular file: '{path}'"):
+            write_verdict(path, {"tests": []})
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_a_file_that_cannot_be_written_is_named_as_it_was_given(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=f"No such file or directory: '{tmp_path}/no/verdict.json'"):
+        write_verdict(tmp_path / "no" / "verdict.json", {"tests": []})

@@ -165,6 +165,7 @@ def test_text_that_is_not_utf8_is_refused(path: Path) -> None:
         (["verdict"], 3, "verdict: 3 is no text"),
         (["complete"], "yes", "complete: 'yes' is no true or false"),
         (["environment"], [], "environment: [] is no object"),
+        (["environment", "devices"], None, "environment.devices: None is no object"),
         (["devices", 0], {"id": 3}, "devices[0]: has no 'id' and 'target'"),
         (["tests"], {}, "tests: {} is no list"),
         (["tests", 1], 7, "tests[1]: is no object"),

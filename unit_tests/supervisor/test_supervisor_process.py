@@ -214,11 +214,12 @@ def test_a_process_that_does_not_die_is_lost_and_not_waited_for(run: Run) -> Non
     assert worker.poll() is None
 
 
+@pytest.mark.usefixtures("cannot_kill")
 def test_a_device_in_quarantine_is_told_to_all_and_to_who_comes_later(run: Run) -> None:
     other = Connection(run.address)
     other.say(Said.WORKER, "gw1", os.getpid(), "")
     run.worker(f"lib = ctypes.CDLL(None){NEVER}")
-    reason = "test_it did not end and could not be interrupted"
+    reason = "test_it did not end, and its process does not die"
     assert run.told(Told.QUARANTINE) == ["sw-0", reason]
     late = Connection(run.address)
     late.say(Said.WORKER, "gw2", os.getpid(), "")

@@ -77,8 +77,8 @@ class CallNeverReturns(CallDefect):
             "kind",
             ("uninterruptible", "interruptible", "holds-gil"),
             "uninterruptible",
-            "no signal ends it and other threads run; Python's handler of a signal runs in it and may end "
-            "it; no Python code of the process runs any more",
+            "whether no signal ends it, but other threads run; Python's handler of a signal runs in it and "
+            "may end it; or no Python code of the process runs any more",
         ),
         CALL,
     )
