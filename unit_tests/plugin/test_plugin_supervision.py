@@ -802,6 +802,42 @@ def test_pytest_that_hangs_between_the_phases(
         assert [test["outcome"] for test in content["tests"]].count("missing") >= 1
 
 
+def test_a_debugger_has_all_the_time_it_wants(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        import os, time
+        from pytest_amdgpu.supervisor.protocol import Limit, Said
+
+        def pytest_enter_pdb(config):
+            client = config.pluginmanager.getplugin("amdgpu_heartbeat")._client
+            client._pulse.beat -= 600
+            # The supervisor finds it late, or finds that it rests.
+            client.say(Said.IDLE, os.getpid(), Limit(time.monotonic() + 0.1, 600))
+        """
+    )
+    pytester.makepyfile("def test_it(amdgpu_device): assert 6 * 7 == 41")
+    command = [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", *GATE, "--pdb"]
+    with subprocess.Popen(
+        [*command, "--amdgpu-software=gfx942"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        bufsize=0,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        said = b""
+        while not said.endswith(b"(Pdb) "):
+            said += (more := process.stdout.read(1000))
+            assert more, said
+        # Too short a time would let a supervisor pass that does not give all of it.
+        time.sleep(2)
+        output, _ = process.communicate(b"p 6 * 9\nc\n", timeout=300)
+    assert b"54\n" in output
+    assert process.returncode == 1
+    assert outcomes(verdict()) == {"it sw-gfx942-0": ("fail", "clean")}
+
+
 @pytest.mark.parametrize("mode", [(), ("-n0",)], ids=["worker", "alone"])
 @pytest.mark.parametrize("gil", ["CDLL", "PyDLL"])
 @pytest.mark.parametrize(
