@@ -30,6 +30,8 @@ def test_every_benchmark_is_known():
     assert sorted(ROWS) == SCRIPTS
 
 
+# Each starts pytest a dozen times, and the machine may have much else to do.
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_benchmark_prints_its_rows(script):
     done = subprocess.run(
