@@ -670,7 +670,9 @@ def test_ctrl_c_ends_the_run_with_a_verdict(
     source: str, hangs: bool, mode: Sequence[str], terminal: tuple[int, str], pytester: pytest.Pytester
 ) -> None:
     """It names what was running, also if that does not heed it."""
-    process = run_until_it_waits(pytester, "call", *mode, terminal=terminal[1], hangs=hangs)
+    pytester.makepyfile(patient=PATIENT)
+    patience = [] if hangs else WITH_PATIENCE
+    process = run_until_it_waits(pytester, "call", *mode, *patience, terminal=terminal[1], hangs=hangs)
     if source == "terminal":
         os.write(terminal[0], b"\x03")
     else:
@@ -706,7 +708,8 @@ def test_a_second_ctrl_c_ends_an_end_that_does_not_end(
                     ctypes.PyDLL(None).pthread_mutex_lock(mutex)
         """
     )
-    process = run_until_it_waits(pytester, "call", *mode, terminal=terminal[1])
+    pytester.makepyfile(patient=PATIENT)
+    process = run_until_it_waits(pytester, "call", *mode, *WITH_PATIENCE, terminal=terminal[1])
     for _ in range(2):
         os.write(terminal[0], b"\x03")
         end = time.monotonic() + 60
