@@ -106,6 +106,9 @@ class HostLoss:
         text = self.loss(report.node)
         if text and all(name != TIMEOUT_PROPERTY for name, _ in report.user_properties):
             report.longrepr = text
+            file, _, name = crashitem.partition("::")
+            # pytest-xdist has the file for the test's name.
+            report.location = (file, None, name)
             report.user_properties.append((INFRA_PROPERTY, HostLostError.__name__))
 
     def loss(self, node: WorkerController) -> str:

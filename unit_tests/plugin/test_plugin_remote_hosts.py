@@ -375,6 +375,60 @@ def test_a_host_ends_its_workers_and_leases_when_the_controller_was_killed(
     directory.take(["sw-gfx942-0"], "the test", timeout=60).release()
 
 
+def test_what_any_host_can_run_does_not_end_with_the_last_worker_that_had_it(
+    run: Run, pytester: pytest.Pytester, machines: Machines
+) -> None:
+    alpha = separate(machines, "alpha")
+    machines.add("beta")
+    pipe, ended = machines.directory / "off", machines.directory / "ended"
+    os.mkfifo(ended)
+    pytester.makeconftest(
+        f"""
+        import contextlib
+        import os
+
+        def pytest_unconfigure():
+            # Only for the first worker there is somebody who waits for it.
+            if os.environ.get("ROLE") == "beta":
+                with contextlib.suppress(FileExistsError):
+                    open({str(machines.directory / "once")!r}, "x").close()
+                    open({str(ended)!r}, "w").write("ended")
+        """
+    )
+    pytester.makepyfile(
+        test_it=f"""
+        import signal
+        import pytest
+
+        def test_off(amdgpu_device):
+            # The other worker is no more, and this one has a test that it will not run.
+            assert open({str(ended)!r}).read() == "ended"
+            open({str(pipe)!r}, "w").write("now")
+            signal.pause()
+
+        @pytest.mark.parametrize("number", range(3))
+        def test_anywhere(number):
+            pass
+        """
+    )
+    with when_told(pipe, alpha.switch_off):
+        result, verdict = gate(
+            run,
+            pytester,
+            f"--tx={machines.gateway('alpha', 'env:PYTEST_AMDGPU_SOFTWARE=gfx942')}",
+            f"--tx={machines.gateway('beta', 'env:PYTEST_AMDGPU_SOFTWARE=gfx942', 'env:ROLE=beta')}",
+            "--amdgpu-device=alpha/sw-gfx942-0",
+            "--rsyncdir=.",
+            "test_it.py",
+        )
+    assert result.ret == 10
+    assert results(verdict) == {
+        "test_off[alpha/sw-gfx942-0]": "crash infra",
+        **{f"test_anywhere[{number}]": "pass" for number in range(3)},
+    }
+    result.stdout.no_fnmatch_line("*tests that were not run*")
+
+
 def test_a_host_that_falls_silent_is_lost_and_what_only_it_could_run_is_missing(
     run: Run, pytester: pytest.Pytester, machines: Machines
 ) -> None:
