@@ -60,9 +60,6 @@ class NamedPaths:
             if mine and not any(record.outcome.ran for record in mine):
                 words = ", ".join(sorted({record.outcome.value for record in mine}))
                 yield f"{argument}: no test of it ran ({words})"
-            elif not mine and not os.path.exists(config.invocation_params.dir / _file(argument)):
-                # Workers do not come to tell what pytest says of it.
-                yield f"{argument}: there is no such file or directory"
             elif not mine and argument in self._empty:
                 yield f"{argument}: there is no test"
 

@@ -6,11 +6,10 @@ A worker of pytest-xdist runs its first test when it knows the next one, or know
 
 from __future__ import annotations
 
-import enum
 from collections import deque
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass, field
-from typing import TypeAlias
+
+from pytest_amdgpu.plugin.schedule_parts import Batch, End, Item, Order, Send, State, Task, Worker
 
 _AHEAD = 0.1
 """Seconds of work that a worker has besides the test that it runs and the one that it knows to be next."""
@@ -18,71 +17,6 @@ _MOST_AHEAD = 64
 """Tests that a worker is sent at once; what it has it runs, also where the run is to stop."""
 _NEWEST = 0.25
 """Share of the newest test in what is held to be the duration of the next one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What a test needs: devices, and the host that has them. None: any host will do."""
-
-    devices: tuple[str, ...] = ()
-    host: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Let a worker run these tests after those that it has."""
-
-    worker: str
-    items: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """Let a worker run what it has, and end."""
-
-    worker: str
-
-
-Order: TypeAlias = Send | End
-
-
-class _State(enum.Enum):
-    PENDING = "in a batch"
-    SENT = "in the queue of a worker"
-    RUNNING = "begun by the worker"
-    DONE = "there is, or will be, a report"
-
-
-@dataclass(slots=True)
-class _Item:
-    task: Task
-    state: _State = _State.PENDING
-    deaths: int = 0
-    """How many workers died with it as their next test."""
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Tests of the same needs, which stay together: those of a device, of a group of devices, of none."""
-
-    task: Task
-    items: deque[int]
-    worker: str | None = None
-
-
-@dataclass(slots=True)
-class _Worker:
-    name: str
-    host: str
-    queue: deque[int] = field(default_factory=deque)
-    ending: bool = False
-    seconds: float | None = None
-    """How long its tests take."""
-
-    @property
-    def waits(self) -> bool:
-        """Whether it has a test that it does not run before it knows the next one."""
-        return len(self.queue) == 1 and not self.ending
 
 
 class Schedule:
@@ -95,11 +29,11 @@ class Schedule:
     def __init__(
         self, tasks: Sequence[Task], exclusive: Set[str] = frozenset(), most_ahead: int | None = None
     ) -> None:
-        self._items = [_Item(task) for task in tasks]
+        self._items = [Item(task) for task in tasks]
         self._exclusive = exclusive
         self._most_ahead = _MOST_AHEAD if most_ahead is None else max(0, most_ahead)
-        self._workers: dict[str, _Worker] = {}
-        self._batches: list[_Batch] = []
+        self._workers: dict[str, Worker] = {}
+        self._batches: list[Batch] = []
         for index in range(len(tasks)):
             self._put_back([index], at_end=True)
 
@@ -115,12 +49,12 @@ class Schedule:
 
     def left(self) -> list[int]:
         """Return the tests of which there is no report yet."""
-        return [index for index, item in enumerate(self._items) if item.state is not _State.DONE]
+        return [index for index, item in enumerate(self._items) if item.state is not State.DONE]
 
     def running(self, worker: str) -> int | None:
         """Return the test that a worker has begun and not ended."""
         queue = self._workers[worker].queue
-        return next((index for index in queue if self._items[index].state is _State.RUNNING), None)
+        return next((index for index in queue if self._items[index].state is State.RUNNING), None)
 
     def next_of(self, worker: str) -> int | None:
         """Return the first test that a worker has, whether it has begun it or not."""
@@ -129,7 +63,7 @@ class Schedule:
 
     def join(self, worker: str, host: str = "") -> None:
         """Have one more worker."""
-        self._workers[worker] = _Worker(worker, host)
+        self._workers[worker] = Worker(worker, host)
 
     def end(self, worker: str) -> None:
         """Know that a worker takes no more tests."""
@@ -146,30 +80,30 @@ class Schedule:
         for batch in self._batches:
             if batch.worker == worker:
                 batch.worker = None
-        rest = [index for index in gone.queue if self._items[index].state is not _State.DONE]
+        rest = [index for index in gone.queue if self._items[index].state is not State.DONE]
         culprit = None
         if rest and not willingly:
             first = self._items[rest[0]]
             first.deaths += 1
-            if first.state is _State.RUNNING or first.deaths > 1:
-                first.state = _State.DONE
+            if first.state is State.RUNNING or first.deaths > 1:
+                first.state = State.DONE
                 culprit = rest.pop(0)
         self._put_back(rest)
         return culprit
 
     def begin(self, index: int) -> None:
         """Know that a worker runs a test."""
-        self._items[index].state = _State.RUNNING
+        self._items[index].state = State.RUNNING
 
     def report(self, index: int) -> None:
         """Know that all reports of a test are there, although its worker may still be at it."""
-        self._items[index].state = _State.DONE
+        self._items[index].state = State.DONE
 
     def complete(self, worker: str, index: int, seconds: float) -> None:
         """Know that a worker is done with a test, and how long it took."""
         done_by = self._workers[worker]
         done_by.queue.remove(index)
-        self._items[index].state = _State.DONE
+        self._items[index].state = State.DONE
         before = seconds if done_by.seconds is None else done_by.seconds
         done_by.seconds = before + _NEWEST * (seconds - before)
 
@@ -186,7 +120,7 @@ class Schedule:
                 batch.items.clear()
         self._batches = [batch for batch in self._batches if batch.items]
         for index in gone:
-            self._items[index].state = _State.DONE
+            self._items[index].state = State.DONE
         return gone
 
     def plan(self) -> list[Order]:
@@ -202,10 +136,10 @@ class Schedule:
             progress = any(claimed) and bool(sent)
         return [*orders, *self._end_workers()]
 
-    def _active(self) -> Iterator[_Worker]:
+    def _active(self) -> Iterator[Worker]:
         return (worker for worker in self._workers.values() if not worker.ending)
 
-    def _claim(self, worker: _Worker) -> bool:
+    def _claim(self, worker: Worker) -> bool:
         """Give a worker a batch, if it has none and needs one."""
         if self._missing(worker) == 0 or self._batch_of(worker) is not None:
             return False
@@ -218,7 +152,7 @@ class Schedule:
         batch.worker = worker.name
         return True
 
-    def _split(self, worker: _Worker) -> _Batch | None:
+    def _split(self, worker: Worker) -> Batch | None:
         """Take the second half of the largest batch that another worker has."""
         shared = [
             batch
@@ -233,11 +167,11 @@ class Schedule:
         if len(largest.items) == 1:
             return largest
         half = [largest.items.pop() for _ in range(len(largest.items) // 2)]
-        batch = _Batch(largest.task, deque(reversed(half)))
+        batch = Batch(largest.task, deque(reversed(half)))
         self._batches.append(batch)
         return batch
 
-    def _send(self, worker: _Worker) -> Send | None:
+    def _send(self, worker: Worker) -> Send | None:
         """Send a worker tests of its batch."""
         batch, missing = self._batch_of(worker), self._missing(worker)
         if batch is None or missing == 0:
@@ -247,10 +181,10 @@ class Schedule:
             self._batches.remove(batch)
         worker.queue.extend(items)
         for index in items:
-            self._items[index].state = _State.SENT
+            self._items[index].state = State.SENT
         return Send(worker.name, tuple(items))
 
-    def _missing(self, worker: _Worker) -> int:
+    def _missing(self, worker: Worker) -> int:
         """How many tests a worker should be sent: none unless its queue is half empty."""
         ahead = self._most_ahead
         if worker.seconds is None:
@@ -279,12 +213,12 @@ class Schedule:
                         holder.ending = True
                         yield End(holder.name)
 
-    def _may_come_to_have(self, worker: _Worker, batch: _Batch) -> bool:
+    def _may_come_to_have(self, worker: Worker, batch: Batch) -> bool:
         """Whether some of a batch may become a worker's, now or when others are done with its devices."""
         divisible = batch.worker in (None, worker.name) or not self._exclusive & {*batch.task.devices}
         return divisible and batch.task.host in (None, worker.host)
 
-    def _may_have(self, worker: _Worker, batch: _Batch) -> bool:
+    def _may_have(self, worker: Worker, batch: Batch) -> bool:
         """Whether a worker is on the right host, and no other one has a device of the batch for itself."""
         if batch.task.host not in (None, worker.host):
             return False
@@ -294,29 +228,29 @@ class Schedule:
         others = (other for other in self._workers.values() if other is not worker)
         return not any(needed & self._held(other) for other in others)
 
-    def _held(self, worker: _Worker) -> Set[str]:
+    def _held(self, worker: Worker) -> Set[str]:
         """The exclusive devices of what a worker has or will be sent."""
         batch = self._batch_of(worker)
         devices = {device for index in worker.queue for device in self._items[index].task.devices}
         return self._exclusive & (devices.union(batch.task.devices) if batch else devices)
 
-    def _batch_of(self, worker: _Worker) -> _Batch | None:
+    def _batch_of(self, worker: Worker) -> Batch | None:
         return next((batch for batch in self._batches if batch.worker == worker.name), None)
 
     def _put_back(self, indices: Sequence[int], *, at_end: bool = False) -> None:
         """Make tests pending, before or behind the others of their batch."""
         for index in indices if at_end else reversed(indices):
             item = self._items[index]
-            item.state = _State.PENDING
+            item.state = State.PENDING
             same = (one for one in self._batches if one.worker is None and one.task == item.task)
             batch = next(same, None)
             if batch is None:
-                self._batches.append(_Batch(item.task, deque([index])))
+                self._batches.append(Batch(item.task, deque([index])))
             elif at_end:
                 batch.items.append(index)
             else:
                 batch.items.appendleft(index)
 
 
-def _rank(batch: _Batch) -> tuple[bool, int, int]:
+def _rank(batch: Batch) -> tuple[bool, int, int]:
     return not batch.task.devices, len(batch.task.devices), -len(batch.items)

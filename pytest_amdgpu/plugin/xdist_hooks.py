@@ -20,7 +20,7 @@ from pytest_amdgpu.plugin.leaving import LEAVING_INPUT, LEAVING_OUTPUT, Leaving
 from pytest_amdgpu.plugin.plan import Plan, find_plan, hosts_key
 from pytest_amdgpu.plugin.refusals import Refusals
 from pytest_amdgpu.plugin.report import REPEAT_INPUT, command_of, reproduction
-from pytest_amdgpu.plugin.scheduling import Task
+from pytest_amdgpu.plugin.schedule_parts import Task
 from pytest_amdgpu.plugin.session import (
     QUARANTINE_INPUT,
     WORKER_INPUT,
