@@ -42,7 +42,7 @@ from pytest_amdgpu.plugin.fixtures import (
 from pytest_amdgpu.plugin.session import session_key, start_session
 
 if TYPE_CHECKING:
-    from pytest_amdgpu.plugin import gate
+    from pytest_amdgpu.plugin.gate import Gate
 
 __all__ = [
     "_amdgpu_impostor",
@@ -93,9 +93,9 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
         supervision.use_a_worker(config, config.option)
     status = yield
     if options.decides(config.option) and not options.is_worker(config):
-        from pytest_amdgpu.plugin import gate
+        from pytest_amdgpu.plugin import gating
 
-        return gate.last_word(config, status)
+        return gating.last_word(config, status)
     return status
 
 
@@ -113,9 +113,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register markers, and what gathers results and talks to pytest-xdist where it is in use."""
     gathering = None
     if options.wants_verdict(config):
-        from pytest_amdgpu.plugin import gate
+        from pytest_amdgpu.plugin import gating
 
-        gathering = gate.register(config)
+        gathering = gating.register(config)
     with gathering.telling_of_refusals() if gathering is not None else contextlib.nullcontext():
         _register_what_gathers(config, gathering)
     for marker in options.MARKERS:
@@ -130,7 +130,7 @@ def pytest_configure(config: pytest.Config) -> None:
         shared_quarantine.register(config)
 
 
-def _register_what_gathers(config: pytest.Config, gathering: gate.Gate | None) -> None:
+def _register_what_gathers(config: pytest.Config, gathering: Gate | None) -> None:
     # A gate that only collects has nothing to watch, but a status.
     is_guarded = guarding.ADDRESS in config.stash
     if (options.is_supervised(config.option) or is_guarded) and not options.is_worker(config):
