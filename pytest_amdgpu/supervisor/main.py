@@ -21,7 +21,7 @@ from pytest_amdgpu.supervisor.peers import Peer, Peers
 from pytest_amdgpu.supervisor.protocol import LIMIT, MAIN, THE_RUN, Limit, Pulse, Said, Told, decode
 from pytest_amdgpu.supervisor.smi_events import Listener
 from pytest_amdgpu.supervisor.treatment import Treatment
-from pytest_amdgpu.supervisor.watch import Watched
+from pytest_amdgpu.supervisor.watch import END_PHASE, Watched
 
 ORPHAN_PATIENCE = 3.0
 """Seconds that workers have to end by themselves when the controller is gone."""
@@ -170,8 +170,9 @@ class Supervisor:
                 self._expect("start", start_patience)
         elif kind == Said.STOP:
             for process in self._watch:
-                # A controller has workers to wait for, and need not do it at once when it is asked once.
-                if process.name != MAIN or rest[0] > 1 or len(list(self._watch)) == 1:
+                # Its own end, and a controller that waits for workers, have their time when asked once.
+                is_in_phase = not process.beats and process.phase != END_PHASE
+                if process.name != MAIN or rest[0] > 1 or is_in_phase:
                     self._watch.stop(process.name, rest[0])
             self._stop_told = False
         elif kind == Said.ENDED:

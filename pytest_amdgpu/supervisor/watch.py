@@ -13,6 +13,8 @@ UNWINDING = 5.0
 """Seconds that a test has to fail, once the interrupt has arrived in it."""
 NO_PHASE = "what pytest does between the phases"
 """Stands for a phase in messages."""
+END_PHASE = "end"
+"""What pytest calls the phase behind the last test."""
 
 
 @dataclass(slots=True)
@@ -174,7 +176,7 @@ class Watch:
         if process.step <= _TERMINATE:
             process.stops = max(1, process.stops)
             process.step = _LOOK
-            self.begin(name, THE_RUN, "end", limit, ())
+            self.begin(name, THE_RUN, END_PHASE, limit, ())
 
     @property
     def stops(self) -> bool:
