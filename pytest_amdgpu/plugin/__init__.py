@@ -216,15 +216,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     """Remember where the kernel's log was; skip a test whose fixtures need what its GPU has not."""
     report.mark_log(item, item.config.stash[session_key])
-    with report.skipped_where_impossible(item):
+    try:
         return (yield)
+    except Exception as error:
+        report.skip_where_impossible(item, error)
+        raise
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Skip a test that comes to need what its GPU has not."""
-    with report.skipped_where_impossible(item):
+    try:
         return (yield)
+    except Exception as error:
+        report.skip_where_impossible(item, error)
+        raise
 
 
 @pytest.hookimpl(wrapper=True)
@@ -233,9 +239,11 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add to a failure what is needed to repeat it."""
     test_report = yield
+    if test_report.passed and not item.stash.get(report.failed_key, False):
+        # Nothing is to be said of most tests, and options are not looked up for each of them.
+        return test_report
     blame.blame_machine(test_report, call)
     report.explain_failure(item, test_report, item.config.stash[session_key])
-    # Before a test has failed nothing goes anywhere, and options are not looked up for each that passes.
     if item.stash.get(report.failed_key, False) and options.wants_attachments(item.config):
         from pytest_amdgpu.plugin.attachments import send_attached
 

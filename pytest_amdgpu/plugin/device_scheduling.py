@@ -51,6 +51,10 @@ class DeviceScheduling:
         """The workers that there are now."""
         return list(self._nodes)
 
+    def has_collected(self, node: WorkerController) -> bool:
+        """Whether a worker that there is now has told which tests it has."""
+        return self._nodes.get(node) is not None
+
     @property
     def collection_is_completed(self) -> bool:
         """Whether all workers of the beginning know the tests."""

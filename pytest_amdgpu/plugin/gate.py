@@ -364,8 +364,9 @@ class Gate:
         if self._refusals:
             return Judgment(Verdict.USAGE, self._refusals)
         if self._supervision is not None:
+            killed = self._supervision.untold()
             self._troubles += self._supervision.troubles
-            for node_id, text in self._supervision.interrupted.items():
+            for node_id, text in killed.items():
                 self._states.was_killed(node_id, text)
         for worker, error in self._died.items():
             self._trouble(f"worker {worker} died outside of a test: {error}")

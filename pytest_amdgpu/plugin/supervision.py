@@ -138,10 +138,7 @@ class Supervision:
         """Raises OSError, `SupervisorGoneError`."""
         self.troubles: list[str] = []
         """What went wrong with the supervisor, or outside of tests."""
-        self.interrupted: dict[str, str] = {}
-        """What to say of each test that had to be killed when the run was interrupted."""
         self._lost = False
-        self._is_interrupted = False
         self._stopped = threading.Event()
         self._config = config
         self._lock = threading.Lock()
@@ -164,6 +161,12 @@ class Supervision:
         if len(facts["arguments"]) > _ARGUMENTS:
             facts = {**facts, "arguments": []}
         self._say(Said.CONTROLLER, pid, str(verdict) if verdict else None, facts)
+
+    def untold(self) -> dict[str, str]:
+        """Return what to say of tests whose workers were killed, and of which pytest-xdist said nothing."""
+        self._heed()
+        with self._lock:
+            return {killed.test: f"{killed.text}, which was {name}" for name, killed in self._killed.items()}
 
     def expect(self, devices: Sequence[str], ids: Iterable[str]) -> None:
         """Pass on which results are expected."""
@@ -207,7 +210,6 @@ class Supervision:
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Have workers end, or be ended, before pytest-xdist waits for them, which it does for long."""
         if self._nodes and excinfo.errisinstance(KeyboardInterrupt):
-            self._is_interrupted = True
             self._say(Said.STOP, 1)
             self._stopped.wait(_STOP_PATIENCE)
 
@@ -302,8 +304,6 @@ class Supervision:
         if kind == Told.KILLING:
             name, *values = rest
             killed = Killed(*values)
-            if self._is_interrupted and killed.test != THE_RUN:
-                self.interrupted[killed.test] = f"{killed.text}, which was {name}"
             if killed.test == THE_RUN:
                 if (text := f"{name}: {killed.text}") not in self.troubles:
                     self.troubles.append(text)

@@ -213,10 +213,8 @@ class XdistHooks:
         if died_in_trial(self._config, node):
             return
         if error and self._scheduling is not None and self._scheduling.running(node) is None:
-            known = node in self._scheduling.nodes
-            when = (
-                "while it ran no test" if known and self._scheduling.ids else "before it had collected tests"
-            )
+            collected = self._scheduling.has_collected(node)
+            when = "while it ran no test" if collected else "before it had collected tests"
             self._deaths.append(f"{node.gateway.id} died {when}: {error}")
 
     def _replace(self, node: WorkerController) -> None:

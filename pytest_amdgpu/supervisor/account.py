@@ -44,6 +44,12 @@ class Account:
         if process.name == MAIN and process.test not in ("", THE_RUN):
             self._portions.append(("died", [process.test, process.phase]))
 
+    def interrupted(self, process: Watched, text: str) -> None:
+        """Know that a process is killed because somebody ends the run."""
+        self.trouble(text)
+        if process.test not in ("", THE_RUN):
+            self._portions.append(("interrupted", [process.test, text]))
+
     def trouble(self, text: str) -> None:
         """Know what stands against the run as a whole."""
         if text not in self.troubles:
@@ -67,6 +73,8 @@ class Account:
             elif kind == "died":
                 text = f"pytest's process died in {rest[1]} of it"
                 results.was_running(rest[0], Outcome.CRASH, Trust.INFRA, text)
+            elif kind == "interrupted":
+                results.was_running(rest[0], Outcome.CRASH, Trust.INFRA, rest[1])
             else:
                 results.was_running(rest[0], Outcome.TIMEOUT, Trust.CLEAN, rest[1])
         judgment = results.judge([*self.troubles, *self.told])

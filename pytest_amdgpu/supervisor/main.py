@@ -170,8 +170,8 @@ class Supervisor:
                 self._expect("start", start_patience)
         elif kind == Said.STOP:
             for process in self._watch:
-                # The controller is one that heeds it.
-                if peer is self._peers.guard or process.name != MAIN:
+                # A controller has workers to wait for, and need not do it at once when it is asked once.
+                if process.name != MAIN or rest[0] > 1 or len(list(self._watch)) == 1:
                     self._watch.stop(process.name, rest[0])
             self._stop_told = False
         elif kind == Said.ENDED:

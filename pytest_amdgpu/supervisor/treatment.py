@@ -145,8 +145,8 @@ class Treatment:
     def _tell_interrupted(self, process: Watched) -> None:
         """Tell everybody that a process is killed because somebody ends the run: no device is to blame."""
         text = self._tell_killing(process)
+        self._account.interrupted(process, text)
         if process.name == MAIN:
-            self._account.died(process)
             self._trouble(process, text)
 
     def _trouble(self, process: Watched, text: str) -> None:

@@ -154,7 +154,7 @@ class Watch:
     def seen(self, name: str) -> None:
         """Know that evidence was gathered: nothing more is to be waited for."""
         process = self._processes.get(name)
-        if process is None or (process.stops and process.step - 1 == _LOOK):
+        if process is None or (process.stops == 1 and process.step - 1 == _LOOK):
             # Who has heard himself that the run is to end, as of a terminal, needs the time.
             return
         if process.step - 1 in _LOOKS:

@@ -117,8 +117,6 @@ def test_tests_of_a_device_that_cannot_be_opened_do_not_run(judged: Callable[...
 def test_a_check_sees_what_does_not_work(
     defect: str, message: str, run: Run, pytester: pytest.Pytester
 ) -> None:
-    # What is waited for in vain is not waited for as long as on a machine with much else to do.
-    pytester.makeconftest("from pytest_amdgpu.devices import health\nhealth.LIMIT_OF_SOFTWARE = 5.0")
     pytester.makepyfile("def test_it(amdgpu_device): pass")
     result = run("--amdgpu-health=on", f"--amdgpu-inject={defect}@all", "--amdgpu-device=gfx942")
     result.assert_outcomes(errors=1)

@@ -220,6 +220,19 @@ def test_hosts_that_cannot_be_used_are_named(
     assert fnmatch.filter([*result.outlines, *result.errlines], message)
 
 
+def test_a_host_that_takes_a_connection_and_never_answers_is_named(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest("import pytest_amdgpu.plugin.gateway_repairs as r; r.TIMEOUT = 0.5")
+    pytester.makepyfile("def test_a(amdgpu_device): pass")
+    silent = pytester.path / "silent"
+    silent.write_text("#!/bin/sh\nexec cat >/dev/null\n")
+    silent.chmod(0o755)
+    result = run(f"--tx=popen//python={silent}", "--dist=load", xdist=True)
+    assert result.ret == 10
+    result.stderr.fnmatch_lines(["*no connection to popen//python=*/silent: *did not answer within 0.5 s"])
+
+
 def test_defects_are_injected_where_their_devices_are(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         test_it="""

@@ -100,7 +100,7 @@ FAULTS = """
 """
 
 
-@pytest.mark.parametrize("options", [["-n1"], ["--amdgpu-gate"]])
+@pytest.mark.parametrize("options", [["-n1"], ["--amdgpu-gate", "--amdgpu-health=off"]])
 def test_after_a_fault_another_worker_takes_the_place_of_one_that_cannot_go_on(
     options: list[str], run: Run, pytester: pytest.Pytester
 ) -> None:

@@ -56,7 +56,8 @@ PATIENT = """
 
     client._PROGRAM = client._PROGRAM.replace(
         "main()",
-        "import pytest_amdgpu.supervisor.watch as watch; "
+        "import pytest_amdgpu.supervisor.watch as watch, pytest_amdgpu.supervisor.evidence as evidence; "
+        "evidence._GLANCES = 1000; "
         "watch.STEPS = tuple(step._replace(patience=30) if number in (0, 2) else step"
         " for number, step in enumerate(watch.STEPS)); main()",
     )
@@ -351,10 +352,8 @@ def test_a_process_that_the_kernel_does_not_let_die(run: Run, pytester: pytest.P
     """
     )
     try:
-        begun = time.monotonic()
         result = run("-p", "powerless", *GATE, SHORT, xdist=True)
-        # At its end pytest-xdist would wait for the process for 20 seconds (execnet's Group.terminate).
-        assert time.monotonic() - begun < 60
+        # Nobody has waited for it.
         os.kill(int(Path("pid").read_text()), 0)
     finally:
         os.kill(int(Path("pid").read_text()), signal.SIGKILL)
@@ -585,7 +584,7 @@ def run_until_it_waits(
         stderr=subprocess.STDOUT,
         text=True,
     )
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while len(pids()) < 2:
         assert process.poll() is None
         assert time.monotonic() < end
@@ -607,7 +606,7 @@ def test_when_the_controller_is_killed_its_verdict_is_written_and_no_worker_stay
     worker, controller = pids()
     os.kill(controller, signal.SIGKILL)
     # All that hold its output end: the supervisor and the worker.
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 10
     assert "amdgpu verdict: infrastructure" in output
     content = verdict()
@@ -624,7 +623,7 @@ def test_when_the_controller_is_killed_its_verdict_is_written_and_no_worker_stay
 def test_when_a_worker_is_killed_the_rest_runs(pytester: pytest.Pytester) -> None:
     process = run_until_it_waits(pytester, "call")
     os.kill(pids()[0], signal.SIGKILL)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 1, output
     assert outcomes(verdict()) == {
         "before sw-gfx942-0": ("pass", "clean"),
@@ -670,12 +669,14 @@ def test_ctrl_c_ends_the_run_with_a_verdict(
     source: str, hangs: bool, mode: Sequence[str], terminal: tuple[int, str], pytester: pytest.Pytester
 ) -> None:
     """It names what was running, also if that does not heed it."""
-    process = run_until_it_waits(pytester, "call", *mode, terminal=terminal[1], hangs=hangs)
+    pytester.makepyfile(patient=PATIENT)
+    patience = [] if hangs else WITH_PATIENCE
+    process = run_until_it_waits(pytester, "call", *mode, *patience, terminal=terminal[1], hangs=hangs)
     if source == "terminal":
         os.write(terminal[0], b"\x03")
     else:
         os.kill(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=100)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 10, output
     content = verdict()
     assert (content["complete"], content["verdict"]) == (True, "infrastructure")
@@ -706,14 +707,15 @@ def test_a_second_ctrl_c_ends_an_end_that_does_not_end(
                     ctypes.PyDLL(None).pthread_mutex_lock(mutex)
         """
     )
-    process = run_until_it_waits(pytester, "call", *mode, terminal=terminal[1])
+    pytester.makepyfile(patient=PATIENT)
+    process = run_until_it_waits(pytester, "call", *mode, *WITH_PATIENCE, terminal=terminal[1])
     for _ in range(2):
         os.write(terminal[0], b"\x03")
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while not Path("ending").exists():
             assert time.monotonic() < end
             time.sleep(0.05)
-    output, _ = process.communicate(timeout=100)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 10, output
     content = verdict()
     assert (content["complete"], content["verdict"]) == (True, "infrastructure")
@@ -798,6 +800,42 @@ def test_pytest_that_hangs_between_the_phases(
     assert "in hang" in told or "conftest.py:14: " in told
     if hook == REPORTS:
         assert [test["outcome"] for test in content["tests"]].count("missing") >= 1
+
+
+def test_a_debugger_has_all_the_time_it_wants(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        import os, time
+        from pytest_amdgpu.supervisor.protocol import Limit, Said
+
+        def pytest_enter_pdb(config):
+            client = config.pluginmanager.getplugin("amdgpu_heartbeat")._client
+            client._pulse.beat -= 600
+            # The supervisor finds it late, or finds that it rests.
+            client.say(Said.IDLE, os.getpid(), Limit(time.monotonic() + 0.1, 600))
+        """
+    )
+    pytester.makepyfile("def test_it(amdgpu_device): assert 6 * 7 == 41")
+    command = [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", *GATE, "--pdb"]
+    with subprocess.Popen(
+        [*command, "--amdgpu-software=gfx942"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        bufsize=0,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        said = b""
+        while not said.endswith(b"(Pdb) "):
+            said += (more := process.stdout.read(1000))
+            assert more, said
+        # Too short a time would let a supervisor pass that does not give all of it.
+        time.sleep(2)
+        output, _ = process.communicate(b"p 6 * 9\nc\n", timeout=300)
+    assert b"54\n" in output
+    assert process.returncode == 1
+    assert outcomes(verdict()) == {"it sw-gfx942-0": ("fail", "clean")}
 
 
 @pytest.mark.parametrize("mode", [(), ("-n0",)], ids=["worker", "alone"])

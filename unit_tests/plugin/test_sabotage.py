@@ -714,7 +714,7 @@ def test_the_run_is_ended_by_a_signal(number: int, tests: pytest.Pytester) -> No
             assert process.poll() is None
         assert (verdict()["verdict"], verdict()["complete"]) == ("incomplete", False)
         process.send_signal(number)
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=300)
     content = verdict()
     assert (content["verdict"], content["complete"]) == ("infrastructure", True)
     assert content["devices"]

@@ -19,12 +19,13 @@ from pytest_amdgpu.supervisor import client
 from pytest_amdgpu.supervisor.client import Connection, SupervisorGoneError
 from pytest_amdgpu.supervisor.protocol import Said, Told
 
-WAIT = 30
+WAIT = 300
 """Seconds in which everything here must have happened, on a machine with much else to do."""
 
 
 PATIENT = (
-    "import pytest_amdgpu.supervisor.watch as watch; "
+    "import pytest_amdgpu.supervisor.watch as watch, pytest_amdgpu.supervisor.evidence as evidence; "
+    "evidence._GLANCES = 1000; "
     "watch.STEPS = tuple(step._replace(patience=30) if number in (0, 2) else step"
     " for number, step in enumerate(watch.STEPS)); main()"
 )
@@ -150,14 +151,32 @@ lib = ctypes.CDLL(None){NEVER}
     assert worker.wait(WAIT) == -signal.SIGKILL
 
 
+@pytest.fixture
+def time_for_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A supervisor that waits long for what an interrupt leads to."""
+    step = "watch.STEPS[1]._replace(patience=300)"
+    steps = f"watch.STEPS = (watch.STEPS[0], {step}, *watch.STEPS[2:]); "
+    program = f"import pytest_amdgpu.supervisor.watch as watch; {steps}main()"
+    monkeypatch.setattr(client, "_PROGRAM", client._PROGRAM.replace("main()", program))
+
+
+@pytest.mark.usefixtures("time_for_an_answer")
 def test_an_interrupt_that_comes_between_phases_hurts_nobody(run: Run) -> None:
-    worker = run.worker("""
+    worker = run.worker(
+        """
+from pytest_amdgpu.supervisor.signals import INTERRUPT
+
+signal.pthread_sigmask(signal.SIG_BLOCK, [INTERRUPT])
+client.begin("test_it", "call", Limit(time.monotonic() + 0.1, 0.1), ["sw-0"])
+while INTERRUPT not in signal.sigpending():
+    time.sleep(0.01)
 client.over()
-end = time.monotonic() + 2
-while time.monotonic() < end: time.sleep(0.01)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [INTERRUPT])
 client.idle()
 print("nothing happened", flush=True)
-""")
+""",
+        seconds=1000.0,
+    )
     assert worker.stdout is not None
     assert worker.stdout.readline() == "nothing happened\n"
 
@@ -280,6 +299,11 @@ client.smi_events("sw-0", read)
 os.write(write, b"3 1 HWS hang\\n4 1 \\n")
 """
 
+LATE_SOON = f"""
+client.begin("test_it", "call", Limit(time.monotonic() + 0.2, 0.2), ["sw-0"])
+lib = ctypes.CDLL(None){NEVER}
+"""
+
 
 def _smi(evidence: str) -> list[str]:
     """Return the part of the evidence that tells of events."""
@@ -296,7 +320,7 @@ def _evidence(run: Run) -> str:
 
 
 def test_events_of_gpus_are_evidence(run: Run) -> None:
-    run.worker(f"{HEARD}client.no_smi_events('sw-1', 'not permitted')\nlib = ctypes.CDLL(None){NEVER}", 1.0)
+    run.worker(f"{HEARD}client.no_smi_events('sw-1', 'not permitted'){LATE_SOON}", 1000.0)
     assert _smi(_evidence(run)) == [
         "  sw-1: none can be heard: not permitted",
         "sw-0: GPU reset 1 begins (HWS hang)",
@@ -325,9 +349,8 @@ def test_a_device_that_is_opened_again_is_heard_by_its_new_descriptor(run: Run) 
 os.close(write)
 read, write = os.pipe2(os.O_NONBLOCK)
 client.smi_events("sw-0", read)
-os.write(write, b"1 4d2:python\\n")
-lib = ctypes.CDLL(None){NEVER}""",
-        1.0,
+os.write(write, b"1 4d2:python\\n"){LATE_SOON}""",
+        1000.0,
     )
     assert _smi(_evidence(run))[-1] == "sw-0: VM fault of process 1234 (python)"
 
