@@ -20,8 +20,8 @@ from machines import Machine, Machines
 from pytest_amdgpu.devices.leases import LeaseDirectory
 from pytest_amdgpu.devices.machine_quarantine import MachineQuarantine
 from pytest_amdgpu.families.models import model_path
-from pytest_amdgpu.plugin.host_service import own_version, serve
-from pytest_amdgpu.plugin.remote_arguments import RemoteArguments, sent_directories
+from pytest_amdgpu.plugin.remote.host_service import own_version, serve
+from pytest_amdgpu.plugin.remote.remote_arguments import RemoteArguments, sent_directories
 
 Run = Callable[..., pytest.RunResult]
 
@@ -442,7 +442,7 @@ def test_a_host_that_falls_silent_is_lost_and_what_only_it_could_run_is_missing(
         pytester,
         machines,
         """
-    from pytest_amdgpu.plugin import host_watch
+    from pytest_amdgpu.plugin.remote import host_watch
 
     class Impatience:
         def pytest_runtest_logstart(self, nodeid):

@@ -10,8 +10,8 @@ import pytest
 from xdist.report import report_collection_diff
 from xdist.workermanage import parse_tx_spec_config
 
-from pytest_amdgpu.plugin.schedule_parts import End, Send, Task
-from pytest_amdgpu.plugin.scheduling import Schedule
+from pytest_amdgpu.plugin.workers.schedule_parts import End, Send, Task
+from pytest_amdgpu.plugin.workers.scheduling import Schedule
 
 if TYPE_CHECKING:
     from xdist.remote import Producer

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_amdgpu.plugin import guarding
-from pytest_amdgpu.plugin.gate import Gate
+from pytest_amdgpu.plugin.judging.gate import Gate
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE, decides
+from pytest_amdgpu.plugin.watching import guarding
 from pytest_amdgpu.results.must_run import MustRunError, read_contract
 
 PLUGIN = "amdgpu_gate"

@@ -14,10 +14,10 @@ import pytest
 
 from pytest_amdgpu.devices.lease_holder import boot_id
 from pytest_amdgpu.devices.machine import Machine
-from pytest_amdgpu.plugin import gateway_repairs
-from pytest_amdgpu.plugin.host import Host
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
-from pytest_amdgpu.plugin.remote_arguments import RemoteArguments
+from pytest_amdgpu.plugin.remote import gateway_repairs
+from pytest_amdgpu.plugin.remote.host import Host
+from pytest_amdgpu.plugin.remote.remote_arguments import RemoteArguments
 
 if TYPE_CHECKING:
     import execnet

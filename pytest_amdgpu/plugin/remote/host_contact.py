@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pytest_amdgpu.plugin import gateway_repairs, host_watch
-from pytest_amdgpu.plugin.host_watch import (
+from pytest_amdgpu.plugin.remote import gateway_repairs, host_watch
+from pytest_amdgpu.plugin.remote.host_watch import (
     BEAT,
     BEATS,
     END,
@@ -28,7 +28,7 @@ from pytest_amdgpu.plugin.host_watch import (
 if TYPE_CHECKING:
     import execnet
 
-_WATCH = "from pytest_amdgpu.plugin.host_watch import watch\nwatch(channel)\n"
+_WATCH = "from pytest_amdgpu.plugin.remote.host_watch import watch\nwatch(channel)\n"
 
 
 class HostLostError(RuntimeError):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from pytest_amdgpu.plugin import named_paths
+from pytest_amdgpu.plugin.judging import named_paths
 from pytest_amdgpu.plugin.plan import hosts_key
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.results.must_run import Demand, DeviceNames, violations

@@ -15,23 +15,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_amdgpu.plugin import facts, guarding
 from pytest_amdgpu.plugin.blame import LATE_OUTPUT
-from pytest_amdgpu.plugin.crash_trial import died_in_trial
+from pytest_amdgpu.plugin.confirming.crash_trial import died_in_trial
 from pytest_amdgpu.plugin.injection import injection_options
-from pytest_amdgpu.plugin.lacking import lacking, unnamed_software
+from pytest_amdgpu.plugin.judging import facts
+from pytest_amdgpu.plugin.judging.lacking import lacking, unnamed_software
+from pytest_amdgpu.plugin.judging.states import States, skip_text
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
-from pytest_amdgpu.plugin.refusals import REFUSAL_OUTPUT
 from pytest_amdgpu.plugin.report import all_gateways, complain, repeat_options
 from pytest_amdgpu.plugin.session import session_key
-from pytest_amdgpu.plugin.states import States, skip_text
+from pytest_amdgpu.plugin.watching import guarding
+from pytest_amdgpu.plugin.workers.refusals import REFUSAL_OUTPUT
 from pytest_amdgpu.results.must_run import Demand
 from pytest_amdgpu.results.rows import summary
 from pytest_amdgpu.results.verdict import Judgment, Verdict, judge_run, reason_of
 from pytest_amdgpu.results.verdict_file import verdict_json, write_verdict
 
 if TYPE_CHECKING:
-    from pytest_amdgpu.plugin.supervision import Supervision
+    from pytest_amdgpu.plugin.watching.supervision import Supervision
 
 _SHOWN = 20
 """Reasons that the terminal shows of tests, and others."""
