@@ -122,7 +122,7 @@ def report_collection(bench: Bench, count: int, rounds: int) -> None:
 def main() -> None:
     """Print the rows."""
     quick = measure.is_quick(__doc__)
-    few, many, collected, rounds = (2, 12, 50, 1) if quick else (100, 1100, 10_000, 5)
+    few, many, collected, rounds = (2, 12, 50, 1) if quick else (100, 1100, 10_000, 7)
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(Path(name))
         # Fills the cache of compiled modules.

@@ -90,6 +90,7 @@ def _health(kernel: Kernel, node: GpuNode, lease_directory: Path) -> str:
     """Let a GPU work, if it is free, and say in a word or more what came of it."""
     # Who only looks does not pay for the import.
     from pytest_amdgpu.devices.health import LIMIT, check_work
+    from pytest_amdgpu.devices.patience import Patience
     from pytest_amdgpu.driver.device import Device
 
     try:
@@ -101,7 +102,7 @@ def _health(kernel: Kernel, node: GpuNode, lease_directory: Path) -> str:
             device = Device.open(kernel, node)
         except (DriverError, KernelError) as error:
             return f"cannot be opened: {error}"
-        problems: list[Exception | str] = [*check_work(device, LIMIT)]
+        problems: list[Exception | str] = [*check_work(device, Patience(LIMIT))]
         errors: list[Exception] = []
         attempt(errors, device.close)
         problems += errors

@@ -6,7 +6,6 @@ A check makes queues and buffers of its own and gives them back, so it disturbs 
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_amdgpu.devices.health_kernels import FACTOR, NAME, health_kernel
-from pytest_amdgpu.driver.errors import DriverError
+from pytest_amdgpu.devices.patience import Patience
+from pytest_amdgpu.driver.errors import DriverError, WaitTimeoutError
 from pytest_amdgpu.driver.resources import attempt
 from pytest_amdgpu.kernel.protocol import KernelError
 
@@ -26,13 +26,16 @@ if TYPE_CHECKING:
     from pytest_amdgpu.driver.device import Device
     from pytest_amdgpu.driver.queue import Queue
     from pytest_amdgpu.driver.resources import Resource
+    from pytest_amdgpu.driver.semaphore import TimelineSemaphore
 
 LIMIT = 1.0
 """Seconds that the work of a check may take on hardware."""
 LIMIT_OF_SOFTWARE = 5.0
-"""Software GPUs share the cores with all else; what does not work there takes longer than this, too."""
+"""Software GPUs share the cores with all else, and waits for a core do not count."""
 _INTERRUPT_LIMIT = 1.0
 """Seconds that an interrupt may come after the value that is written with it."""
+_LITTLE = 0.01
+"""Seconds that each wait gets in any case."""
 COPY_BYTES = 1 << 16
 _LANES = 64
 _serial = itertools.count(1)
@@ -45,10 +48,10 @@ class WrongResultError(DriverError):
 
 @dataclass(slots=True)
 class _Work:
-    """One check's claim on a GPU: what it made, and until when it waits."""
+    """One check's claim on a GPU: what it made, and how long it waits."""
 
     device: Device
-    deadline: float
+    patience: Patience
     undo: ExitStack
 
     def keep(self, resource: Resource) -> None:
@@ -59,21 +62,34 @@ class _Work:
     @property
     def remaining(self) -> float:
         """Seconds left; a little is granted in any case."""
-        return max(self.deadline - time.monotonic(), 0.01)
+        return max(self.patience.left, _LITTLE)
+
+    def wait(self, semaphore: TimelineSemaphore) -> None:
+        """Wait for the value and the interrupt."""
+        while True:
+            try:
+                semaphore.wait(1, timeout=self.remaining)
+                break
+            except WaitTimeoutError:
+                if self.patience.left <= 0:
+                    raise
+        interrupt = Patience(_INTERRUPT_LIMIT, on_cpu=self.patience.on_cpu)
+        while not semaphore.was_interrupted(max(min(self.remaining, interrupt.left), _LITTLE)):
+            if min(self.patience.left, interrupt.left) <= 0:
+                raise WrongResultError("the work was done and its value written, but no interrupt came")
 
 
-def check_work(device: Device, limit: float) -> list[str]:
-    """Let a GPU work for at most `limit` seconds, and return what went wrong, step by step.
+def check_work(device: Device, patience: Patience) -> list[str]:
+    """Let a GPU work as long as `patience` lasts, and return what went wrong, step by step.
 
     The steps: the clock is read; an SDMA copy through VRAM (where there are SDMA queues); a dispatch of a
     kernel on all XCCs; of both also the interrupt that ends them. What is not there is left out.
     """
-    deadline = time.monotonic() + limit
     problems = []
     for name, step in _STEPS:
         errors: list[Exception] = []
         undo = ExitStack()
-        attempt(errors, partial(step, _Work(device, deadline, undo)))
+        attempt(errors, partial(step, _Work(device, patience, undo)))
         attempt(errors, undo.close)
         for error in errors:
             if not isinstance(error, DriverError | KernelError | ExceptionGroup):
@@ -150,9 +166,7 @@ def _finish(work: _Work, queue: Queue[Any], fill: Callable[[], object]) -> None:
     work.keep(queue)
     fill()
     queue.signal(semaphore, 1).submit()
-    semaphore.wait(1, timeout=work.remaining)
-    if not semaphore.was_interrupted(min(work.remaining, _INTERRUPT_LIMIT)):
-        raise WrongResultError("the work was done and its value written, but no interrupt came")
+    work.wait(semaphore)
 
 
 def _pattern(count: int, serial: int) -> npt.NDArray[np.uint32]:

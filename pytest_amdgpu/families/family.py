@@ -24,7 +24,7 @@ def generations(target: str) -> tuple[str, ...]:
     return (f"gfx{match[1]}", f"gfx{match[1]}{match[2]}x") if match else ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Family:
     """One gfx target. Sizes are in bytes.
 
@@ -79,6 +79,9 @@ class Family:
     """The unit of the LDS size in COMPUTE_PGM_RSRC2 (AMDGPUUsage, GRANULATED_LDS_SIZE)."""
     assumed: frozenset[str] = frozenset()
     """Fields, as paths such as `kernel.poison`, whose values no public source says: they are a relative's."""
+
+    def __repr__(self) -> str:
+        return f"<Family {self.name}>"
 
     @property
     def wave_size(self) -> int:

@@ -10,12 +10,10 @@ import pytest
 
 from pytest_amdgpu.plugin import (
     blame,
-    guarding,
     health,
     injection,
     leasing,
     machine_wide,
-    named_paths,
     options,
     parametrize,
     progress,
@@ -39,10 +37,12 @@ from pytest_amdgpu.plugin.fixtures import (
     userptr_buffer,
     vram_buffer,
 )
+from pytest_amdgpu.plugin.judging import named_paths
 from pytest_amdgpu.plugin.session import session_key, start_session
+from pytest_amdgpu.plugin.watching import guarding
 
 if TYPE_CHECKING:
-    from pytest_amdgpu.plugin import gate
+    from pytest_amdgpu.plugin.judging.gate import Gate
 
 __all__ = [
     "_amdgpu_impostor",
@@ -77,7 +77,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     """
     guarding.begin(early_config)
     if options.is_supervised(early_config.known_args_namespace):
-        from pytest_amdgpu.plugin import supervision
+        from pytest_amdgpu.plugin.watching import supervision
 
         supervision.use_a_worker(early_config, early_config.known_args_namespace)
     return (yield)
@@ -88,14 +88,14 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
     """Put the tests of a supervised run in a worker; let a gate have the last word about the status."""
     if options.is_supervised(config.option):
-        from pytest_amdgpu.plugin import supervision
+        from pytest_amdgpu.plugin.watching import supervision
 
         supervision.use_a_worker(config, config.option)
     status = yield
     if options.decides(config.option) and not options.is_worker(config):
-        from pytest_amdgpu.plugin import gate
+        from pytest_amdgpu.plugin.judging import gating
 
-        return gate.last_word(config, status)
+        return gating.last_word(config, status)
     return status
 
 
@@ -113,9 +113,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register markers, and what gathers results and talks to pytest-xdist where it is in use."""
     gathering = None
     if options.wants_verdict(config):
-        from pytest_amdgpu.plugin import gate
+        from pytest_amdgpu.plugin.judging import gating
 
-        gathering = gate.register(config)
+        gathering = gating.register(config)
     with gathering.telling_of_refusals() if gathering is not None else contextlib.nullcontext():
         _register_what_gathers(config, gathering)
     for marker in options.MARKERS:
@@ -124,25 +124,25 @@ def pytest_configure(config: pytest.Config) -> None:
         # It is what was asked for, and the header says so.
         config.addinivalue_line("filterwarnings", f"ignore::{options.NEAREST_TARGET_WARNING}")
     if config.pluginmanager.hasplugin("xdist"):
-        from pytest_amdgpu.plugin import shared_quarantine, xdist_hooks
+        from pytest_amdgpu.plugin.workers import shared_quarantine, xdist_hooks
 
         xdist_hooks.register(config)
         shared_quarantine.register(config)
 
 
-def _register_what_gathers(config: pytest.Config, gathering: gate.Gate | None) -> None:
+def _register_what_gathers(config: pytest.Config, gathering: Gate | None) -> None:
     # A gate that only collects has nothing to watch, but a status.
     is_guarded = guarding.ADDRESS in config.stash
     if (options.is_supervised(config.option) or is_guarded) and not options.is_worker(config):
-        from pytest_amdgpu.plugin import supervision
+        from pytest_amdgpu.plugin.watching import supervision
 
         supervision.register(config, gathering)
     if options.wants_attachments(config):
-        from pytest_amdgpu.plugin import attachments
+        from pytest_amdgpu.plugin.judging import attachments
 
         attachments.register(config)
     if options.wants_junit(config):
-        from pytest_amdgpu.plugin.junit import JunitProperties
+        from pytest_amdgpu.plugin.judging.junit import JunitProperties
 
         config.pluginmanager.register(JunitProperties(config), "amdgpu_junit")
     options.refuse_optimized(config)
@@ -154,7 +154,7 @@ def _register_what_gathers(config: pytest.Config, gathering: gate.Gate | None) -
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Choose the number of workers for `-n auto`."""
-    from pytest_amdgpu.plugin import xdist_hooks
+    from pytest_amdgpu.plugin.workers import xdist_hooks
 
     return xdist_hooks.number_of_workers(config)
 
@@ -168,17 +168,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         health.register(session.config, gpus)
     machine_wide.start(session.config, gpus)
     if options.is_supervised(session.config.option):
-        from pytest_amdgpu.plugin import supervision
+        from pytest_amdgpu.plugin.watching import supervision
 
         supervision.keep_deadlines(session.config)
     if session.config.getoption("--amdgpu-expectations"):
-        from pytest_amdgpu.plugin import expected
+        from pytest_amdgpu.plugin.judging import expected
 
         expected.register(session.config)
     # Here, because the terminal's reporter is there now.
     progress.register(session.config)
     if session.config.getoption("--amdgpu-confirm") != 0:
-        from pytest_amdgpu.plugin import confirm
+        from pytest_amdgpu.plugin.confirming import confirm
 
         # After the files, whose judgment it needs.
         confirm.register(session.config)
@@ -216,15 +216,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     """Remember where the kernel's log was; skip a test whose fixtures need what its GPU has not."""
     report.mark_log(item, item.config.stash[session_key])
-    with report.skipped_where_impossible(item):
+    try:
         return (yield)
+    except Exception as error:
+        report.skip_where_impossible(item, error)
+        raise
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Skip a test that comes to need what its GPU has not."""
-    with report.skipped_where_impossible(item):
+    try:
         return (yield)
+    except Exception as error:
+        report.skip_where_impossible(item, error)
+        raise
 
 
 @pytest.hookimpl(wrapper=True)
@@ -233,11 +239,13 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add to a failure what is needed to repeat it."""
     test_report = yield
+    if test_report.passed and not item.stash.get(report.failed_key, False):
+        # Nothing is to be said of most tests, and options are not looked up for each of them.
+        return test_report
     blame.blame_machine(test_report, call)
     report.explain_failure(item, test_report, item.config.stash[session_key])
-    # Before a test has failed nothing goes anywhere, and options are not looked up for each that passes.
     if item.stash.get(report.failed_key, False) and options.wants_attachments(item.config):
-        from pytest_amdgpu.plugin.attachments import send_attached
+        from pytest_amdgpu.plugin.judging.attachments import send_attached
 
         send_attached(item, test_report)
     return test_report

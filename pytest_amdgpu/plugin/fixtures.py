@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 import pytest
 
 from pytest_amdgpu.plugin.blame import NOT_APPLICABLE
+from pytest_amdgpu.plugin.confirming.twins import twin_of_key
 from pytest_amdgpu.plugin.injection import inject_by_hand
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE, IMPOSTOR_FIXTURE
 from pytest_amdgpu.plugin.report import LEAK_PROPERTY, failed_key
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.plugin.take_back import Ledger, ledger_key
-from pytest_amdgpu.plugin.twins import twin_of_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -213,7 +213,7 @@ def amdgpu_attach(request: pytest.FixtureRequest) -> Callable[[str, str | bytes 
     Text, bytes or a numpy array, as it is now. It becomes a file among the attachments, and nothing where
     none are written (--amdgpu-attachments, --amdgpu-verdict).
     """
-    from pytest_amdgpu.plugin.attachments import attach
+    from pytest_amdgpu.plugin.judging.attachments import attach
 
     return partial(attach, request.node)
 

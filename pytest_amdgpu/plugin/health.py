@@ -22,6 +22,8 @@ from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 
 if TYPE_CHECKING:
     from pytest_amdgpu.devices.health_counters import Reading
+    from pytest_amdgpu.devices.machine import Machine
+    from pytest_amdgpu.devices.patience import Patience
     from pytest_amdgpu.driver.device import Device
     from pytest_amdgpu.plugin.session import GpuSession
 
@@ -105,13 +107,13 @@ class Health:
 
     def _check(self, device: Device, when: str) -> None:
         """Check a device; `when` is for messages."""
-        from pytest_amdgpu.devices.health import LIMIT, LIMIT_OF_SOFTWARE, check_work
+        from pytest_amdgpu.devices.health import check_work
         from pytest_amdgpu.plugin.session import DeviceHangError
 
         machine = self._session.plan.machine
         try:
             with self._session.device_alone(device.name, CHECK):
-                problems = check_work(device, LIMIT_OF_SOFTWARE if machine.software else LIMIT)
+                problems = check_work(device, _patience(machine))
                 if not problems and machine.backend in OWN_BACKENDS:
                     problems = self._compare_counters(device, when)
         except DeviceHangError as error:
@@ -168,3 +170,12 @@ def write_summary(terminal: pytest.TerminalReporter, session: GpuSession) -> Non
         terminal.section("amdgpu: health", yellow=True)
     for text in told:
         terminal.line(text)
+
+
+def _patience(machine: Machine) -> Patience:
+    from pytest_amdgpu.devices.health import LIMIT, LIMIT_OF_SOFTWARE
+    from pytest_amdgpu.devices.patience import Patience
+
+    if machine.software:
+        return Patience(LIMIT_OF_SOFTWARE, on_cpu=True)
+    return Patience(LIMIT)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_amdgpu.devices.lease_holder import Holder
     from pytest_amdgpu.devices.leases import Lease
     from pytest_amdgpu.devices.machine import Machine
-    from pytest_amdgpu.plugin.heartbeat import Heartbeat
+    from pytest_amdgpu.plugin.watching.heartbeat import Heartbeat
 
 _lease_key: pytest.StashKey[Lease] = pytest.StashKey()
 

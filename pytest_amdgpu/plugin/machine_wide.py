@@ -14,7 +14,7 @@ from pytest_amdgpu.plugin.plan import hosts_key
 
 if TYPE_CHECKING:
     from pytest_amdgpu.devices.machine import Machine
-    from pytest_amdgpu.plugin.hosts import Hosts
+    from pytest_amdgpu.plugin.remote.hosts import Hosts
     from pytest_amdgpu.plugin.session import GpuSession
 
 HOW_TO_RELEASE = "release it with `python -m pytest_amdgpu devices --release {}`"
@@ -36,7 +36,7 @@ def in_quarantine(machine: Machine, directory: Path) -> dict[str, str]:
 
 def _write_elsewhere(config: pytest.Config, hosts: Hosts, device_id: str, reason: str) -> None:
     """Have a device of another host put into quarantine there: its worker may not be there any more."""
-    from pytest_amdgpu.plugin.host import lease_directory
+    from pytest_amdgpu.plugin.remote.host import lease_directory
 
     directory = lease_directory(config)
     for host in hosts.all:

@@ -19,7 +19,7 @@ from pytest_amdgpu.plugin import injection
 from pytest_amdgpu.plugin.options import choose_seed, refuse_software_options
 
 if TYPE_CHECKING:
-    from pytest_amdgpu.plugin.hosts import Hosts
+    from pytest_amdgpu.plugin.remote.hosts import Hosts
 
 hosts_key = pytest.StashKey["Hosts"]()
 """The connections to other hosts, in the controller of a run that has such."""
@@ -160,7 +160,7 @@ def _connect_hosts(config: pytest.Config, options: Mapping[str, Any]) -> Hosts |
     """Connect to the hosts of the run, if it has other ones than this machine."""
     if not config.getoption("tx", None):
         return None
-    from pytest_amdgpu.plugin import hosts
+    from pytest_amdgpu.plugin.remote import hosts
 
     if files := options["model_files"]:
         # Hosts are sent what they hold, and would tell other names.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import shlex
 import sys
@@ -74,15 +73,21 @@ def header(plan: Plan) -> list[str]:
 
 
 def mark_log(item: pytest.Item, session: GpuSession) -> None:
-    """Remember how far the kernel's log was when a test began."""
-    item.stash[_log_start_key] = len(session.kernel_log)
+    """Remember how far the kernel's log was when a test began that has to do with GPUs."""
+    if _concerns_gpus(item):
+        item.stash[_log_start_key] = len(session.kernel_log)
+
+
+def _concerns_gpus(item: pytest.Item) -> bool:
+    names: Sequence[str] = getattr(item, "fixturenames", ())
+    return DEVICE_FIXTURE in names or "rng" in names
 
 
 def explain_failure(item: pytest.Item, report: pytest.TestReport, session: GpuSession) -> None:
     """Tell in the report of a failure: the device, the seed, how to repeat it, and the kernel's log of it."""
     if report.failed:
         item.stash[failed_key] = True
-    if not report.failed or not {DEVICE_FIXTURE, "rng"} & set(getattr(item, "fixturenames", ())):
+    if not report.failed or not _concerns_gpus(item):
         return
     params = getattr(getattr(item, "callspec", None), "params", {})
     devices = [one for one in params.get(GROUP_FIXTURE) or (params.get(DEVICE_FIXTURE),) if one is not None]
@@ -141,23 +146,19 @@ def _indented(name: str, lines: list[str]) -> Iterator[str]:
     yield from (line if line.startswith(" ") else f"{name}, {line}" for line in lines)
 
 
-@contextlib.contextmanager
-def skipped_where_impossible(item: pytest.Item) -> Iterator[None]:
-    """Skip a test, with the reason, that asks for what its GPU has not: an SDMA queue, say, or a large BAR.
+def skip_where_impossible(item: pytest.Item, error: Exception) -> None:
+    """Skip a test, with the reason, that asked for what its GPU has not: an SDMA queue, say, or a large BAR.
 
     What the driver cannot do for another reason stays a failure.
     """
     from pytest_amdgpu.driver.errors import MissingCapabilityError
 
-    try:
-        yield
-    except MissingCapabilityError as error:
+    if isinstance(error, MissingCapabilityError):
         # It may have ended in the middle, as a failed one does.
         item.stash[failed_key] = True
         device = getattr(getattr(item, "callspec", None), "params", {}).get(DEVICE_FIXTURE)
-        if device is None:
-            raise
-        raise pytest.skip.Exception(f"{NOT_APPLICABLE}{device.id}: {error}") from error
+        if device is not None:
+            raise pytest.skip.Exception(f"{NOT_APPLICABLE}{device.id}: {error}") from error
 
 
 def reproduction(

@@ -172,7 +172,8 @@ def _durations(records: Sequence[Record]) -> Iterator[str]:
     yield "<table><tbody>"
     for record in slowest:
         share = 100 * record.seconds / slowest[0].seconds
-        yield f'<tr><td>{record.seconds:.3f} s</td><td><meter max="100" value="{share:.0f}"></meter></td>'
+        bar = f'<meter aria-hidden="true" max="100" value="{share:.0f}"></meter>'
+        yield f"<tr><td>{record.seconds:.3f} s</td><td>{bar}</td>"
         yield f'<th scope="row">{escape(record.id)}</th></tr>'
     yield "</tbody></table>"
 

@@ -6,10 +6,12 @@ thread in uninterruptible sleep may hold.
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from pytest_amdgpu.supervisor import kernel_messages, process_state, queue_state
 from pytest_amdgpu.supervisor.protocol import QueuePlace
@@ -21,6 +23,11 @@ _STACKS = 12000
 _GLANCES, _GLANCE = 10, 0.02
 """How often, and after how many seconds each, it is seen whether the stacks are written."""
 
+_FRAME_OF_PYTEST = re.compile(
+    r'  File "(?:.*/(?:_pytest|pluggy|xdist|execnet)/|.*/pytest/__main__\.py"|<frozen runpy>"|<string>")'
+)
+"""A line of faulthandler about a frame of what runs the test. The server of a gateway has no file."""
+
 
 def sections(process: Watched, stacks: str) -> Iterator[str]:
     """Yield the text of what is seen; what is most wanted and most certain comes first.
@@ -28,7 +35,7 @@ def sections(process: Watched, stacks: str) -> Iterator[str]:
     `stacks` is the file that faulthandler writes to, or empty if it was not asked.
     """
     if stacks:
-        yield from _section("stack of Python:", _written(stacks))
+        yield from _section("stack of Python:", _without_frames_of_pytest(_written(stacks)))
     yield from _section(f"what {process.name} waits for:", process_state.describe(process.pid))
     yield from _section("SMI events:", _events(process))
     if process.log:
@@ -70,6 +77,16 @@ def _written(path: str) -> Iterator[str]:
         yield f"cannot be read: {error.strerror}"
         return
     yield from text[-_STACKS:].splitlines() if text else ("the process took no signal",)
+
+
+def _without_frames_of_pytest(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines, and how many there are where each is a frame of what runs tests."""
+    for is_pytests, group in itertools.groupby(lines, lambda line: bool(_FRAME_OF_PYTEST.match(line))):
+        found = list(group)
+        if is_pytests and len(found) > 1:
+            yield f"  ({len(found)} frames of pytest)"
+        else:
+            yield from found
 
 
 class Look:

@@ -6,6 +6,7 @@ import pytest
 
 from pytest_amdgpu.devices.health import check_work
 from pytest_amdgpu.devices.health_kernels import NAME, SOURCE, health_kernel
+from pytest_amdgpu.devices.patience import Patience
 from pytest_amdgpu.driver.code_object import parse
 from pytest_amdgpu.driver.compiler import compile_source
 from pytest_amdgpu.driver.device import Device
@@ -35,9 +36,9 @@ def test_what_is_shipped_is_what_the_source_says() -> None:
 def test_a_gpu_that_works_passes_again_and_again_and_keeps_nothing(name: str) -> None:
     kernel = EmulatedKernel([model(name)])
     with Device.open(kernel, discover(kernel)[0]) as device:
-        assert check_work(device, 10.0) == []
+        assert check_work(device, Patience(10.0, on_cpu=True)) == []
         free = device.available_vram()
-        assert check_work(device, 10.0) == []
+        assert check_work(device, Patience(10.0, on_cpu=True)) == []
         assert device.tracker.all() == []
         assert device.available_vram() == free
     kernel.shutdown()

@@ -40,7 +40,7 @@ def test_undecodable_packet_stops_its_queue_only_and_is_shown(kernel: EmulatedKe
         broken, sound = queues
         line, other, never = (device.timeline_semaphore() for _ in range(3))
         broken.signal(line, 1).submit()
-        line.wait(1, timeout=10)
+        line.wait(1, timeout=60)
         sound.wait(line, 2).signal(other, 1).submit()
         # Sound packets in front of it, in the same submission.
         offset = broken.ring.write_pointer * broken.UNIT + 64
@@ -48,7 +48,7 @@ def test_undecodable_packet_stops_its_queue_only_and_is_shown(kernel: EmulatedKe
         broken._put(bytes.fromhex("eebeadde") * max(broken.UNIT // 4, 4))
         broken.signal(never, 1).submit()
         with pytest.raises(GpuFaultError):
-            never.wait(1, timeout=10)
+            never.wait(1, timeout=60)
         # The kernel's log and the driver's view of the queue name the packet and say why.
         (line_of_log,) = [text for text in kernel.log if "bad packet: " in text]
         assert WHY[kind] in line_of_log
@@ -70,7 +70,7 @@ def test_undecodable_packet_stops_its_queue_only_and_is_shown(kernel: EmulatedKe
 
 def _reached(semaphore: TimelineSemaphore) -> None:
     """Wait until a semaphore is 1 by its memory alone: every wait of the driver tells the fault again."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     pause = threading.Event()
     while semaphore.value != 1:
         assert time.monotonic() < deadline
@@ -93,7 +93,7 @@ def test_log_and_wait_agree_on_where_a_fault_stopped_the_queue(kernel: EmulatedK
         nowhere: Any = Elsewhere()
         queue.timestamp(buffer).timestamp(buffer).timestamp(nowhere).signal(never, 1).submit()
         with pytest.raises(GpuFaultError) as caught:
-            never.wait(1, timeout=10)
+            never.wait(1, timeout=60)
         (logged,) = re.findall(r"at ring offset (0x[0-9a-f]+)", "\n".join(kernel.log))
         (told,) = re.findall(r"read pointer (0x[0-9a-f]+)", str(caught.value))
         assert int(logged, 16) == int(told, 16) * queue.UNIT > 0
@@ -108,5 +108,5 @@ def test_a_wait_for_a_paused_queue_says_so(kernel: EmulatedKernel) -> None:
         with pytest.raises(WaitTimeoutError, match=r"sdma queue 0: .*, read pointer 0x0, paused, at "):
             never.wait(1, timeout=0.01)
         queue.resume()
-        never.wait(1, timeout=10)
+        never.wait(1, timeout=60)
         assert "paused" not in queue.state()

@@ -215,7 +215,7 @@ def test_a_semaphore_of_another_device_must_be_mapped(open_devices: Open, comman
     semaphore.map_to(second)
     queue.discard()
     queue.signal(semaphore, 1).submit()
-    semaphore.wait(1, timeout=5.0)
+    semaphore.wait(1, timeout=60)
 
 
 CALLS = ["GET_DMABUF_INFO", "IMPORT_DMABUF", "MAP_MEMORY_TO_GPU"]

@@ -37,8 +37,8 @@ GROUPS, SEED = 40, 12345
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for an engine's thread, at most 10 seconds."""
-    deadline = time.monotonic() + 10
+    """Wait for an engine's thread, at most a minute."""
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.0005)
@@ -67,7 +67,7 @@ class Bench:
     def finish(self) -> None:
         """Let the waves end, and check what became of what they held."""
         self.words[16] = 1
-        self.done.wait(1, timeout=10)
+        self.done.wait(1, timeout=60)
         i = np.arange(64 * GROUPS, dtype=np.uint32)
         expected = i // 64 * np.uint32(40503) + np.uint32(SEED) + ((i ^ 63) ^ np.uint32(SEED))
         for k in range(8):
@@ -162,7 +162,7 @@ def test_sizes_are_zero_without_waves(bench: Bench) -> None:
     bench.update(100)
     bench.launch()
     bench.finish()
-    bench.queue.wait_idle(timeout=10)
+    bench.queue.wait_idle(timeout=60)
     bench.update(0)
     assert bench.wave_state() == (0, 0)
 
@@ -190,7 +190,7 @@ def test_waves_are_in_the_area_and_go_on_afterwards(bench: Bench, ring: bool) ->
         bench.done.wait(1, timeout=0.02)
     bench.update(100)
     bench.finish()
-    bench.queue.wait_idle(timeout=10)
+    bench.queue.wait_idle(timeout=60)
     assert not bench.gpu.units.used.any()
 
 
@@ -235,7 +235,7 @@ def test_the_waves_that_faulted_are_in_the_area(bench: Bench) -> None:
     bench.queue.dispatch(bench.hold, 64 * GROUPS, arguments, block=64).signal(bench.done, 1).submit()
     until(lambda: bool(bench.words[0] == GROUPS))
     with bench.unmapped(flag.address), pytest.raises(MemoryFaultError):
-        bench.done.wait(1, timeout=10)
+        bench.done.wait(1, timeout=60)
     stack, state = bench.wave_state()
     assert stack > 8
     assert state > 0

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_amdgpu.emulator import client, host
@@ -23,6 +23,7 @@ NOBODYS: Any = object()
 EXTENT = st.tuples(st.booleans(), st.integers(0, 30), st.integers(1, 12))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(EXTENT, max_size=30))
 def test_client_maps_are_as_a_table_of_single_addresses(operations: list[tuple[bool, int, int]]) -> None:
     maps = ClientMaps()

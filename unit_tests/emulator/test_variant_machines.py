@@ -74,7 +74,7 @@ def test_the_driver_copies_through_vram_behind_a_small_bar(machine: Machine) -> 
         source.array[:] = 0x5A
         done = device.timeline_semaphore()
         device.sdma_queue().copy(through, source).copy(back, through).signal(done, 1).submit()
-        done.wait(1, timeout=5)
+        done.wait(1, timeout=60)
         assert (back.array == 0x5A).all()
         with pytest.raises(SmallBarError, match=r"0000:03:00\.0 \(gfx1100\)"):
             through.read()

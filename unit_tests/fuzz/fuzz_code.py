@@ -27,7 +27,7 @@ class CodeTarget:
     """Kernels whose code is damaged: they end, go on for ever, fault, or meet what is no instruction."""
 
     name = "code"
-    limit = 10.0
+    limit = 60.0
     unit = "inputs"
 
     def __init__(self) -> None:

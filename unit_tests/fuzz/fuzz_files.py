@@ -141,7 +141,7 @@ class _FileTarget:
     """Writes mutated content to a file and has it read."""
 
     name: str
-    limit = 5.0
+    limit = 60.0
     unit = "inputs"
 
     def __init__(self) -> None:

@@ -221,7 +221,7 @@ class IoctlTarget:
     """Sequences of calls on a machine of their own: refused with a reason or done, and all is taken back."""
 
     name = "ioctls"
-    limit = 20.0
+    limit = 60.0
     unit = "ioctls issued"
     per_case = 100
 

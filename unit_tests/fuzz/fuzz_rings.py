@@ -332,7 +332,7 @@ class RingTarget:
     """
 
     name = "rings"
-    limit = 5.0
+    limit = 60.0
     unit = "packets looked at"
     queues_per_case = 8
     per_queue = 4

@@ -46,7 +46,7 @@ class Target(Protocol):
 
     name: str
     limit: float
-    """Seconds that a case may take."""
+    """Seconds that a case may take: far more than it needs, because the machine may be busy."""
     unit: str
     """What an input is that was taken up, for the report."""
 

@@ -173,11 +173,15 @@ def test_a_planted_defect_is_found(monkeypatch, target, owner, name, defect, tex
 class Misbehaving:
     """Does what a target must not do in its third case."""
 
-    name, limit, unit = "misbehaving", 0.2, "inputs"
+    name, unit = "misbehaving", "inputs"
 
     def __init__(self, deed):
         self._cases = 0
         self._deed = deed
+
+    @property
+    def limit(self):
+        return 0.2 if self._cases == 2 and self._deed is hanging else 60.0
 
     def case(self, rng):
         self._cases += 1
@@ -207,6 +211,10 @@ def silent():
     return outcome(refuse, ValueError)
 
 
+def hanging():
+    threading.Event().wait()
+
+
 def dying():
     thread = threading.Thread(target=raising)
     thread.start()
@@ -219,7 +227,7 @@ def dying():
         (raising, "KeyError: 'simd_count'"),
         (silent, "ValueError() does not say what is wrong"),
         (silent_behind_a_title, "ValueError('EINVAL') does not say what is wrong"),
-        (lambda: threading.Event().wait(), "Hang: not done after 0.2 s"),
+        (hanging, "Hang: not done after 0.2 s"),
         (dying, "a thread died\nTraceback"),
     ],
     ids=["raises", "says nothing", "says nothing behind a title", "hangs", "loses a thread"],
@@ -252,7 +260,7 @@ def test_what_is_left_behind_is_a_failure():
 class Growing:
     """Keeps something of every case."""
 
-    name, limit, unit = "growing", 1.0, "inputs"
+    name, limit, unit = "growing", 60.0, "inputs"
 
     def __init__(self, thing):
         self._kept = []
@@ -284,7 +292,7 @@ def test_memory_that_is_given_back_or_only_cached_once_is_none():
 class Sluggish:
     """Takes up one input of three."""
 
-    name, limit, unit = "sluggish", 1.0, "packets"
+    name, limit, unit = "sluggish", 60.0, "packets"
 
     def case(self, rng):
         return Done(["done"], 3, 1)

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pytest_amdgpu.plugin.schedule_parts import End, Send, Task
-from pytest_amdgpu.plugin.scheduling import Schedule
+from pytest_amdgpu.plugin.workers.schedule_parts import End, Send, Task
+from pytest_amdgpu.plugin.workers.scheduling import Schedule
 
 NO_DEVICE = Task()
 DEVICES = ("a0", "a1", "a2", "b0", "b1")

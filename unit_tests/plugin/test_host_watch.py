@@ -12,8 +12,8 @@ from typing import Any
 import execnet
 import pytest
 
-from pytest_amdgpu.plugin import host_service
-from pytest_amdgpu.plugin.host_watch import (
+from pytest_amdgpu.plugin.remote import host_service
+from pytest_amdgpu.plugin.remote.host_watch import (
     END,
     EXAMINE,
     READY,

@@ -138,6 +138,28 @@ def test_several_workers_that_die(run: Run, tests: Callable[[str], None]) -> Non
     }
 
 
+def test_a_crash_on_another_host_is_run_again_there(run: Run, tests: Callable[[str], None]) -> None:
+    tests(
+        """
+        from helper import die
+        def test_device(amdgpu_device): amdgpu_device.name != "beta/sw-gfx942-0" or die()
+        """
+    )
+    hosts = [("alpha", "gfx1100"), ("beta", "gfx942:2")]
+    gateways = [f"--tx=id={name}//popen//env:PYTEST_AMDGPU_SOFTWARE={gpus}" for name, gpus in hosts]
+    options = (*gateways, "--dist=load", "--amdgpu-all-devices")
+    run(*GATE, *options, backend="auto", software=None, xdist=True)
+    content = json.loads(Path("verdict.json").read_text())
+    (crash,) = (test for test in content["tests"] if test["outcome"] == "crash")
+    assert (crash["blame"], crash["confirmation"]) == (
+        "device suspect",
+        [
+            {"device": "beta/sw-gfx942-0", "failed": 3, "runs": 3},
+            {"device": "beta/sw-gfx942-1", "failed": 0, "runs": 2},
+        ],
+    )
+
+
 def test_a_crash_on_the_only_device(run: Run, tests: Callable[[str], None]) -> None:
     tests(
         """

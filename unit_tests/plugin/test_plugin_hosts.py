@@ -21,9 +21,9 @@ from pytest_amdgpu.devices.lease_holder import boot_id
 from pytest_amdgpu.devices.leases import LeaseDirectory
 from pytest_amdgpu.devices.machine import Machine, find_machine
 from pytest_amdgpu.devices.machine_quarantine import MachineQuarantine
-from pytest_amdgpu.plugin.host import Host
-from pytest_amdgpu.plugin.host_service import own_version, serve
-from pytest_amdgpu.plugin.hosts import Hosts, key_of, name_of
+from pytest_amdgpu.plugin.remote.host import Host
+from pytest_amdgpu.plugin.remote.host_service import own_version, serve
+from pytest_amdgpu.plugin.remote.hosts import Hosts, key_of, name_of
 
 SCHEMA = json.loads((files("pytest_amdgpu.results") / "verdict_schema.json").read_text())
 Run = Callable[..., pytest.RunResult]
@@ -218,6 +218,19 @@ def test_hosts_that_cannot_be_used_are_named(
     result = run(*(f"--tx={one}" for one in gateways), "--dist=load", xdist=True)
     assert result.ret == status
     assert fnmatch.filter([*result.outlines, *result.errlines], message)
+
+
+def test_a_host_that_takes_a_connection_and_never_answers_is_named(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest("import pytest_amdgpu.plugin.remote.gateway_repairs as r; r.TIMEOUT = 0.5")
+    pytester.makepyfile("def test_a(amdgpu_device): pass")
+    silent = pytester.path / "silent"
+    silent.write_text("#!/bin/sh\nexec cat >/dev/null\n")
+    silent.chmod(0o755)
+    result = run(f"--tx=popen//python={silent}", "--dist=load", xdist=True)
+    assert result.ret == 10
+    result.stderr.fnmatch_lines(["*no connection to popen//python=*/silent: *did not answer within 0.5 s"])
 
 
 def test_defects_are_injected_where_their_devices_are(run: Run, pytester: pytest.Pytester) -> None:

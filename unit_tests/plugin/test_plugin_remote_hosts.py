@@ -20,8 +20,8 @@ from machines import Machine, Machines
 from pytest_amdgpu.devices.leases import LeaseDirectory
 from pytest_amdgpu.devices.machine_quarantine import MachineQuarantine
 from pytest_amdgpu.families.models import model_path
-from pytest_amdgpu.plugin.host_service import own_version, serve
-from pytest_amdgpu.plugin.remote_arguments import RemoteArguments, sent_directories
+from pytest_amdgpu.plugin.remote.host_service import own_version, serve
+from pytest_amdgpu.plugin.remote.remote_arguments import RemoteArguments, sent_directories
 
 Run = Callable[..., pytest.RunResult]
 
@@ -190,7 +190,8 @@ def test_what_happens_to_a_worker_on_a_host_is_found_out_there(
             if amdgpu_device.family.name == "gfx942":
                 signal.pause()
 
-        def test_killed(amdgpu_device):
+        @pytest.mark.parametrize("number", range(2))
+        def test_killed(number, amdgpu_device):
             if amdgpu_device.family.name == "gfx942":
                 signal.pthread_sigmask(signal.SIG_BLOCK, set(range(1, 65)) - {signal.SIGKILL})
                 ctypes.PyDLL(None).pause()
@@ -210,17 +211,20 @@ def test_what_happens_to_a_worker_on_a_host_is_found_out_there(
         "test_it.py",
     )
     assert result.ret == 1
-    # Nobody is left in the worker who could have written it down.
+    # Two processes were killed there, and nobody is left in the workers who could write it down.
     assert MachineQuarantine(machines.directory / "leases").names() == ["sw-gfx942-0"]
     assert results(verdict) == {
         "test_connection[alpha/sw-gfx942-0]": "crash infra",
         "test_death[alpha/sw-gfx942-0]": "crash",
         "test_interrupted[alpha/sw-gfx942-0]": "timeout",
-        "test_killed[alpha/sw-gfx942-0]": "timeout",
+        "test_killed[alpha/sw-gfx942-0-0]": "timeout",
+        "test_killed[alpha/sw-gfx942-0-1]": "timeout",
         "test_later[alpha/sw-gfx942-0]": "fail infra",
+        "test_killed[alpha/sw-gfx1100-0-0]": "pass",
+        "test_killed[alpha/sw-gfx1100-0-1]": "pass",
         **{
             f"test_{name}[alpha/sw-gfx1100-0]": "pass"
-            for name in ("connection", "death", "interrupted", "killed", "later")
+            for name in ("connection", "death", "interrupted", "later")
         },
     }
     texts = {test["id"].partition("::test_")[2]: test.get("text", "") for test in verdict["tests"]}
@@ -228,13 +232,13 @@ def test_what_happens_to_a_worker_on_a_host_is_found_out_there(
         texts["connection[alpha/sw-gfx942-0]"],
         "the connection to worker gw* was lost while it ran this test; host alpha is there, *",
     )
-    assert fnmatch(texts["killed[alpha/sw-gfx942-0]"], "Timeout: call of *: process * was killed")
+    assert fnmatch(texts["killed[alpha/sw-gfx942-0-0]"], "Timeout: call of *: process * was killed")
     output = result.stdout.str()
     # From where the run was begun, not as the worker would have to say it.
     commands = [line for line in result.outlines if line.startswith("to repeat: pytest")]
-    assert len(commands) == 5
+    assert len(commands) == 6
     assert all("--rsyncdir=. " in one and " 'test_it.py::test_" in one for one in commands)
-    assert output.count("what gw") == 2
+    assert output.count("what gw") == 3
     assert output.count("pause(") >= 2
 
 
@@ -438,7 +442,7 @@ def test_a_host_that_falls_silent_is_lost_and_what_only_it_could_run_is_missing(
         pytester,
         machines,
         """
-    from pytest_amdgpu.plugin import host_watch
+    from pytest_amdgpu.plugin.remote import host_watch
 
     class Impatience:
         def pytest_runtest_logstart(self, nodeid):

@@ -547,6 +547,7 @@ COPY = """
 )
 def test_a_gpu_that_fails(defect: str, run: Run, tests: pytest.Pytester) -> None:
     """Whether the test or the check of the GPU's health meets it first decides what is blamed."""
+    tests.makeconftest("from pytest_amdgpu.devices import health\nhealth.LIMIT_OF_SOFTWARE = 2.0")
     tests.makepyfile(test_it=COPY)
     result = run(*GATE, *WORKER, DEADLINES, f"--amdgpu-inject={defect}@sw-gfx942-0", xdist=True)
     assert result.ret in (REGRESSION, INFRASTRUCTURE)

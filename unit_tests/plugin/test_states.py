@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_amdgpu.plugin.blame import TIMEOUT_PROPERTY
-from pytest_amdgpu.plugin.states import States
+from pytest_amdgpu.plugin.judging.states import States
 from pytest_amdgpu.results.record import Record
 
 PHASES = {"s": "setup", "c": "call", "t": "teardown", "?": "???"}

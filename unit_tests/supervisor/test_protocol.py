@@ -86,7 +86,7 @@ def test_a_supervisor_that_reads_nothing_is_not_waited_for_for_ever(monkeypatch:
 
         with pytest.raises(SupervisorGoneError, match="cannot be reached"):
             say_much()
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 60
         connection.socket.close()
 
 

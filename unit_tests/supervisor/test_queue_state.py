@@ -142,7 +142,7 @@ def test_the_driver_says_where_its_queues_are(kind: str) -> None:
         assert f"write pointer {queue.ring.write_pointer:#x}" in head
         assert packets
         semaphore.signal(5)
-        queue.wait_idle(10)
+        queue.wait_idle(60)
         queue.close()
         assert made == closed == [queue]
     connection.renew()

@@ -18,7 +18,7 @@ from pytest_amdgpu.families.models import model
 from pytest_amdgpu.kernel.protocol import KernelError
 
 TOPOLOGY = "/sys/devices/virtual/kfd/kfd/topology"
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

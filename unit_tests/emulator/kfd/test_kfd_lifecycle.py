@@ -383,7 +383,7 @@ def test_memory_unmapped_by_an_engines_thread_waits_for_nobody(make_client: Call
     )
     with client.process.lock:
         thread.start()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
     assert client.process.svm.overlapping(shared, shared + PAGE)
     client.call(KfdIoctl.GET_VERSION)

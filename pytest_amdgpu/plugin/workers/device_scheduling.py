@@ -10,8 +10,8 @@ import pytest
 from xdist.report import report_collection_diff
 from xdist.workermanage import parse_tx_spec_config
 
-from pytest_amdgpu.plugin.schedule_parts import End, Send, Task
-from pytest_amdgpu.plugin.scheduling import Schedule
+from pytest_amdgpu.plugin.workers.schedule_parts import End, Send, Task
+from pytest_amdgpu.plugin.workers.scheduling import Schedule
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -50,6 +50,10 @@ class DeviceScheduling:
     def nodes(self) -> list[WorkerController]:
         """The workers that there are now."""
         return list(self._nodes)
+
+    def has_collected(self, node: WorkerController) -> bool:
+        """Whether a worker that there is now has told which tests it has."""
+        return self._nodes.get(node) is not None
 
     @property
     def collection_is_completed(self) -> bool:

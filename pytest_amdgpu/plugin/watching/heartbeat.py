@@ -19,6 +19,8 @@ from pytest_amdgpu.supervisor.protocol import MAIN, THE_RUN, Limit
 class DeadlineError(Failed):
     """Ends what takes too long. Like `pytest.fail` it is no `Exception` of Python's."""
 
+    __module__ = "builtins"  # as pytest does with its own: reports then name it without a path
+
 
 class Heartbeat:
     """Any process of pytest that is watched."""

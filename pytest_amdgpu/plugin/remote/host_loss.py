@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from pytest_amdgpu.plugin.blame import INFRA_PROPERTY, TIMEOUT_PROPERTY
-from pytest_amdgpu.plugin.host_contact import HostLostError
 from pytest_amdgpu.plugin.leasing import at_rest
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE, is_supervised
 from pytest_amdgpu.plugin.plan import hosts_key
+from pytest_amdgpu.plugin.remote.host_contact import HostLostError
 from pytest_amdgpu.plugin.session import session_key
 
 if TYPE_CHECKING:
     import execnet
     from xdist.workermanage import WorkerController
 
-    from pytest_amdgpu.plugin.device_scheduling import DeviceScheduling
-    from pytest_amdgpu.plugin.host import Host
+    from pytest_amdgpu.plugin.remote.host import Host
+    from pytest_amdgpu.plugin.workers.device_scheduling import DeviceScheduling
 
 PLUGIN = "amdgpu_host_loss"
 
@@ -173,7 +173,7 @@ class HostLoss:
 
     @property
     def _scheduling(self) -> DeviceScheduling | None:
-        from pytest_amdgpu.plugin.device_scheduling import DeviceScheduling
+        from pytest_amdgpu.plugin.workers.device_scheduling import DeviceScheduling
 
         scheduling = self._distributed.sched
         return scheduling if isinstance(scheduling, DeviceScheduling) else None

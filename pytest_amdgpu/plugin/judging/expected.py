@@ -17,10 +17,10 @@ from pytest_amdgpu.plugin.blame import (
     NOT_APPLICABLE,
     timed_out,
 )
-from pytest_amdgpu.plugin.expected_check import ExpectationCheck
+from pytest_amdgpu.plugin.judging.expected_check import ExpectationCheck
+from pytest_amdgpu.plugin.judging.states import skip_text
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
 from pytest_amdgpu.plugin.session import session_key
-from pytest_amdgpu.plugin.states import skip_text
 from pytest_amdgpu.results.expectation_file import Entry, ExpectationError, Kind, Rate
 from pytest_amdgpu.results.expectations import (
     WORSE_THAN_ITS_RATE,
@@ -49,7 +49,7 @@ def register(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--amdgpu-expectations: {error}") from error
     config.pluginmanager.register(known, "amdgpu_expectations")
     if config.getoption("--amdgpu-confirm") != 0:
-        from pytest_amdgpu.plugin import confirm_flakes
+        from pytest_amdgpu.plugin.confirming import confirm_flakes
 
         # After the files, whose judgment it needs.
         confirm_flakes.register(config, known)

@@ -14,10 +14,10 @@ import pytest
 from _pytest.junitxml import LogXML, xml_key
 
 from pytest_amdgpu.plugin.blame import ATTACHMENT_PROPERTY
+from pytest_amdgpu.plugin.judging.states import States
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
 from pytest_amdgpu.plugin.report import complain
 from pytest_amdgpu.plugin.session import session_key
-from pytest_amdgpu.plugin.states import States
 
 OUTCOME_PROPERTY = "amdgpu_outcome"
 TRUST_PROPERTY = "amdgpu_trust"

@@ -17,10 +17,10 @@ import pytest
 
 from pytest_amdgpu.emulator.kernel_log import KernelLog
 from pytest_amdgpu.plugin.blame import EVIDENCE_SECTION, LATE_OUTPUT, TIMEOUT_PROPERTY
-from pytest_amdgpu.plugin.heartbeat import DeadlineError, Heartbeat
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE, is_worker
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE, GROUP_FIXTURE
 from pytest_amdgpu.plugin.session import DeviceHangError, GpuSession, session_key
+from pytest_amdgpu.plugin.watching.heartbeat import DeadlineError, Heartbeat
 from pytest_amdgpu.supervisor.client import SupervisorGoneError
 from pytest_amdgpu.supervisor.protocol import Limit, QueuePlace, Told
 

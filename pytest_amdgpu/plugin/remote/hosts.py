@@ -14,10 +14,10 @@ import pytest
 
 from pytest_amdgpu.devices.lease_holder import boot_id
 from pytest_amdgpu.devices.machine import Machine
-from pytest_amdgpu.plugin import socket_gateways
-from pytest_amdgpu.plugin.host import Host
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
-from pytest_amdgpu.plugin.remote_arguments import RemoteArguments
+from pytest_amdgpu.plugin.remote import gateway_repairs
+from pytest_amdgpu.plugin.remote.host import Host
+from pytest_amdgpu.plugin.remote.remote_arguments import RemoteArguments
 
 if TYPE_CHECKING:
     import execnet
@@ -49,7 +49,7 @@ def connect(config: pytest.Config, options: Mapping[str, Any]) -> Hosts | None:
     config.option.px = [px if "execmodel=" in px else f"execmodel=thread//{px}" for px in config.option.px]
     arguments = RemoteArguments(config)
     _translate_arguments(config, arguments)
-    socket_gateways.use(config)
+    gateway_repairs.use(config)
     hosts = Hosts(config, specs)
     config.add_cleanup(hosts.end)
     for host in hosts.all:

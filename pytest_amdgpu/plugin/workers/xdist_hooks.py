@@ -13,14 +13,10 @@ import pytest
 
 from pytest_amdgpu.devices.lease_holder import boot_id
 from pytest_amdgpu.plugin.blame import INFRA_PROPERTY, QUARANTINE_PROPERTY
-from pytest_amdgpu.plugin.crash_trial import died_in_trial
-from pytest_amdgpu.plugin.device_locks import LOCKS_INPUT, DeviceLocks
+from pytest_amdgpu.plugin.confirming.crash_trial import died_in_trial
 from pytest_amdgpu.plugin.leasing import at_rest, lease_names, take_leases
-from pytest_amdgpu.plugin.leaving import LEAVING_INPUT, LEAVING_OUTPUT, Leaving
 from pytest_amdgpu.plugin.plan import Plan, find_plan, hosts_key
-from pytest_amdgpu.plugin.refusals import Refusals
 from pytest_amdgpu.plugin.report import REPEAT_INPUT, command_of, reproduction
-from pytest_amdgpu.plugin.schedule_parts import Task
 from pytest_amdgpu.plugin.session import (
     QUARANTINE_INPUT,
     WORKER_INPUT,
@@ -28,14 +24,18 @@ from pytest_amdgpu.plugin.session import (
     QuarantinedError,
     session_key,
 )
+from pytest_amdgpu.plugin.workers.device_locks import LOCKS_INPUT, DeviceLocks
+from pytest_amdgpu.plugin.workers.leaving import LEAVING_INPUT, LEAVING_OUTPUT, Leaving
+from pytest_amdgpu.plugin.workers.refusals import Refusals
+from pytest_amdgpu.plugin.workers.schedule_parts import Task
 from pytest_amdgpu.results.node_ids import DeviceIds
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.workermanage import WorkerController
 
-    from pytest_amdgpu.plugin.device_scheduling import DeviceScheduling
-    from pytest_amdgpu.plugin.host import Host
+    from pytest_amdgpu.plugin.remote.host import Host
+    from pytest_amdgpu.plugin.workers.device_scheduling import DeviceScheduling
 
 _OWN_MODE = "load"
 """The mode of `--dist` whose scheduler is replaced: the default of `-n`."""
@@ -62,7 +62,7 @@ def register(config: pytest.Config) -> None:
         if worker_input[LEAVING_INPUT]:
             config.pluginmanager.register(Leaving(config), "amdgpu_leaving")
     elif config.getoption("dist") != "no" and config.getoption("tx") and not config.option.collectonly:
-        from pytest_amdgpu.plugin import host_loss, hosts
+        from pytest_amdgpu.plugin.remote import host_loss, hosts
 
         config.pluginmanager.register(XdistHooks(config), "amdgpu_xdist")
         if hosts.are_used(config):
@@ -152,7 +152,7 @@ class XdistHooks:
         """Give tests to workers by their devices, unless another mode was asked for."""
         if config.getoption("dist") != _OWN_MODE:
             return None
-        from pytest_amdgpu.plugin.device_scheduling import DeviceScheduling
+        from pytest_amdgpu.plugin.workers.device_scheduling import DeviceScheduling
 
         plan = self._session.plan
         machines = [plan.machine, *(host.machine for host in self._hosts)]
@@ -213,10 +213,8 @@ class XdistHooks:
         if died_in_trial(self._config, node):
             return
         if error and self._scheduling is not None and self._scheduling.running(node) is None:
-            known = node in self._scheduling.nodes
-            when = (
-                "while it ran no test" if known and self._scheduling.ids else "before it had collected tests"
-            )
+            collected = self._scheduling.has_collected(node)
+            when = "while it ran no test" if collected else "before it had collected tests"
             self._deaths.append(f"{node.gateway.id} died {when}: {error}")
 
     def _replace(self, node: WorkerController) -> None:

@@ -21,18 +21,18 @@ from pytest_amdgpu.plugin.blame import (
     INFRA_PROPERTY,
     TIMEOUT_PROPERTY,
 )
-from pytest_amdgpu.plugin.confirm_report import tell
+from pytest_amdgpu.plugin.confirming.confirm_report import tell
+from pytest_amdgpu.plugin.confirming.twins import name_of
 from pytest_amdgpu.plugin.options import HEARTBEAT, is_worker
 from pytest_amdgpu.plugin.plan import hosts_key
-from pytest_amdgpu.plugin.replacing import (
+from pytest_amdgpu.plugin.session import session_key
+from pytest_amdgpu.plugin.workers.replacing import (
     forgive_death,
     is_stopping,
     nothing_is_left,
     replace_after_all,
     replace_no_worker,
 )
-from pytest_amdgpu.plugin.session import session_key
-from pytest_amdgpu.plugin.twins import name_of
 from pytest_amdgpu.results.node_ids import DeviceIds
 from pytest_amdgpu.results.trial import Attempt, Result, Trial
 
@@ -228,7 +228,7 @@ class _HeldTrial:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Run the test again; what comes after that has the time of a collection."""
-        from pytest_amdgpu.plugin.rerun import Reruns
+        from pytest_amdgpu.plugin.confirming.rerun import Reruns
 
         item = next((item for item in session.items if item.nodeid == self._test), None)
         if isinstance(item, pytest.Function):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence, Set
 
-from pytest_amdgpu.plugin.schedule_parts import Batch, End, Item, Order, Send, State, Task, Worker
+from pytest_amdgpu.plugin.workers.schedule_parts import Batch, End, Item, Order, Send, State, Task, Worker
 
 _AHEAD = 0.1
 """Seconds of work that a worker has besides the test that it runs and the one that it knows to be next."""

@@ -136,7 +136,7 @@ def _obstacle(question: Mapping[str, Any]) -> str:
 
 def _environment(machine: Machine) -> dict[str, Any]:
     from pytest_amdgpu.devices.fingerprint import fingerprint
-    from pytest_amdgpu.plugin import facts
+    from pytest_amdgpu.plugin.judging import facts
 
     kernel = machine.connect().source.kernel()
     devices = fingerprint(kernel, machine.devices, nearest_target=machine.nearest_target)

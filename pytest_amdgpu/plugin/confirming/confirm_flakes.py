@@ -7,10 +7,10 @@ from collections.abc import Generator
 import pytest
 
 from pytest_amdgpu.plugin.blame import FLAKE_PROPERTY, FLAKE_RUNS_PROPERTY
-from pytest_amdgpu.plugin.confirm_report import tell
-from pytest_amdgpu.plugin.expected import KnownResults
-from pytest_amdgpu.plugin.rerun import Reruns
-from pytest_amdgpu.plugin.twins import devices_of, name_of, twin_of_key
+from pytest_amdgpu.plugin.confirming.confirm_report import tell
+from pytest_amdgpu.plugin.confirming.rerun import Reruns
+from pytest_amdgpu.plugin.confirming.twins import devices_of, name_of, twin_of_key
+from pytest_amdgpu.plugin.judging.expected import KnownResults
 from pytest_amdgpu.results.flake_trial import FlakeTrial
 
 _line_key = pytest.StashKey[str]()

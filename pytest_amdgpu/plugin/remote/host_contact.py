@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
-import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pytest_amdgpu.plugin import host_watch
-from pytest_amdgpu.plugin.host_watch import (
+from pytest_amdgpu.plugin.remote import gateway_repairs, host_watch
+from pytest_amdgpu.plugin.remote.host_watch import (
     BEAT,
     BEATS,
     END,
@@ -29,7 +28,7 @@ from pytest_amdgpu.plugin.host_watch import (
 if TYPE_CHECKING:
     import execnet
 
-_WATCH = "from pytest_amdgpu.plugin.host_watch import watch\nwatch(channel)\n"
+_WATCH = "from pytest_amdgpu.plugin.remote.host_watch import watch\nwatch(channel)\n"
 
 
 class HostLostError(RuntimeError):
@@ -160,8 +159,5 @@ def cut(gateway: execnet.Gateway) -> None:
     if gateway.spec.via:
         with contextlib.suppress(KeyError):
             cut(gateway._group[gateway.spec.via])
-    elif gateway.spec.socket:
-        with contextlib.suppress(OSError):
-            gateway._io.sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
     else:
-        gateway._io.kill()
+        gateway_repairs.end(gateway._io)

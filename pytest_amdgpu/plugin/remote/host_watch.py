@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_amdgpu.devices.leases import LeaseDirectory, LeaseError, default_directory
 from pytest_amdgpu.devices.machine_quarantine import MachineQuarantine, MachineQuarantineError
-from pytest_amdgpu.plugin import host_service
+from pytest_amdgpu.plugin.remote import host_service
 from pytest_amdgpu.supervisor.client import Connection, SupervisorGoneError, start
 from pytest_amdgpu.supervisor.process_state import is_alive, is_exiting, started
 from pytest_amdgpu.supervisor.protocol import Said

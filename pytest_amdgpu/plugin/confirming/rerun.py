@@ -15,9 +15,9 @@ from _pytest.runner import runtestprotocol
 
 from pytest_amdgpu.plugin import leasing
 from pytest_amdgpu.plugin.blame import INFRA_PROPERTY
+from pytest_amdgpu.plugin.confirming.twins import Devices, devices_of, make_twin, name_of, others
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
 from pytest_amdgpu.plugin.session import session_key
-from pytest_amdgpu.plugin.twins import Devices, devices_of, make_twin, name_of, others
 from pytest_amdgpu.results.trial import Attempt, Result, Trial, Turn
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from pytest_amdgpu.plugin import guarding
 from pytest_amdgpu.plugin.blame import (
     CHECK,
     EVIDENCE_SECTION,
@@ -23,16 +22,17 @@ from pytest_amdgpu.plugin.blame import (
     QUARANTINE_PROPERTY,
     TIMEOUT_PROPERTY,
 )
-from pytest_amdgpu.plugin.doubt import Doubt
 from pytest_amdgpu.plugin.options import HEARTBEAT, is_supervised, is_worker
 from pytest_amdgpu.plugin.plan import hosts_key
-from pytest_amdgpu.plugin.replacing import replace_after_all, replace_no_worker
 from pytest_amdgpu.plugin.session import DeviceHangError, session_key
+from pytest_amdgpu.plugin.watching import guarding
+from pytest_amdgpu.plugin.watching.doubt import Doubt
+from pytest_amdgpu.plugin.workers.replacing import replace_after_all, replace_no_worker
 from pytest_amdgpu.supervisor.client import Connection, SupervisorGoneError, start
 from pytest_amdgpu.supervisor.protocol import MAIN, THE_RUN, Said, Told, portions, shortened
 
 if TYPE_CHECKING:
-    from pytest_amdgpu.plugin.gate import Gate
+    from pytest_amdgpu.plugin.judging.gate import Gate
     from pytest_amdgpu.results.record import Record
 
 SUPERVISOR_INPUT = "amdgpu_supervisor"
@@ -101,8 +101,8 @@ def keep_deadlines(config: pytest.Config) -> None:
         address, name = supervision.address if supervision is not None else None, MAIN
     if address is None:
         return
-    from pytest_amdgpu.plugin.deadlines import Deadlines
-    from pytest_amdgpu.plugin.heartbeat import ControllersHeartbeat, Heartbeat
+    from pytest_amdgpu.plugin.watching.deadlines import Deadlines
+    from pytest_amdgpu.plugin.watching.heartbeat import ControllersHeartbeat, Heartbeat
 
     try:
         heartbeat: Heartbeat
@@ -326,7 +326,7 @@ class Supervision:
         """Let pytest-xdist go on as if a worker had died that the kernel does not let die."""
         gateway = node.gateway
         if not gateway.spec.popen or gateway.spec.via:
-            from pytest_amdgpu.plugin.host_contact import cut
+            from pytest_amdgpu.plugin.remote.host_contact import cut
 
             # What waits for it here is not it, but its connection.
             cut(gateway)

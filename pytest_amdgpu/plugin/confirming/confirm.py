@@ -11,12 +11,12 @@ from collections.abc import Generator, Sequence
 
 import pytest
 
-from pytest_amdgpu.plugin import crash_trial
 from pytest_amdgpu.plugin.blame import IMPROVEMENT_TEXT, INFRA_PROPERTY
-from pytest_amdgpu.plugin.confirm_report import SECTION, tell
-from pytest_amdgpu.plugin.rerun import Reruns
+from pytest_amdgpu.plugin.confirming import crash_trial
+from pytest_amdgpu.plugin.confirming.confirm_report import SECTION, tell
+from pytest_amdgpu.plugin.confirming.rerun import Reruns
+from pytest_amdgpu.plugin.confirming.twins import devices_of, name_of, twin_of_key
 from pytest_amdgpu.plugin.session import session_key
-from pytest_amdgpu.plugin.twins import devices_of, name_of, twin_of_key
 from pytest_amdgpu.results.trial import Trial
 
 _reports_key = pytest.StashKey[list[pytest.TestReport]]()

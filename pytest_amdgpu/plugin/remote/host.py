@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_amdgpu.devices.machine import Machine
-from pytest_amdgpu.plugin.host_contact import Contact
-from pytest_amdgpu.plugin.host_service import DONE, ERROR, TIMEOUT, WAITING, own_version
 from pytest_amdgpu.plugin.options import INFRASTRUCTURE
+from pytest_amdgpu.plugin.remote.host_contact import Contact
+from pytest_amdgpu.plugin.remote.host_service import DONE, ERROR, TIMEOUT, WAITING, own_version
 
 if TYPE_CHECKING:
     import execnet
 
-    from pytest_amdgpu.plugin.supervision import Supervision
+    from pytest_amdgpu.plugin.watching.supervision import Supervision
 
-_LOOK = "from pytest_amdgpu.plugin.host_service import serve\nserve(channel)\n"
+_LOOK = "from pytest_amdgpu.plugin.remote.host_service import serve\nserve(channel)\n"
 _TIMEOUT = 120.0
 """Seconds that a host has to tell which GPUs it has, and to answer about leases beyond those it may wait."""
 _VARIABLES = {"PYTEST_AMDGPU_SOFTWARE": "software", "PYTEST_AMDGPU_BACKEND": "backend"}

@@ -15,98 +15,33 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_amdgpu.plugin import facts, guarding, named_paths
 from pytest_amdgpu.plugin.blame import LATE_OUTPUT
-from pytest_amdgpu.plugin.crash_trial import died_in_trial
+from pytest_amdgpu.plugin.confirming.crash_trial import died_in_trial
 from pytest_amdgpu.plugin.injection import injection_options
-from pytest_amdgpu.plugin.options import INFRASTRUCTURE, decides
-from pytest_amdgpu.plugin.plan import hosts_key
-from pytest_amdgpu.plugin.refusals import REFUSAL_OUTPUT
+from pytest_amdgpu.plugin.judging import facts
+from pytest_amdgpu.plugin.judging.lacking import lacking, unnamed_software
+from pytest_amdgpu.plugin.judging.states import States, skip_text
+from pytest_amdgpu.plugin.options import INFRASTRUCTURE
 from pytest_amdgpu.plugin.report import all_gateways, complain, repeat_options
 from pytest_amdgpu.plugin.session import session_key
-from pytest_amdgpu.plugin.states import States, skip_text
-from pytest_amdgpu.results.must_run import Demand, DeviceNames, MustRunError, read_contract, violations
-from pytest_amdgpu.results.record import Outcome, Record
+from pytest_amdgpu.plugin.watching import guarding
+from pytest_amdgpu.plugin.workers.refusals import REFUSAL_OUTPUT
+from pytest_amdgpu.results.must_run import Demand
 from pytest_amdgpu.results.rows import summary
 from pytest_amdgpu.results.verdict import Judgment, Verdict, judge_run, reason_of
 from pytest_amdgpu.results.verdict_file import verdict_json, write_verdict
 
 if TYPE_CHECKING:
-    from pytest_amdgpu.plugin.supervision import Supervision
+    from pytest_amdgpu.plugin.watching.supervision import Supervision
 
 _SHOWN = 20
 """Reasons that the terminal shows of tests, and others."""
-_ONLY_SHOWN = {
-    "--fixtures": "showfixtures",
-    "--fixtures-per-test": "show_fixtures_per_test",
-    "--markers": "markers",
-}
-"""Options of pytest, by their names in `config.option`, whose exit status nobody else has a say about."""
-_PLUGIN = "amdgpu_gate"
 _DIED = "???"
 """What pytest-xdist calls the phase of a test whose worker died."""
 _LAST_PHASES = ("teardown", _DIED)
 _FIRST_PAUSE = 1.0
 _WORK_SHARE = 20
 """Between two intermediate verdicts pass so many times what writing one takes, and at least a second."""
-_NO_PARAMETERS = "got empty parameter set"
-"""So begins why pytest skips a test whose list of parameters is empty: nobody wanted that."""
-_OWN_PARTS = "amdgpu_"
-"""So begin the names under which parts of this plugin are registered, besides the plugin's own."""
-
-
-def register(config: pytest.Config) -> Gate:
-    """Begin to gather as the options say; raises `pytest.UsageError`.
-
-    The file of an earlier run is replaced first of all, so that it cannot be taken for this one's.
-    """
-    verdict: str | None = config.getoption("--amdgpu-verdict")
-    contracts: list[str] = config.getoption("--amdgpu-must-run")
-    gathering = Gate(config, Path(verdict).absolute() if verdict else None, decides=decides(config.option))
-    try:
-        gathering.write()
-    except OSError as error:
-        raise pytest.UsageError(f"--amdgpu-verdict: {error}") from error
-    with gathering.telling_of_refusals():
-        if decides(config.option):
-            _refuse_what_proves_nothing(config)
-        try:
-            gathering.demands = tuple(
-                demand for contract in contracts for demand in read_contract(Path(contract))
-            )
-        except (MustRunError, OSError) as error:
-            raise pytest.UsageError(f"--amdgpu-must-run: {error}") from error
-    config.pluginmanager.register(gathering, _PLUGIN)
-    return gathering
-
-
-def _refuse_what_proves_nothing(config: pytest.Config) -> None:
-    """Raise `pytest.UsageError` for what makes pytest end with 0 whatever tests would do."""
-    for option, name in _ONLY_SHOWN.items():
-        if getattr(config.option, name, False):
-            raise pytest.UsageError(f"--amdgpu-gate: not with {option}, which runs no test and exits with 0")
-    for name in config.option.plugins or ():
-        if name.startswith(("no:" + _OWN_PARTS, "no:threadexception")):
-            raise pytest.UsageError(f"--amdgpu-gate: not with -p {name}, without which failures are not seen")
-
-
-def last_word(config: pytest.Config, status: object) -> object:
-    """Return the exit status of a gate where pytest's main function returns `status`.
-
-    Other plugins can change that of the session after it was judged, and return before there is one.
-    """
-    gathering = config.pluginmanager.getplugin(_PLUGIN)
-    if isinstance(gathering, Gate) and gathering.complete:
-        return gathering.exit_status or status
-    if status != pytest.ExitCode.OK:
-        return status
-    if gathering is None and (verdict := config.getoption("--amdgpu-verdict")):
-        Gate(config, Path(verdict), decides=True).write()
-    if guarding.ADDRESS in config.stash:
-        # The guard says so.
-        return status
-    print("amdgpu: pytest's process ended with 0, and there is no verdict that says so", file=sys.stderr)
-    return INFRASTRUCTURE
 
 
 class Gate:
@@ -189,16 +124,8 @@ class Gate:
             # Also whoever finishes the file, if this process dies, finds it there.
             self._write_meanwhile()
             self._next_write = 0.0
-        hosts = self._config.stash.get(hosts_key, None)
-        machines = [plan.machine]
-        if hosts is not None:
-            machines += [host.machine for host in hosts.all if not host.has_named_software]
-        options = ("--amdgpu-software", "--amdgpu-model")
-        named = any(map(self._config.getoption, options))
-        for machine in machines:
-            if self._decides and machine.software and not (named or machine.reason == "asked for"):
-                reason = f"{machine.reason}; software GPUs count only if they are asked for by name"
-                pytest.exit(f"amdgpu: {reason}", returncode=INFRASTRUCTURE)
+        if self._decides and (reason := unnamed_software(self._config)) is not None:
+            pytest.exit(f"amdgpu: {reason}", returncode=INFRASTRUCTURE)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Expect a result of every test."""
@@ -376,35 +303,9 @@ class Gate:
         for device, reason in self._config.stash[session_key].quarantine:
             if any(device in record.devices for record in records):
                 self._trouble(f"{device} is in quarantine: {reason}")
-        judgment = judge_run(records, tuple(self._lacking(records)), self._troubles)
+        judgment = judge_run(records, tuple(lacking(self._config, self.demands, records)), self._troubles)
         known = self._config.pluginmanager.getplugin("amdgpu_expectations")
         worse = tuple(known.worse()) if known is not None else ()
         if not worse and status is pytest.ExitCode.TESTS_FAILED and judgment.verdict is Verdict.GOOD:
             worse = ("pytest reports a failure that belongs to no test",)
         return Judgment(Verdict.REGRESSION, (*worse, *judgment.reasons)) if worse else judgment
-
-    def _lacking(self, records: list[Record]) -> Iterable[str]:
-        """Yield what should have run and did not."""
-        ran = [record for record in records if record.outcome.ran and record.devices]
-        if not ran:
-            yield "no test ran on any device"
-        elif all(record.outcome.bad and record.expected for record in ran):
-            # What is expected to fail proves nothing but that.
-            yield "no test passed on any device"
-        plan = self._config.stash[session_key].plan
-        names = [DeviceNames(device.id, device.target, device.name) for device in plan.pool]
-        yield from violations(self.demands, names, records)
-        if self._config.getoption("--amdgpu-device"):
-            used = {device for record in ran for device in record.devices}
-            yield from (
-                f"no test ran on {device.id}, which --amdgpu-device names"
-                for device in plan.selected
-                if device.id not in used
-            )
-        for record in records:
-            if record.outcome is Outcome.SKIPPED and record.text.startswith(_NO_PARAMETERS):
-                yield f"{record.id}: {record.text}"
-        named = self._config.pluginmanager.getplugin(named_paths.PLUGIN)
-        yield from named.not_run(records) if named is not None else ()
-        check = self._config.pluginmanager.getplugin("amdgpu_expectation_check")
-        yield from check.problems() if check is not None else ()

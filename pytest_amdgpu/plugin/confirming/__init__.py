@@ -1,0 +1,1 @@
+"""A failing test is run again, to see what is to be blamed."""

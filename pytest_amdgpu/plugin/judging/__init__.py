@@ -1,0 +1,1 @@
+"""From reports of tests to records, a verdict, and files for people and programs."""

@@ -1,0 +1,1 @@
+"""Runs over several hosts, which the gateways of `--tx` reach."""

@@ -1,0 +1,1 @@
+"""Runs in several processes: what pytest-xdist is told, and which worker gets which test."""
