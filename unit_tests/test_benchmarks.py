@@ -30,6 +30,8 @@ def test_every_benchmark_is_known():
     assert sorted(ROWS) == SCRIPTS
 
 
+# Scripts of up to thirty runs of pytest, which other jobs may slow down.
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_benchmark_prints_its_rows(script):
     done = subprocess.run(
