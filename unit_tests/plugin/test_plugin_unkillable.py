@@ -91,7 +91,7 @@ def test_a_process_that_cannot_be_killed_is_lost_and_nobody_waits_for_it(
         lines.fnmatch_lines(
             [
                 "amdgpu verdict: regression",
-                f"{timeout}, which ran all tests",
+                timeout,
                 f"process {held} (pytest) was killed and does not die",
             ]
         )
