@@ -137,8 +137,7 @@ def find_machine(
         return Machine("hardware", reason, devices, notes=notes, nearest_target=nearest_target)
     if backend == "hardware":
         raise NoUsableGpuError("; ".join(notes))
-    reason = f"no usable hardware, {'; '.join(notes)}"
-    return _software_machine(models, reason, behaviour, nearest_target, hostile)
+    return _software_machine(models, "; ".join(notes), behaviour, nearest_target, hostile)
 
 
 def _other_machine(backend: str, nearest_target: bool) -> Machine:

@@ -78,7 +78,7 @@ def test_each_test_runs_on_the_host_that_has_its_device(run: Run, pytester: pyte
     }
     result.stdout.fnmatch_lines_random(
         [
-            f"amdgpu: host alpha ({ALPHA}): software GPUs (no usable hardware, *",
+            f"amdgpu: host alpha ({ALPHA}): software GPUs (no GPU: *",
             "     device             target   name                    XCCs  VRAM     host",
             "  [*]  beta/sw-gfx1100-0  gfx1100  AMD Radeon RX 7900 XTX  1     24 GiB   beta",
             "*amdgpu verdict: good*",
