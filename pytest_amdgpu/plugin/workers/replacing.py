@@ -29,7 +29,9 @@ def replace_no_worker(config: pytest.Config) -> None:
     Else it is also where nothing is left to do, and the run waits for the new one to come up and end.
     """
     distributed = _distributed(config)
-    distributed._clone_node = _NoWorker(distributed)
+    # Once, however many say so: it is undone once, too.
+    if not isinstance(distributed._clone_node, _NoWorker):
+        distributed._clone_node = _NoWorker(distributed)
 
 
 def replace_after_all(config: pytest.Config) -> None:
