@@ -61,11 +61,11 @@ def _on_software_gpus(start: Start) -> Start:
     ) -> pytest.RunResult:
         others = ["hypothesispytest", *([] if xdist else ["xdist"])]
         disabled = [part for name in others for part in ("-p", f"no:{name}")]
-        gpus = (
-            []
-            if software is None or backend not in ("auto", "software")
-            else [f"--amdgpu-software={software}"]
-        )
+        if backend not in ("auto", "software"):
+            # Those of the machine are for hardware, and another run of these tests may go on there.
+            gpus = ["--amdgpu-lease-directory=leases"]
+        else:
+            gpus = [] if software is None else [f"--amdgpu-software={software}"]
         return start(*disabled, f"--amdgpu-backend={backend}", *gpus, *arguments)
 
     return run_on_gpus
