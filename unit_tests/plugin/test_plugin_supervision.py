@@ -797,7 +797,9 @@ def test_pytest_that_hangs_between_the_phases(
     assert (content["complete"], content["verdict"]) == (True, "infrastructure")
     told = "\n".join([*result.outlines, *result.errlines])
     assert "Timeout: " in "\n".join(content["reasons"])
-    assert "in hang" in told or "conftest.py:14: " in told
+    # One that stops itself again at once may be stopped when it is asked for its stack.
+    seen = ["in hang", "conftest.py:14: ", *["is stopped"] * ("19" in hang)]
+    assert any(text in told for text in seen)
     if hook == REPORTS:
         assert [test["outcome"] for test in content["tests"]].count("missing") >= 1
 
