@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pytest_amdgpu.driver.errors import WaitTimeoutError
+
 pytestmark = pytest.mark.amdgpu(devices=2, relation="peers")
 
 COUNT = 2000
@@ -53,8 +55,13 @@ def test_a_peer_waits_for_the_signal(actor_and_peer, semaphore):
     actor, peer = actor_and_peer
     source, taken = actor.gtt(4096, uncached=True, peers=[peer]), peer.gtt(4096)
     source.fill(1)
-    peer.sdma_queue().wait(semaphore, 1).copy(taken, source).signal(semaphore, 2).submit()
     taken.fill(0)
+    begun = peer.timeline_semaphore()
+    queue = peer.sdma_queue().signal(begun, 1)
+    queue.wait(semaphore, 1).copy(taken, source).signal(semaphore, 2).submit()
+    begun.wait(1, timeout=10)
+    with pytest.raises(WaitTimeoutError):
+        semaphore.wait(2, timeout=0.1)
     actor.sdma_queue().fill(source, 7).signal(semaphore, 1).submit()
     semaphore.wait(2, timeout=10)
     assert (taken.array == 7).all()
