@@ -37,6 +37,8 @@ def run(nodes: Iterable[str], directory: Path, *options: str) -> tuple[set[str],
     return failed, passed - failed, text
 
 
+_TURNS = 2
+"""A defect of order does nothing in a run where the machine lets an engine's thread come late by itself."""
 CRASH = re.compile(r"the emulator failed|_defects\.py:\d+: \w+$", re.MULTILINE)
 """A run failed for the mistake of a defect and not for what that should break."""
 
@@ -45,9 +47,12 @@ CRASH = re.compile(r"the emulator failed|_defects\.py:\d+: \w+$", re.MULTILINE)
 def test_a_defect_is_caught(name: str, tmp_path: Path) -> None:
     wanted = {node for node, defect in NODES.items() if defect == name}
     before = {FIRST[node] for node in wanted if node in FIRST}
-    failed, passed, output = run([*before, *wanted], tmp_path, "-p", "injection", f"--defect={name}")
+    for _ in range(_TURNS):
+        failed, passed, output = run([*before, *wanted], tmp_path, "-p", "injection", f"--defect={name}")
+        assert not CRASH.search(output), output
+        if (failed, passed) == (wanted, before):
+            break
     assert (failed, passed) == (wanted, before), output
-    assert not CRASH.search(output), output
 
 
 def test_without_a_defect_they_pass(tmp_path: Path) -> None:
