@@ -14,7 +14,7 @@ import pytest
 from pytest_amdgpu.plugin.blame import IMPROVEMENT_TEXT, INFRA_PROPERTY
 from pytest_amdgpu.plugin.confirming import crash_trial
 from pytest_amdgpu.plugin.confirming.confirm_report import SECTION, tell
-from pytest_amdgpu.plugin.confirming.rerun import Reruns
+from pytest_amdgpu.plugin.confirming.rerun import KnowsNext, Reruns
 from pytest_amdgpu.plugin.confirming.twins import devices_of, name_of, twin_of_key
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.results.trial import Trial
@@ -34,19 +34,13 @@ def register(config: pytest.Config) -> None:
         crash_trial.register(config, wanted)
 
 
-class Confirmation:
+class Confirmation(KnowsNext):
     """Runs failing tests again, `wanted` times; if that is None, as often as a decision needs."""
 
     def __init__(self, config: pytest.Config, wanted: int | None) -> None:
         self._config = config
         self._wanted = wanted
-        self._next: pytest.Item | None = None
         self._told: dict[str, str] = {}
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_teardown(self, nextitem: pytest.Item | None) -> None:
-        """Know up to where a test is taken down."""
-        self._next = nextitem
 
     # First, so that it sees what all others made of a report.
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -63,7 +57,7 @@ class Confirmation:
         reports.append(report)
         if report.when == "teardown" and _asks_for_it(reports) and not item.session.shouldstop:
             trial = Trial(name_of(devices_of(item)), self._wanted)
-            reruns = Reruns(self._config, item, self._next, trial)
+            reruns = Reruns(self._config, item, self.next, trial)
             reruns.hold()
             tell(self._config, report, trial, reruns.suspect())
         return report

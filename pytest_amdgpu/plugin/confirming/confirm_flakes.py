@@ -8,7 +8,7 @@ import pytest
 
 from pytest_amdgpu.plugin.blame import FLAKE_PROPERTY, FLAKE_RUNS_PROPERTY
 from pytest_amdgpu.plugin.confirming.confirm_report import tell
-from pytest_amdgpu.plugin.confirming.rerun import Reruns
+from pytest_amdgpu.plugin.confirming.rerun import KnowsNext, Reruns
 from pytest_amdgpu.plugin.confirming.twins import devices_of, name_of, twin_of_key
 from pytest_amdgpu.plugin.judging.expected import KnownResults
 from pytest_amdgpu.results.flake_trial import FlakeTrial
@@ -23,17 +23,11 @@ def register(config: pytest.Config, known: KnownResults) -> None:
         config.pluginmanager.register(FlakeConfirmation(config, known), "amdgpu_confirm_flakes")
 
 
-class FlakeConfirmation:
+class FlakeConfirmation(KnowsNext):
     """Runs flakes again, in the process that ran them, between their tear-down and the report of that."""
 
     def __init__(self, config: pytest.Config, known: KnownResults) -> None:
         self._config, self._known = config, known
-        self._next: pytest.Item | None = None
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_teardown(self, nextitem: pytest.Item | None) -> None:
-        """Know up to where a test is taken down."""
-        self._next = nextitem
 
     # First, so that it sees what the files made of a report.
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -52,7 +46,7 @@ class FlakeConfirmation:
         rate = self._known.rate(line) if line is not None else None
         if rate is not None and not report.failed and not item.session.shouldstop:
             trial = FlakeTrial(name_of(devices_of(item)), None, rate=rate.share)
-            Reruns(self._config, item, self._next, trial).hold()
+            Reruns(self._config, item, self.next, trial).hold()
             if trial.attempts:
                 tell(self._config, report, trial, None)
                 counts = [line, trial.same.failed, trial.same.runs]

@@ -21,6 +21,17 @@ from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.results.trial import Attempt, Result, Trial, Turn
 
 
+class KnowsNext:
+    """Part of a plugin that runs tests again: up to where a test is taken down."""
+
+    next: pytest.Item | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self, nextitem: pytest.Item | None) -> None:
+        """Know up to where a test is taken down."""
+        self.next = nextitem
+
+
 class Reruns:
     """The further runs of one test in this process, up to the end of its trial."""
 
@@ -94,8 +105,7 @@ class Reruns:
         subtests = _keep_subtests(twin)
         with _time_limit(twin):
             reports = [*runtestprotocol(twin, log=False, nextitem=self._next), *subtests]
-        bad = [report for report in reports if report.failed or hasattr(report, "wasxfail")]
-        bad = [report for report in bad if not report.passed]
+        bad = [one for one in reports if one.failed or (one.skipped and hasattr(one, "wasxfail"))]
         skipped = [report for report in reports if report.skipped]
         if any(INFRA_PROPERTY in dict(report.user_properties) for report in bad):
             result = Result.UNUSABLE
