@@ -16,6 +16,7 @@ from _pytest.runner import runtestprotocol
 from pytest_amdgpu.plugin import leasing
 from pytest_amdgpu.plugin.blame import INFRA_PROPERTY
 from pytest_amdgpu.plugin.confirming.twins import Devices, devices_of, make_twin, name_of, others
+from pytest_amdgpu.plugin.judging.states import crash_text, skip_text
 from pytest_amdgpu.plugin.parametrize import DEVICE_FIXTURE
 from pytest_amdgpu.plugin.session import session_key
 from pytest_amdgpu.results.trial import Attempt, Result, Trial, Turn
@@ -186,11 +187,4 @@ def _time_limit(twin: pytest.Function) -> Iterator[None]:
 
 
 def _first_line(report: pytest.TestReport) -> str:
-    crash = getattr(report.longrepr, "reprcrash", None)
-    if crash is not None:
-        text = crash.message
-    elif isinstance(report.longrepr, tuple):
-        text = report.longrepr[2]
-    else:
-        text = report.longreprtext
-    return next(iter(text.strip().splitlines()), "")
+    return skip_text(report) if isinstance(report.longrepr, tuple) else crash_text(report)

@@ -83,16 +83,16 @@ class States:
         if report.failed and (not failed_before or state.expected):
             # That a test fails does not excuse what its tear-down does.
             state.outcome, state.expected = _failure(report), ""
-            state.text = _crash_text(report)
+            state.text = crash_text(report)
         elif report.failed and _SEVERITY[outcome := _failure(report)] > _SEVERITY[state.outcome]:
             # What came first explains what came after it.
-            state.outcome, state.text = outcome, f"{state.text}; then {_crash_text(report)}"
+            state.outcome, state.text = outcome, f"{state.text}; then {crash_text(report)}"
         elif failed_before:
             return
         elif str(report.outcome) not in _PHASE_OUTCOMES:
             # Whoever runs a test until it passes hides what broke it.
             state.outcome, state.trust = _failure(report), Trust.FLAKY
-            state.text = f"{report.outcome} after: {_crash_text(report)}"
+            state.text = f"{report.outcome} after: {crash_text(report)}"
         elif hasattr(report, "wasxfail") and report.skipped and _NOT_RUN in report.wasxfail:
             state.outcome, state.text = Outcome.SKIPPED, report.wasxfail
         elif hasattr(report, "wasxfail") and report.skipped:
@@ -160,7 +160,8 @@ def _failure(report: pytest.TestReport) -> Outcome:
     return Outcome.FAIL
 
 
-def _crash_text(report: pytest.TestReport) -> str:
+def crash_text(report: pytest.TestReport) -> str:
+    """Return the first line of why something failed."""
     crash = getattr(report.longrepr, "reprcrash", None)
     # Not `longreprtext`: that begins with a line about the worker.
     text = crash.message if crash is not None else str(report.longrepr)
